@@ -1,0 +1,1 @@
+"""A directory in which every followed feed is an append-only file."""

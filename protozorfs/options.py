@@ -1,0 +1,51 @@
+"""What a node can be told, with the defaults; the words of the command line are in `cli`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protozorfs.types import Address
+
+DEFAULT_HEAD_TIMEOUT = 10.0  # seconds that the first open of an unknown feed waits for a head
+DEFAULT_DHT_RATE = 50  # packets per second, all DHT traffic of a node together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How one node behaves. Every field is an option of `-o` with the same meaning.
+
+    Attributes:
+        port: TCP (and DHT UDP) port; None: the one remembered in the store, or a free one.
+        bind: address to listen on; None: all.
+        peers: peers to dial, given by the user.
+        bootstrap: DHT nodes to start from; None: the public routers.
+        nodht, nolan, noportmap: leave that way of finding or being found alone.
+        dht_rate: packets per second.
+        sparse: fetch only what is read, not whole feeds.
+        local: never fetch for a reader; a read of missing bytes is refused.
+        read_timeout: seconds that a read waits for missing bytes; None: for ever.
+        head_timeout: seconds that the first open of a feed with an unknown head waits.
+        cache_size: bytes that followed feeds may take; None: no limit.
+        live_from: where a live view starts, "start" or "end".
+        noinotify: do not wake inotify watchers of feeds that grow.
+        force_append: append although the store may not be the feed's newest.
+        ephemeral_id: a new node key for each run.
+    """
+
+    port: int | None = None
+    bind: str | None = None
+    peers: tuple[Address, ...] = ()
+    bootstrap: tuple[Address, ...] | None = None
+    nodht: bool = False
+    nolan: bool = False
+    noportmap: bool = False
+    dht_rate: int = DEFAULT_DHT_RATE
+    sparse: bool = False
+    local: bool = False
+    read_timeout: float | None = None
+    head_timeout: float = DEFAULT_HEAD_TIMEOUT
+    cache_size: int | None = None
+    live_from: str = "start"
+    noinotify: bool = False
+    force_append: bool = False
+    ephemeral_id: bool = False
