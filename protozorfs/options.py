@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from protozorfs.types import Address
+if TYPE_CHECKING:
+    from protozorfs.types import Address
 
 DEFAULT_HEAD_TIMEOUT = 10.0  # seconds that the first open of an unknown feed waits for a head
 DEFAULT_DHT_RATE = 50  # packets per second, all DHT traffic of a node together

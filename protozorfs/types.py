@@ -26,7 +26,7 @@ MAX_BLOCK_BYTES = 15 * 1024 * 1024  # the largest block that Node appends (spec:
 class TreeNode(NamedTuple):
     """A node of the merkle tree: where it is, how many block bytes are below it, its hash."""
 
-    index: TreeIndex
+    tree_index: TreeIndex
     size: int
     hash: TreeHash
 
