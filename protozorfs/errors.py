@@ -88,6 +88,10 @@ class BlockUnavailable(ProtozorfsError):
     """A block that is known, but not held here."""
 
 
+class InvalidRequest(ProtozorfsError):
+    """A request that no proof can answer, whatever is held; the reply is no-data, reason 2."""
+
+
 class FeedNameError(ProtozorfsError):
     """Base of what can be wrong with a feed's local name."""
 
