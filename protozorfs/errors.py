@@ -108,5 +108,9 @@ class NotRemovable(FeedNameError):
     """An owned feed that may be known elsewhere: its key would be lost."""
 
 
+class TooManyVisits(ProtozorfsError):
+    """So many feeds are being read by their IDs already; the limit protects memory and disk."""
+
+
 class Closing(ProtozorfsError):
     """The node is shutting down; waits end with this."""
