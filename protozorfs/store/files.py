@@ -1,0 +1,271 @@
+"""The file port: everything that the project does with the files of a store.
+
+Paths are relative to the root of the port, with "/" between their parts. There are two
+implementations with one test suite: `RealFiles` here, and `MemoryFiles` (memory_files.py), which
+can lose what was not synced. Only this package calls the operating system's file functions.
+
+All calls block. Disk-full errors (ENOSPC, EDQUOT) become `StoreFull`; other `OSError`s pass.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from protozorfs.errors import StoreFull
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PRIVATE_FILE = 0o600
+PRIVATE_DIRECTORY = 0o700
+STAT_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block is
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_KEEP_SIZE_AND_PUNCH = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, linux/falloc.h
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class FreeSpace(NamedTuple):
+    """Bytes of the file system that a store is on: free for an unprivileged user, and in all."""
+
+    free_bytes: int
+    total_bytes: int
+
+
+class File(Protocol):
+    """An open file. Offsets and sizes are bytes; two threads may use one file at once."""
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """At most `size` bytes from `offset`; fewer only at the end of the file."""
+
+    def pwrite(self, data: bytes | bytearray | memoryview, offset: int) -> None:
+        """Writes all of `data`. After an error any part of it may have been written."""
+
+    def truncate(self, size: int) -> None:
+        """Cuts, or grows with zeros."""
+
+    def size(self) -> int:
+        """The file's length."""
+
+    def allocated_bytes(self) -> int:
+        """What the file takes on the disk; holes take nothing."""
+
+    def fdatasync(self) -> None:
+        """Returns when data and size survive a power cut."""
+
+    def punch_hole(self, offset: int, size: int) -> None:
+        """Gives that range back to the disk; it reads as zeros. The size stays."""
+
+    def close(self) -> None:
+        """Closes without syncing. Closing twice is allowed."""
+
+
+class Files(Protocol):
+    """A tree of files."""
+
+    def open(self, path: str, *, create: bool = False) -> File:
+        """Opens for reading and writing; `create` makes a missing one, readable by us alone.
+
+        Raises:
+            FileNotFoundError: it is missing and `create` is not set.
+        """
+
+    def mkdir(self, path: str) -> None:
+        """Makes one directory, for us alone. One that exists is left as it is."""
+
+    def remove(self, path: str) -> None:
+        """Removes a file. Raises FileNotFoundError."""
+
+    def rmdir(self, path: str) -> None:
+        """Removes an empty directory."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Renames atomically within a directory, replacing a file `new`."""
+
+    def listdir(self, path: str) -> list[str]:
+        """The names in a directory, sorted. Raises FileNotFoundError."""
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or directory of that path."""
+
+    def sync_dir(self, path: str) -> None:
+        """Returns when the directory's names survive a power cut."""
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Makes `path` hold exactly `data`, atomically and safe from a power cut."""
+
+    def read(self, path: str) -> bytes:
+        """All bytes of a file. Raises FileNotFoundError."""
+
+    def free_space(self) -> FreeSpace:
+        """What is left on the file system."""
+
+
+def parent_of(path: str) -> str:
+    """The directory that `path` is in; "" is the root."""
+    return path.rpartition("/")[0]
+
+
+@contextmanager
+def _disk_full_is_store_full() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _converted(error) from error
+
+
+def _converted(error: OSError) -> Exception:
+    if error.errno in _DISK_FULL:
+        return StoreFull("no space left for the store")
+    return error
+
+
+class RealFile:
+    """A `File` of the operating system."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def pread(self, size: int, offset: int) -> bytes:
+        data = os.pread(self._descriptor, size, offset)
+        if not data or len(data) == size:
+            return data
+        return self._pread_rest(data, size, offset)
+
+    def _pread_rest(self, data: bytes, size: int, offset: int) -> bytes:
+        # One pread returns at most 2 GiB, and may be cut short by a signal.
+        parts = [data]
+        got = len(data)
+        while got < size:
+            data = os.pread(self._descriptor, size - got, offset + got)
+            if not data:
+                break
+            parts.append(data)
+            got += len(data)
+        return b"".join(parts)
+
+    def pwrite(self, data: bytes | bytearray | memoryview, offset: int) -> None:
+        # The usual case is one call; this is on the path of every append, hence no context manager.
+        try:
+            written = os.pwrite(self._descriptor, data, offset)
+            while written < len(data):
+                written += os.pwrite(self._descriptor, memoryview(data)[written:], offset + written)
+        except OSError as error:
+            raise _converted(error) from error
+
+    def truncate(self, size: int) -> None:
+        with _disk_full_is_store_full():
+            os.ftruncate(self._descriptor, size)
+
+    def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def allocated_bytes(self) -> int:
+        return os.fstat(self._descriptor).st_blocks * STAT_BLOCK_BYTES
+
+    def fdatasync(self) -> None:
+        with _disk_full_is_store_full():  # delayed allocation finds a full disk only here
+            os.fdatasync(self._descriptor)
+
+    def punch_hole(self, offset: int, size: int) -> None:
+        size = min(size, self.size() - offset)
+        if size <= 0:
+            return
+        failed = _libc.fallocate(
+            self._descriptor,
+            _KEEP_SIZE_AND_PUNCH,
+            ctypes.c_int64(offset),
+            ctypes.c_int64(size),
+        )
+        if not failed:
+            return
+        number = ctypes.get_errno()
+        if number != errno.EOPNOTSUPP:
+            raise OSError(number, os.strerror(number))
+        self._write_zeros(offset, size)  # a file system without holes: zeros at least hide the data
+
+    def _write_zeros(self, offset: int, size: int) -> None:
+        chunk = bytes(min(size, 1 << 20))
+        for start in range(offset, offset + size, len(chunk)):
+            self.pwrite(chunk[: offset + size - start], start)
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class RealFiles:
+    """The `Files` below one directory of the operating system."""
+
+    def __init__(self, root: Path) -> None:
+        """`root` must exist."""
+        self._root = str(root)
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+    def open(self, path: str, *, create: bool = False) -> RealFile:
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        with _disk_full_is_store_full():
+            return RealFile(os.open(self._full(path), flags, PRIVATE_FILE))
+
+    def mkdir(self, path: str) -> None:
+        with _disk_full_is_store_full():
+            try:
+                os.mkdir(self._full(path), PRIVATE_DIRECTORY)
+            except FileExistsError:
+                if not os.path.isdir(self._full(path)):
+                    raise
+
+    def remove(self, path: str) -> None:
+        os.unlink(self._full(path))
+
+    def rmdir(self, path: str) -> None:
+        os.rmdir(self._full(path))
+
+    def rename(self, old: str, new: str) -> None:
+        with _disk_full_is_store_full():
+            os.rename(self._full(old), self._full(new))
+
+    def listdir(self, path: str) -> list[str]:
+        return sorted(os.listdir(self._full(path)))
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(self._full(path))
+
+    def sync_dir(self, path: str) -> None:
+        descriptor = os.open(self._full(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def replace(self, path: str, data: bytes) -> None:
+        replace_by_rename(self, path, data)
+
+    def read(self, path: str) -> bytes:
+        with open(self._full(path), "rb") as file:
+            return file.read()
+
+    def free_space(self) -> FreeSpace:
+        stat = os.statvfs(self._root)
+        return FreeSpace(stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize)
+
+
+def replace_by_rename(files: Files, path: str, data: bytes) -> None:
+    """`Files.replace` by a second file: written, synced, renamed, directory synced."""
+    temporary = f"{path}.new"
+    file = files.open(temporary, create=True)
+    try:
+        file.truncate(0)  # one of an earlier, interrupted attempt may be longer
+        file.pwrite(data, 0)
+        file.fdatasync()
+    finally:
+        file.close()
+    files.rename(temporary, path)
+    files.sync_dir(parent_of(path))

@@ -1,0 +1,43 @@
+"""Secret keys on disk: 32-byte Ed25519 seeds in files of their own, readable by us alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protozorfs import crypto
+from protozorfs.errors import StoreCorrupt
+
+if TYPE_CHECKING:
+    from protozorfs.store.files import Files
+
+
+def write_seed(files: Files, path: str, seed: bytes) -> None:
+    """Writes a 32-byte seed; returns when it survives a power cut."""
+    if len(seed) != crypto.SEED_BYTES:
+        raise ValueError(f"a seed has {crypto.SEED_BYTES} bytes, not {len(seed)}")
+    files.replace(path, seed)
+
+
+def read_key_pair(files: Files, path: str) -> crypto.KeyPair | None:
+    """The key pair of a seed's file, or None if there is no file.
+
+    Raises:
+        StoreCorrupt: the file does not hold 32 bytes.
+    """
+    try:
+        seed = files.read(path)
+    except FileNotFoundError:
+        return None
+    if len(seed) != crypto.SEED_BYTES:
+        raise StoreCorrupt(path, 0, f"{len(seed)} bytes instead of a seed of {crypto.SEED_BYTES}")
+    return crypto.key_pair(seed)
+
+
+def load_or_make_key_pair(files: Files, path: str) -> crypto.KeyPair:
+    """The key pair of `path`; a new random one, made durable, if there is none."""
+    pair = read_key_pair(files, path)
+    if pair is None:
+        seed = crypto.random_bytes(crypto.SEED_BYTES)
+        write_seed(files, path, seed)
+        pair = crypto.key_pair(seed)
+    return pair

@@ -1,0 +1,219 @@
+"""Where things are in a store.
+
+STORE/                          owner-only
+    format                      "protozorfs store 1\n"
+    lock                        held while a process has the store open
+    node_key                    32 bytes: the seed of the node's own key
+    names.db  stale.db          SQLite
+    feeds/<2 hex>/<64 hex>/     one directory per feed, by its ID
+        data                    blocks at their byte offsets; holes where some are missing
+        tree                    40-byte nodes at their flat-tree index
+        head                    four 512-byte slots
+        bitfield                which blocks are here; written at a clean close
+        secret                  32 bytes, owned feeds only: the seed of the feed's key
+        clean                   exists while the files above are known to agree
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from protozorfs.errors import NotRemovable, UsageError
+from protozorfs.store.database import Names
+from protozorfs.store.files import PRIVATE_DIRECTORY, RealFiles
+from protozorfs.store.keys import load_or_make_key_pair, read_key_pair, write_seed
+from protozorfs.store.known_peers import KnownPeers
+from protozorfs.store.lock import StoreLock
+from protozorfs.store.pool import FilePool, PooledFile
+from protozorfs.types import FeedId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from protozorfs.crypto import KeyPair
+    from protozorfs.store.files import Files, FreeSpace
+
+_FORMAT = b"protozorfs store 1\n"
+_FEEDS = "feeds"
+_FEED_ID_HEX_DIGITS = 64
+
+
+class FeedDirectory:
+    """The files of one feed. Making one of these touches nothing."""
+
+    def __init__(self, pool: FilePool, feed_id: FeedId) -> None:
+        self.pool = pool
+        self.feed_id = feed_id
+        self.path = feed_path(feed_id)
+
+    @property
+    def files(self) -> Files:
+        """The port below."""
+        return self.pool.files
+
+    def file(self, name: str) -> PooledFile:
+        """One of the feed's files; opened at its first use, made if missing."""
+        return self.pool.file(f"{self.path}/{name}")
+
+    def exists(self) -> bool:
+        """Whether the feed has files here."""
+        return self.files.exists(self.path)
+
+    def make(self, seed: bytes | None = None) -> None:
+        """Makes the directory, of an owned feed with its secret; durable on return."""
+        bucket = self.path.rpartition("/")[0]
+        for path in (_FEEDS, bucket, self.path):
+            self.files.mkdir(path)
+        if seed is not None:
+            write_seed(self.files, f"{self.path}/secret", seed)
+        for path in (self.path, bucket, _FEEDS, ""):
+            self.files.sync_dir(path)
+
+    def secret(self) -> KeyPair | None:
+        """The feed's key pair, if it is owned. Raises StoreCorrupt."""
+        return read_key_pair(self.files, f"{self.path}/secret")
+
+    def is_marked_clean(self) -> bool:
+        """Whether the files are known to agree with one another."""
+        return self.files.exists(f"{self.path}/clean")
+
+    def mark_clean(self) -> None:
+        """Says that they do. Everything else must be synced before."""
+        self.files.replace(f"{self.path}/clean", b"")
+
+    def unmark_clean(self) -> None:
+        """Takes that back; must return before the first write of a run."""
+        self.files.remove(f"{self.path}/clean")
+        self.files.sync_dir(self.path)
+
+    def remove(self) -> None:
+        """Removes the feed's files; the secret last: an interrupted removal loses no key."""
+        names = self.files.listdir(self.path)
+        for name in sorted(names, key=lambda name: name == "secret"):
+            self.files.remove(f"{self.path}/{name}")
+        self.files.rmdir(self.path)
+        self.files.sync_dir(self.path.rpartition("/")[0])
+
+
+def feed_path(feed_id: FeedId) -> str:
+    """The directory of a feed, relative to the store."""
+    digits = feed_id.hex()
+    return f"{_FEEDS}/{digits[:2]}/{digits}"
+
+
+class Store:
+    """An open store: its lock, node key, names, remembered peers and feed directories.
+
+    `close` it, or use it as a context manager.
+    """
+
+    def __init__(self, path: Path, *, mount_point: str | None = None) -> None:
+        """Opens a store; makes it if it is missing.
+
+        Args:
+            path: the directory.
+            mount_point: what to tell others that find the store locked.
+
+        Raises:
+            StoreLocked: it is open elsewhere.
+            StoreCorrupt: names or node key cannot be read.
+            StoreFull: it could not be made.
+            UsageError: the path is something else than a store.
+        """
+        self.path = path
+        _make_directory(path)
+        self.lock = StoreLock(path / "lock", mount_point)
+        try:
+            self.files: Files = RealFiles(path)
+            _check_format(self.files, path)
+            self.pool = FilePool(self.files)
+            self.files.mkdir(_FEEDS)
+            self.node_key = load_or_make_key_pair(self.files, "node_key")
+            self.names = Names(path / "names.db")
+        except BaseException:
+            self.lock.release()
+            raise
+        try:
+            self.known_peers = KnownPeers(path / "stale.db")
+        except BaseException:
+            self.names.close()
+            self.lock.release()
+            raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def feed(self, feed_id: FeedId) -> FeedDirectory:
+        """The directory of a feed, whether it exists or not."""
+        return FeedDirectory(self.pool, feed_id)
+
+    def feeds(self) -> Iterator[FeedDirectory]:
+        """Every feed directory there is, named or not."""
+        for bucket in self.files.listdir(_FEEDS):
+            for digits in self.files.listdir(f"{_FEEDS}/{bucket}"):
+                if len(digits) == _FEED_ID_HEX_DIGITS:
+                    yield self.feed(FeedId(bytes.fromhex(digits)))
+
+    def unnamed_feeds(self) -> Iterator[FeedDirectory]:
+        """Feed directories without a name: visited feeds, and what interrupted calls left."""
+        for directory in self.feeds():
+            if self.names.by_feed_id(directory.feed_id) is None:
+                yield directory
+
+    def remove_feed(self, feed_id: FeedId, *, with_secret: bool = False) -> None:
+        """Removes a feed's files; its name must be gone.
+
+        Raises:
+            NotRemovable: it is owned and `with_secret` is not set.
+        """
+        directory = self.feed(feed_id)
+        if not with_secret and self.files.exists(f"{directory.path}/secret"):
+            raise NotRemovable("the feed is owned: its key would be lost")
+        directory.remove()
+
+    def free_space(self) -> FreeSpace:
+        """What is left on the file system."""
+        return self.files.free_space()
+
+    def close(self) -> None:
+        """Closes the databases and gives the lock back. Logs must be closed before."""
+        self.known_peers.close()
+        self.names.close()
+        self.lock.release()
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_DIRECTORY)
+        names = os.listdir(path)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{path} is not a directory") from None
+    except PermissionError:
+        raise UsageError(f"no permission to use {path} as a store") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be a store: {error.strerror}") from error
+    if names and "lock" not in names:
+        raise UsageError(f"{path} holds something else: a store needs a directory of its own")
+    if path.stat().st_mode & 0o077:  # it was there before us, or its parents' rules widened it
+        path.chmod(PRIVATE_DIRECTORY)
+
+
+def _check_format(files: Files, path: Path) -> None:
+    try:
+        found = files.read("format")
+    except FileNotFoundError:
+        files.replace("format", _FORMAT)
+        return
+    if found != _FORMAT:
+        raise UsageError(f"{path} was made by another version of protozorfs")

@@ -1,0 +1,87 @@
+"""One process at a time: `flock` on STORE/lock, whose content says who and where mounted."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from protozorfs.errors import StoreLocked
+from protozorfs.store.files import PRIVATE_FILE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_LOCK_BYTES = 64 * 1024  # a mount point has at most 4 KiB; JSON may write a byte as six
+
+
+class LockHolder(NamedTuple):
+    """What a lock file says of its holder; None where it says nothing."""
+
+    pid: int | None
+    mount_point: str | None
+
+
+class StoreLock:
+    """A held lock. The kernel drops it when the process ends, however it ends."""
+
+    def __init__(self, path: Path, mount_point: str | None = None) -> None:
+        """Takes the lock or raises at once.
+
+        Args:
+            path: the lock file; made if missing.
+            mount_point: told to whoever finds the store locked.
+
+        Raises:
+            StoreLocked: another process (or another `StoreLock` of this one) holds it.
+        """
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            self._take(path, mount_point)
+        except BaseException:
+            self.release()
+            raise
+
+    def _take(self, path: Path, mount_point: str | None) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _decode_holder(os.pread(self._descriptor, MAX_LOCK_BYTES, 0))
+            raise StoreLocked(str(path.parent), holder.pid, holder.mount_point) from None
+        self.set_mount_point(mount_point)
+
+    def set_mount_point(self, mount_point: str | None, pid: int | None = None) -> None:
+        """Writes what others are told: the mount point, and the holder's pid (default: ours)."""
+        content = json.dumps({"pid": pid or os.getpid(), "mount_point": mount_point}).encode()
+        os.pwrite(self._descriptor, content, 0)
+        os.ftruncate(self._descriptor, len(content))
+
+    def release(self) -> None:
+        """Gives the lock back. The file stays: removing it could split one lock in two."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def read_holder(path: Path) -> LockHolder:
+    """Who held the lock last, by its file; whether it is held now, only taking it can tell."""
+    try:
+        return _decode_holder(path.read_bytes()[:MAX_LOCK_BYTES])
+    except FileNotFoundError:
+        return LockHolder(None, None)
+
+
+def _decode_holder(content: bytes) -> LockHolder:
+    # Read while its holder may be writing it: whatever it holds is only told, never relied on.
+    try:
+        values = json.loads(content)
+    except ValueError:
+        return LockHolder(None, None)
+    if not isinstance(values, dict):
+        return LockHolder(None, None)
+    pid, mount_point = values.get("pid"), values.get("mount_point")
+    return LockHolder(
+        pid if isinstance(pid, int) else None,
+        mount_point if isinstance(mount_point, str) else None,
+    )

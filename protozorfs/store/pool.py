@@ -1,0 +1,140 @@
+"""Open files under one limit.
+
+Ten thousand feeds with four files each would need more descriptors than a process may have, and a
+feed at rest needs none. A `PooledFile` opens its file when it is used and may lose it again when
+others need a place.
+
+Only one thread may use a pool. A thread that syncs gets files that were pinned for it: a pinned
+file is not closed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protozorfs.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from protozorfs.store.files import File, Files
+
+MAX_OPEN_FILES = 256  # of the 1024 that a process usually may have; sockets need the others
+
+
+class FilePool:
+    """At most `limit` open files; the ones not used for long are closed (second chance)."""
+
+    def __init__(self, files: Files, limit: int = MAX_OPEN_FILES) -> None:
+        self.files = files
+        self._limit = limit
+        self._open: dict[PooledFile, None] = {}  # in the order in which they are looked at
+
+    @property
+    def open_count(self) -> int:
+        """How many files are open now."""
+        return len(self._open)
+
+    def file(self, path: str) -> PooledFile:
+        """A file of the pool; nothing is opened yet. A missing one is made at its first use."""
+        return PooledFile(self, path)
+
+    def make_room(self) -> None:
+        """Closes files until one more may be opened. Pinned ones may exceed the limit."""
+        chances = 2 * len(
+            self._open
+        )  # after one round nobody was used since; then only pins are left
+        while len(self._open) >= self._limit and chances:
+            chances -= 1
+            candidate = next(iter(self._open))
+            del self._open[candidate]
+            if candidate.is_pinned or candidate.take_used():
+                self._open[candidate] = None
+            else:
+                candidate.close()
+
+    def add(self, file: PooledFile) -> None:
+        """Counts a file that was opened."""
+        self._open[file] = None
+
+    def discard(self, file: PooledFile) -> None:
+        """Counts a file as closed."""
+        self._open.pop(file, None)
+
+
+class PooledFile:
+    """A `File` that is opened when it is used, again after a `close` that gave its place back."""
+
+    __slots__ = ("_file", "_path", "_pins", "_pool", "_used")
+
+    def __init__(self, pool: FilePool, path: str) -> None:
+        self._pool = pool
+        self._path = path
+        self._file: File | None = None
+        self._used = False
+        self._pins = 0
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it must stay open."""
+        return self._pins > 0
+
+    @property
+    def path(self) -> str:
+        """Its path in the pool's files."""
+        return self._path
+
+    def take_used(self) -> bool:
+        """Whether it was used since the last call."""
+        used, self._used = self._used, False
+        return used
+
+    def pin(self) -> File:
+        """The open file, which stays open until `unpin`: for use in another thread."""
+        file = self._opened()
+        self._pins += 1
+        return file
+
+    def unpin(self) -> None:
+        """Ends one `pin`."""
+        if not self._pins:
+            raise LocalProtocolError("the file is not pinned")
+        self._pins -= 1
+
+    def pread(self, size: int, offset: int) -> bytes:
+        self._used = True
+        return (self._file or self._opened()).pread(size, offset)
+
+    def pwrite(self, data: bytes | bytearray | memoryview, offset: int) -> None:
+        self._used = True
+        (self._file or self._opened()).pwrite(data, offset)
+
+    def truncate(self, size: int) -> None:
+        self._opened().truncate(size)
+
+    def size(self) -> int:
+        return self._opened().size()
+
+    def allocated_bytes(self) -> int:
+        return self._opened().allocated_bytes()
+
+    def fdatasync(self) -> None:
+        self._opened().fdatasync()
+
+    def punch_hole(self, offset: int, size: int) -> None:
+        self._opened().punch_hole(offset, size)
+
+    def close(self) -> None:
+        """Closes the file, if it is open and not pinned."""
+        if self._file is None or self._pins:
+            return
+        file, self._file = self._file, None
+        self._pool.discard(self)
+        file.close()
+
+    def _opened(self) -> File:
+        self._used = True
+        if self._file is None:
+            self._pool.make_room()
+            self._file = self._pool.files.open(self._path, create=True)
+            self._pool.add(self)
+            self._used = False  # a file used once must not outlive one that is used all the time
+        return self._file

@@ -1,0 +1,256 @@
+"""One suite for both file ports, and what only the simulated disk can show."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protozorfs.errors import StoreFull
+from protozorfs.store.files import Files, RealFile, RealFiles
+from protozorfs.store.memory_files import SECTOR_BYTES, MemoryFiles, Stopped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(params=["real", "memory"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
+    return RealFiles(tmp_path) if request.param == "real" else MemoryFiles()
+
+
+def test_writes_are_read_back_and_gaps_are_zeros(files: Files) -> None:
+    file = files.open("a", create=True)
+    file.pwrite(b"xyz", 5)
+    file.pwrite(memoryview(b"!"), 0)
+    assert file.pread(100, 0) == b"!\0\0\0\0xyz"
+    assert file.pread(2, 6) == b"yz"
+    assert file.pread(5, 8) == b""
+    assert file.size() == 8
+    assert files.read("a") == b"!\0\0\0\0xyz"
+    file.close()
+    file.close()
+
+
+def test_truncate_cuts_and_grows(files: Files) -> None:
+    file = files.open("a", create=True)
+    file.pwrite(b"abcdef", 0)
+    file.truncate(2)
+    file.truncate(4)
+    assert file.pread(10, 0) == b"ab\0\0"
+    file.close()
+
+
+def test_a_punched_hole_is_zeros_and_takes_no_space(files: Files) -> None:
+    file = files.open("a", create=True)
+    file.pwrite(b"x" * (1 << 20), 0)
+    file.fdatasync()
+    full = file.allocated_bytes()
+    file.punch_hole(4096, (1 << 20) - 4096)
+    file.punch_hole(1 << 21, 10)  # behind the end: nothing to do
+    assert file.size() == 1 << 20
+    assert file.pread(4098, 4094) == b"xx" + bytes(4096)
+    assert file.allocated_bytes() < full
+    file.close()
+
+
+def test_directories_list_sorted_and_know_what_exists(files: Files) -> None:
+    files.mkdir("d")
+    files.mkdir("d")
+    files.open("d/b", create=True).close()
+    files.open("d/a", create=True).close()
+    assert files.listdir("d") == ["a", "b"]
+    assert files.listdir("") == ["d"]
+    assert files.exists("d/a")
+    assert files.exists("")
+    assert not files.exists("d/c")
+    assert not files.exists("e/c")
+    files.sync_dir("d")
+    files.rename("d/a", "d/b")
+    assert files.listdir("d") == ["b"]
+    files.remove("d/b")
+    files.rmdir("d")
+    assert files.listdir("") == []
+
+
+def test_missing_things_are_refused(files: Files) -> None:
+    for call in (
+        lambda: files.open("a"),
+        lambda: files.read("a"),
+        lambda: files.remove("a"),
+        lambda: files.rmdir("a"),
+        lambda: files.listdir("a"),
+        lambda: files.sync_dir("a"),
+        lambda: files.rename("a", "b"),
+        lambda: files.open("d/a", create=True),
+    ):
+        with pytest.raises(FileNotFoundError):
+            call()
+
+
+def test_a_directory_is_no_file_and_must_be_empty_to_go(files: Files) -> None:
+    files.mkdir("d")
+    files.open("d/a", create=True).close()
+    files.open("f", create=True).close()
+    with pytest.raises(IsADirectoryError):
+        files.open("d")
+    with pytest.raises(OSError, match="not empty"):
+        files.rmdir("d")
+    with pytest.raises(FileExistsError):
+        files.mkdir("f")
+
+
+def test_replace_holds_the_new_content_alone(files: Files) -> None:
+    files.replace("a", b"long content")
+    files.replace("a", b"short")
+    assert files.read("a") == b"short"
+    assert files.listdir("") == ["a"]
+
+
+def test_free_space_is_part_of_the_whole(files: Files) -> None:
+    free, total = files.free_space()
+    assert 0 <= free <= total
+
+
+def test_real_files_and_directories_are_private(tmp_path: Path) -> None:
+    files = RealFiles(tmp_path)
+    files.mkdir("d")
+    files.open("d/a", create=True).close()
+    assert (tmp_path / "d").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "d/a").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_real_full_disk_is_store_full() -> None:
+    file = RealFile(os.open("/dev/full", os.O_RDWR))
+    with pytest.raises(StoreFull):
+        file.pwrite(b"x", 0)
+    file.close()
+
+
+def test_synced_data_survives_a_power_cut_and_other_data_may_not() -> None:
+    lost = kept = 0
+    for seed in range(40):
+        files = MemoryFiles()
+        file = files.open("a", create=True)
+        files.sync_dir("")
+        file.pwrite(b"safe", 0)
+        file.fdatasync()
+        file.pwrite(b"risk", 4)
+        files.power_cut(random.Random(seed))
+        content = files.read("a")
+        assert content[:4] == b"safe"
+        assert content[4:] in (b"", b"risk")
+        lost += content[4:] == b""
+        kept += content[4:] == b"risk"
+    assert lost
+    assert kept
+
+
+def test_unsynced_writes_are_torn_at_sectors_and_reordered() -> None:
+    seen = set()
+    for seed in range(60):
+        files = MemoryFiles()
+        file = files.open("a", create=True)
+        files.sync_dir("")
+        file.truncate(3 * SECTOR_BYTES)
+        file.fdatasync()
+        file.pwrite(b"a" * (2 * SECTOR_BYTES), 0)
+        file.pwrite(b"b" * SECTOR_BYTES, 2 * SECTOR_BYTES)
+        files.power_cut(random.Random(seed))
+        content = files.read("a")
+        sectors = [content[at : at + SECTOR_BYTES] for at in range(0, len(content), SECTOR_BYTES)]
+        assert all(len(set(sector)) == 1 for sector in sectors)
+        seen.add(bytes(sector[0] for sector in sectors))
+    assert {b"aab", b"\0ab", b"\0\0b", b"a\0b"} <= seen
+
+
+def test_an_unsynced_name_may_go_with_its_synced_data() -> None:
+    outcomes = set()
+    for seed in range(20):
+        files = MemoryFiles()
+        file = files.open("a", create=True)
+        file.pwrite(b"x", 0)
+        file.fdatasync()
+        files.power_cut(random.Random(seed))
+        outcomes.add(files.exists("a"))
+    assert outcomes == {True, False}
+
+
+def test_a_replaced_file_is_the_old_or_the_new_one_at_every_stop() -> None:
+    for operation in range(20):
+        for seed in range(5):
+            files = MemoryFiles()
+            files.replace("a", b"old")
+            done = files.operations
+            files.fail_at(done + operation)
+            try:
+                files.replace("a", b"new!")
+                returned = True
+            except Stopped:
+                returned = False
+            files.power_cut(random.Random(seed))
+            assert files.read("a") in ((b"new!",) if returned else (b"old", b"new!"))
+
+
+def test_a_failed_sync_never_saves_what_it_failed_for() -> None:
+    files = MemoryFiles()
+    file = files.open("a", create=True)
+    files.sync_dir("")
+    file.pwrite(b"x", 0)
+    files.fail_at(files.operations, "io")
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        file.fdatasync()
+    file.fdatasync()
+    files.power_cut(random.Random(1))
+    assert files.read("a") == b""
+
+
+def test_a_full_disk_may_have_taken_half_and_a_stop_stops_everything() -> None:
+    files = MemoryFiles()
+    file = files.open("a", create=True)
+    files.fail_at(files.operations, "full")
+    with pytest.raises(StoreFull):
+        file.pwrite(b"abcd", 0)
+    assert file.pread(9, 0) == b"ab"
+    files.fail_at(files.operations)
+    with pytest.raises(Stopped):
+        file.pwrite(b"abcd", 0)
+    with pytest.raises(Stopped):
+        file.pread(1, 0)
+    files.kill()
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        file.pread(1, 0)
+    assert files.read("a") == b"ab"
+
+
+@settings(max_examples=50)
+@given(
+    writes=st.lists(
+        st.tuples(st.integers(0, 3000), st.binary(max_size=1500), st.booleans()), max_size=12
+    ),
+    seed=st.integers(0, 1000),
+)
+def test_after_a_power_cut_every_byte_was_once_there(
+    writes: list[tuple[int, bytes, bool]], seed: int
+) -> None:
+    files = MemoryFiles()
+    file = files.open("a", create=True)
+    files.sync_dir("")
+    possible: list[set[int]] = [{0} for _ in range(5000)]
+    model = bytearray(5000)
+    for offset, data, is_synced in writes:
+        file.pwrite(data, offset)
+        model[offset : offset + len(data)] = data
+        for at in range(offset, offset + len(data)):
+            possible[at].add(model[at])
+        if is_synced:
+            file.fdatasync()
+            possible = [{value} for value in model]
+    files.power_cut(random.Random(seed))
+    content = files.read("a").ljust(5000, b"\0")
+    assert all(value in allowed for value, allowed in zip(content, possible, strict=True))

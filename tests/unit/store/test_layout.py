@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from protozorfs import crypto
+from protozorfs.errors import NotRemovable, StoreCorrupt, StoreLocked, UsageError
+from protozorfs.store.database import NameRow
+from protozorfs.store.keys import load_or_make_key_pair, read_key_pair, write_seed
+from protozorfs.store.layout import FeedDirectory, Store
+from protozorfs.store.lock import StoreLock, read_holder
+from protozorfs.store.memory_files import MemoryFiles, Stopped
+from protozorfs.store.pool import FilePool
+from protozorfs.types import FeedId
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAIR = crypto.key_pair(bytes(range(32)))
+FEED_ID = FeedId(PAIR.public_key)
+
+
+def test_a_store_is_private_and_keeps_its_node_key(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "store"
+    with Store(path) as store:
+        node_key = store.node_key
+        assert path.stat().st_mode & 0o777 == 0o700
+        assert (path / "node_key").stat().st_mode & 0o777 == 0o600
+        free, total = store.free_space()
+        assert free <= total
+    with Store(path) as store:
+        assert store.node_key == node_key
+
+
+def test_a_second_opener_is_told_who_holds_the_store(tmp_path: Path) -> None:
+    with Store(tmp_path / "s", mount_point="/mnt/f\xe9eds"):
+        with pytest.raises(StoreLocked, match="mounted at /mnt/f\xe9eds") as caught:
+            Store(tmp_path / "s")
+        assert caught.value.pid == os.getpid()
+        assert caught.value.mount_point == "/mnt/f\xe9eds"
+    with Store(tmp_path / "s"):
+        assert read_holder(tmp_path / "s" / "lock") == (os.getpid(), None)
+
+
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from protozorfs.store.lock import StoreLock;"
+        f"lock = StoreLock(Path({str(tmp_path / 'lock')!r}), 'm'); print('held', flush=True);"
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
+        with pytest.raises(StoreLocked) as caught:
+            StoreLock(tmp_path / "lock")
+        assert caught.value.pid == child.pid
+        child.kill()
+    StoreLock(tmp_path / "lock").release()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"pid": "x", "mount_point": 3}', b"\xff"])
+def test_a_lock_file_that_says_nothing_useful_is_no_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lock").write_bytes(content)
+    assert read_holder(tmp_path / "lock") == (None, None)
+    assert read_holder(tmp_path / "none") == (None, None)
+
+
+def test_the_holder_can_be_told_again_after_a_fork(tmp_path: Path) -> None:
+    lock = StoreLock(tmp_path / "lock", "a very long mount point")
+    lock.set_mount_point("m", pid=77)
+    assert json.loads((tmp_path / "lock").read_text()) == {"pid": 77, "mount_point": "m"}
+    lock.release()
+    lock.release()
+
+
+def test_what_is_no_store_is_refused_and_untouched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("x")
+    with pytest.raises(UsageError, match="holds something else"):
+        Store(tmp_path)
+    assert os.listdir(tmp_path) == ["thesis.txt"]
+    with pytest.raises(UsageError, match="not a directory"):
+        Store(tmp_path / "thesis.txt")
+    with pytest.raises(UsageError, match="not a directory"):
+        Store(tmp_path / "thesis.txt" / "below")
+
+
+def test_a_store_of_another_format_is_refused_and_unlocked(tmp_path: Path) -> None:
+    Store(tmp_path / "s").close()
+    (tmp_path / "s" / "format").write_text("protozorfs store 2\n")
+    for _ in range(2):
+        with pytest.raises(UsageError, match="another version"):
+            Store(tmp_path / "s")
+
+
+def test_a_store_that_fails_to_open_is_unlocked(tmp_path: Path) -> None:
+    Store(tmp_path / "s").close()
+    (tmp_path / "s" / "names.db").write_bytes(b"garbage" * 1000)
+    for _ in range(2):
+        with pytest.raises(StoreCorrupt):
+            Store(tmp_path / "s")
+
+
+def test_feed_directories_are_made_listed_and_removed(tmp_path: Path) -> None:
+    followed = FeedId(b"\x42" * 32)
+    with Store(tmp_path / "s") as store:
+        assert list(store.feeds()) == []
+        store.feed(FEED_ID).make(PAIR.seed)
+        store.feed(followed).make()
+        assert store.feed(FEED_ID).exists()
+        assert store.feed(FEED_ID).secret() == PAIR
+        assert store.feed(followed).secret() is None
+        assert {feed.feed_id for feed in store.feeds()} == {FEED_ID, followed}
+        store.names.add(NameRow(b"mine", FEED_ID, True, 0, 0))
+        assert [feed.feed_id for feed in store.unnamed_feeds()] == [followed]
+        secret = tmp_path / "s" / store.feed(FEED_ID).path / "secret"
+        assert secret.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(NotRemovable):
+            store.remove_feed(FEED_ID)
+        store.remove_feed(followed)
+        store.remove_feed(FEED_ID, with_secret=True)
+        assert list(store.feeds()) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_made_feed_survives_a_power_cut_with_its_key(seed: int) -> None:
+    files = MemoryFiles()
+    FeedDirectory(FilePool(files), FEED_ID).make(PAIR.seed)
+    files.power_cut(random.Random(seed))
+    assert FeedDirectory(FilePool(files), FEED_ID).secret() == PAIR
+
+
+def test_a_removal_that_stops_anywhere_loses_the_key_last() -> None:
+    for operation in range(9):
+        files = MemoryFiles()
+        directory = FeedDirectory(FilePool(files), FEED_ID)
+        directory.make(PAIR.seed)
+        for name in ("data", "tree", "head"):
+            directory.file(name).pwrite(b"x", 0)
+        files.fail_at(files.operations + operation)
+        try:
+            directory.remove()
+        except Stopped:
+            files.kill()
+            if files.exists(directory.path) and directory.secret() is None:
+                assert files.listdir(directory.path) == []
+            continue
+        assert operation > 3
+        assert not directory.exists()
+
+
+def test_the_clean_mark_survives_and_its_removal_too() -> None:
+    for seed in range(6):
+        files = MemoryFiles()
+        directory = FeedDirectory(FilePool(files), FEED_ID)
+        directory.make()
+        assert not directory.is_marked_clean()
+        directory.mark_clean()
+        files.power_cut(random.Random(seed))
+        assert directory.is_marked_clean()
+        directory.unmark_clean()
+        files.power_cut(random.Random(seed))
+        assert not directory.is_marked_clean()
+
+
+def test_keys_are_made_once_and_bad_ones_are_corrupt() -> None:
+    files = MemoryFiles()
+    assert read_key_pair(files, "k") is None
+    pair = load_or_make_key_pair(files, "k")
+    files.power_cut(random.Random(0))
+    assert load_or_make_key_pair(files, "k") == pair
+    files.replace("k", b"short")
+    with pytest.raises(StoreCorrupt, match="5 bytes"):
+        read_key_pair(files, "k")
+    with pytest.raises(ValueError, match="32"):
+        write_seed(files, "k", b"short")

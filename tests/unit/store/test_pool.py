@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from protozorfs.errors import LocalProtocolError
+from protozorfs.store.files import RealFiles
+from protozorfs.store.memory_files import MemoryFiles
+from protozorfs.store.pool import FilePool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_many_files_stay_below_the_limit_of_descriptors(tmp_path: Path) -> None:
+    pool = FilePool(RealFiles(tmp_path), limit=8)
+    before = len(os.listdir("/proc/self/fd"))
+    files = [pool.file(str(number)) for number in range(300)]
+    assert len(os.listdir("/proc/self/fd")) == before
+    for number, file in enumerate(files):
+        file.pwrite(b"%d" % number, 0)
+    for number, file in enumerate(files):
+        assert file.pread(9, 0) == b"%d" % number
+        assert len(os.listdir("/proc/self/fd")) <= before + 8
+    for file in files:
+        file.close()
+    assert pool.open_count == 0
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_files_in_use_stay_open_while_others_come_and_go() -> None:
+    memory = MemoryFiles()
+    pool = FilePool(memory, limit=4)
+    busy = pool.file("busy")
+    inner = busy.pin()
+    busy.unpin()
+    for number in range(50):
+        busy.pwrite(b"x", 0)
+        pool.file(str(number)).pwrite(b"x", 0)
+    assert inner.pread(1, 0) == b"x"  # would be refused had it been closed
+
+
+def test_a_pinned_file_is_never_closed() -> None:
+    pool = FilePool(MemoryFiles(), limit=2)
+    pinned = pool.file("pinned")
+    inner = pinned.pin()
+    for number in range(20):
+        pool.file(str(number)).pwrite(b"x", 0)
+    pinned.close()
+    inner.pwrite(b"y", 0)
+    assert pinned.pread(1, 0) == b"y"
+    pinned.unpin()
+    pinned.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        inner.pread(1, 0)
+    with pytest.raises(LocalProtocolError):
+        pinned.unpin()
+
+
+def test_only_pins_may_exceed_the_limit() -> None:
+    pool = FilePool(MemoryFiles(), limit=2)
+    pinned = [pool.file(f"p{number}") for number in range(5)]
+    for file in pinned:
+        file.pin()
+    assert pool.open_count == 5
+    pool.file("more").pwrite(b"x", 0)
+    for file in pinned:
+        file.unpin()
+    pool.file("again").pwrite(b"x", 0)
+    assert pool.open_count == 2
