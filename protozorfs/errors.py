@@ -89,7 +89,11 @@ class BlockUnavailable(ProtozorfsError):
 
 
 class InvalidRequest(ProtozorfsError):
-    """A request that no proof can answer, whatever is held; the reply is no-data, reason 2."""
+    """A request that no proof can answer; the reply is no-data, reason 2."""
+
+
+class ProofUnavailable(InvalidRequest):
+    """A sound request whose proof needs tree nodes that are not held here: not the peer's fault."""
 
 
 class FeedNameError(ProtozorfsError):

@@ -101,3 +101,44 @@ def peak_above(index: int, length: int) -> int:
                 return peak
             break
     raise ValueError(f"node {index} is not in a tree of {length} blocks")
+
+
+def climb(index: int, levels: int, length: int) -> tuple[list[int], int]:
+    """The siblings on the way some levels up from a node, and the node that the way leads to.
+
+    Raises:
+        ValueError: it leads out of a tree of `length` blocks.
+    """
+    level = leaf_count(index)  # 2 ** depth of index
+    beside = []
+    for _ in range(levels):
+        if index + level > 2 * length:
+            break
+        beside.append(index ^ (level << 1))
+        index = (index | level) & ~(level << 1)
+        level <<= 1
+    if index + level > 2 * length:
+        raise ValueError(f"node {index} is not in a tree of {length} blocks")
+    return beside, index
+
+
+def missing_peaks(start: int, end: int) -> list[int]:
+    """Tree indexes that turn the peaks of `start` blocks into those of `end` blocks.
+
+    They are in the order of an upgrade proof.
+    """
+    held = peaks(start)
+    missing = []
+    for peak in peaks(end):
+        if peak in held:
+            continue
+        if held and contains(peak, held[-1]):
+            index = held[-1]
+            while index != peak:
+                beside = sibling(index)
+                if beside > index:  # those to the left are held
+                    missing.append(beside)
+                index = parent(index)
+        else:
+            missing.append(peak)
+    return missing
