@@ -1,0 +1,82 @@
+"""What the feed commands do to a store, whether it is mounted or not."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from protozorfs import ids
+from protozorfs.errors import DecodeError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from protozorfs.types import FeedId
+
+SHORT_ID_DIGITS = 8  # of the name that a feed gets when none is given
+NEW_NAME = b"new-feed"  # of a feed that gets such a name, until its ID is known
+EXIT_SIGNAL = 128  # plus the signal's number: the exit code of what a signal ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedLine:
+    """One feed as `protozorfs ls` shows it."""
+
+    name: bytes
+    feed_id: FeedId
+    state: str
+    length: int  # blocks
+    byte_length: int
+    held_bytes: int
+    peer_count: int
+
+
+class Access(Protocol):
+    """The operations, through a mount or on the store itself.
+
+    Raises:
+        NameTaken, NoSuchFeed, NotRemovable, StoreFull, DecodeError: as `feeds` does.
+        UsageError: what else the user can mend.
+    """
+
+    def feeds(self) -> Sequence[FeedLine]:
+        """Every named feed, sorted by name."""
+        ...
+
+    def create(self, name: bytes) -> FeedId:
+        """Makes an owned feed."""
+        ...
+
+    def follow(self, feed_id: FeedId, name: bytes) -> None: ...
+    def feed_id_of(self, name: bytes) -> FeedId: ...
+    def remove(self, name: bytes) -> None: ...
+    def delete_key(self, name: bytes, feed_id: FeedId) -> None:
+        """Removes an owned feed with its key; the ID must be the feed's."""
+        ...
+
+
+def parse_id(text: str) -> FeedId:
+    """The feed ID of a command line.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return ids.parse_feed_id(text)
+    except DecodeError as error:
+        raise UsageError(str(error)) from None
+
+
+def short_name(feed_id: FeedId) -> bytes:
+    """The name of a feed that was given none."""
+    return ids.format_hex(feed_id)[:SHORT_ID_DIGITS].encode()
+
+
+def split_path(argument: str) -> tuple[Path | None, bytes]:
+    """What NAME means: the directory it is in, if it is a path, and the feed's name."""
+    directory, slash, name = argument.rpartition("/")
+    if not slash:
+        return None, os.fsencode(name)
+    return Path(directory or "/"), os.fsencode(name)

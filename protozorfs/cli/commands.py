@@ -1,0 +1,153 @@
+"""`protozorfs`: the feed commands, a thin layer over what can be done in a mount.
+
+Exit codes: 0 done; 1 it could not be done, and one sentence says why; 2 the command line is
+wrong; 128 + N ended by signal N.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from protozorfs import ids
+from protozorfs.cli import streams
+from protozorfs.cli.access import EXIT_SIGNAL, parse_id, short_name, split_path
+from protozorfs.cli.arguments import store_option
+from protozorfs.cli.on_store import StoreAccess
+from protozorfs.cli.text import printable, table
+from protozorfs.cli.through_mount import MountAccess
+from protozorfs.errors import FeedNameError, ProtozorfsError, StoreLocked, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from protozorfs.cli.access import Access
+
+T = TypeVar("T")
+
+EXIT_FAILED = 1
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def protozorfs() -> None:
+    """Feeds: append-only files that other machines follow.
+
+    NAME is a feed's name in the store, or the path of its file in a mount. While the store is
+    mounted, the commands act through the mount.
+    """
+
+
+@protozorfs.command()
+@click.argument("name")
+@store_option
+def new(name: str, store: Path) -> None:
+    """Make a feed of your own and print its ID."""
+    feed_id = act(store, name, lambda access, name: access.create(name))
+    click.echo(ids.format_hex(feed_id))
+
+
+@protozorfs.command()
+@click.argument("feed_id", metavar="ID")
+@click.argument("name", required=False)
+@store_option
+def add(feed_id: str, name: str | None, store: Path) -> None:
+    """Follow the feed ID as NAME (default: the first digits of the ID)."""
+    wanted = parse_id(feed_id)
+    if name is None:
+        name = short_name(wanted).decode()
+        click.echo(name)
+    act(store, name, lambda access, name: access.follow(wanted, name))
+
+
+@protozorfs.command()
+@store_option
+def ls(store: Path) -> None:
+    """List the feeds of the store."""
+    for line in table(act_on_store(store, lambda access: access.feeds())):
+        click.echo(line)
+
+
+@protozorfs.command("id")
+@click.argument("name")
+@store_option
+def show_id(name: str, store: Path) -> None:
+    """Print the ID of the feed NAME."""
+    click.echo(ids.format_hex(act(store, name, lambda access, name: access.feed_id_of(name))))
+
+
+@protozorfs.command()
+@click.argument("name")
+@click.option(
+    "--delete-key", is_flag=True, help="Delete a feed of your own with its key, for ever."
+)
+@click.option("--yes", is_flag=True, help="With --delete-key: do not ask.")
+@store_option
+def rm(name: str, delete_key: bool, yes: bool, store: Path) -> None:
+    """Stop following the feed NAME, and drop what is held of it."""
+    if not delete_key:
+        act(store, name, lambda access, name: access.remove(name))
+        return
+    feed_id = act(store, name, lambda access, name: access.feed_id_of(name))
+    if not yes:
+        click.echo(f"The feed {ids.format_hex(feed_id)} can never be appended to again, by anyone.")
+        click.confirm(f"Delete {name} and its key?", abort=True)
+    act(store, name, lambda access, name: access.delete_key(name, feed_id))
+
+
+protozorfs.add_command(streams.write)
+protozorfs.add_command(streams.read)
+
+
+def act(store: Path, name: str, operation: Callable[[Access, bytes], T]) -> T:
+    """Does an operation on the feed that the command line calls `name`."""
+    directory, feed_name = split_path(name)
+    try:
+        if directory is not None:
+            return operation(MountAccess(directory), feed_name)
+        return act_on_store(store, lambda access: operation(access, feed_name))
+    except FeedNameError as error:
+        raise UsageError(f"{printable(feed_name)}: {error}") from None
+
+
+def act_on_store(store: Path, operation: Callable[[Access], T]) -> T:
+    """Does an operation on a store: through its mount, if it is mounted."""
+    try:
+        return operation(StoreAccess(store))
+    except StoreLocked as locked:
+        if locked.mount_point is None:
+            raise
+        mount = MountAccess(Path(locked.mount_point))
+    return operation(mount)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and ends the process; no mistake of a user shows a trace."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    try:
+        code = protozorfs.main(arguments, prog_name="protozorfs", standalone_mode=False)
+    except click.Abort:
+        click.echo("protozorfs: nothing was done", err=True)
+        return EXIT_FAILED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except UsageError as error:
+        click.echo(f"protozorfs: {error}", err=True)
+        return error.exit_code
+    except ProtozorfsError as error:
+        click.echo(f"protozorfs: {error}", err=True)
+        return EXIT_FAILED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        return EXIT_SIGNAL + signal.SIGPIPE
+    except OSError as error:
+        click.echo(f"protozorfs: {error.filename or 'the system says'}: {error.strerror}", err=True)
+        return EXIT_FAILED
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,104 @@
+"""`write` and `read` with a node of their own, on a store that is not mounted."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+import trio
+
+from protozorfs import app, ids
+from protozorfs.cli.access import EXIT_SIGNAL, NEW_NAME, short_name
+from protozorfs.cli.mount_streams import CHUNK_BYTES, write_all
+from protozorfs.errors import ProtozorfsError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from protozorfs.app import Node
+    from protozorfs.options import Options
+    from protozorfs.types import FeedId
+
+
+def write(store: Path, options: Options, name: str | None, *, serve: bool) -> int:
+    """Copies standard input to a new feed; returns the exit code.
+
+    Raises:
+        StoreLocked: another process has the store open.
+        ProtozorfsError: what else prevents it.
+    """
+    return trio.run(_with_node, store, options, partial(_write, name=name, serve=serve))
+
+
+def read(store: Path, options: Options, feed_id: FeedId, *, follow: bool) -> int:
+    """Copies a feed to standard output; returns the exit code. Raises like `write`."""
+    return trio.run(_with_node, store, options, partial(_read, feed_id=feed_id, follow=follow))
+
+
+async def _with_node(store: Path, options: Options, use: Callable[[Node], Awaitable[None]]) -> int:
+    """Opens the store, uses it until the use or a signal ends, closes it."""
+    failure: ProtozorfsError | OSError | None = None
+    code = 0
+
+    async def end_by_signal(*, task_status: trio.TaskStatus[None]) -> None:
+        nonlocal code
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
+            code = EXIT_SIGNAL + await anext(signals)
+        nursery.cancel_scope.cancel()
+
+    async with app.open_node(store, options) as node, trio.open_nursery() as nursery:
+        await nursery.start(end_by_signal)
+        # An error must not pass through a nursery, which would wrap it in a group.
+        try:
+            await use(node)
+        except (ProtozorfsError, OSError) as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return code
+
+
+async def _write(node: Node, *, name: str | None, serve: bool) -> None:
+    feed = node.feeds.create(NEW_NAME if name is None else os.fsencode(name))
+    if name is None:
+        node.feeds.rename(NEW_NAME, short_name(feed.feed_id))
+    click.echo(ids.format_hex(feed.feed_id))
+    stream = node.write_stream(feed)
+    while data := await trio.to_thread.run_sync(os.read, 0, CHUNK_BYTES, abandon_on_cancel=True):
+        await stream.send(data)
+    await feed.sync()
+    if serve:
+        click.echo("end of input; serving the feed until Ctrl-C", err=True)
+        await trio.sleep_forever()
+
+
+async def _read(node: Node, *, feed_id: FeedId, follow: bool) -> None:
+    feed = node.feeds.by_id(feed_id) or node.feeds.visit(feed_id)
+    feed.acquire()
+    try:
+        if follow:
+            async for data in node.read_stream(feed):
+                await _print(data)
+            return
+        await feed.wait_first_head()
+        if feed.length == 0 and not feed.is_owned:
+            raise UsageError("nobody who has this feed was found")
+        offset = 0
+        end = feed.byte_length
+        while offset < end:
+            await feed.wait_bytes(offset, min(offset + CHUNK_BYTES, end))
+            data = feed.read_nowait(offset, CHUNK_BYTES)
+            await _print(data)
+            offset += len(data)
+    finally:
+        feed.release()
+
+
+async def _print(data: bytes) -> None:
+    await trio.to_thread.run_sync(write_all, 1, data, abandon_on_cancel=True)

@@ -1,0 +1,88 @@
+"""The feed commands on a store that is not mounted; FUSE is not needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from protozorfs import app
+from protozorfs.cli.access import FeedLine
+from protozorfs.errors import NoSuchFeed, ProtozorfsError
+from protozorfs.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from protozorfs.feeds.feed import Feed
+    from protozorfs.feeds.registry import Feeds
+    from protozorfs.types import FeedId
+
+T = TypeVar("T")
+
+# A command that only looks into the store tells nobody that it runs.
+ALONE = Options(bind="127.0.0.1", nodht=True, nolan=True, noportmap=True)
+
+
+class StoreAccess:
+    """See `access.Access`. Opens the store for each operation.
+
+    Raises:
+        StoreLocked: another process has it open.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+
+    def feeds(self) -> Sequence[FeedLine]:
+        return self._do(lambda feeds: [_line(name, feed) for name, feed in feeds.names()])
+
+    def create(self, name: bytes) -> FeedId:
+        return self._do(lambda feeds: feeds.create(name).feed_id)
+
+    def follow(self, feed_id: FeedId, name: bytes) -> None:
+        self._do(lambda feeds: feeds.follow(feed_id, name))
+
+    def feed_id_of(self, name: bytes) -> FeedId:
+        return self._do(lambda feeds: named(feeds, name).feed_id)
+
+    def remove(self, name: bytes) -> None:
+        self._do(lambda feeds: feeds.remove(name))
+
+    def delete_key(self, name: bytes, feed_id: FeedId) -> None:
+        self._do(lambda feeds: feeds.delete_key(name, feed_id))
+
+    def _do(self, operation: Callable[[Feeds], T]) -> T:
+        """The result of an operation on the store's feeds."""
+        return trio.run(self._open_and_do, operation)
+
+    async def _open_and_do(self, operation: Callable[[Feeds], T]) -> T:
+        failure: ProtozorfsError | None = None
+        async with app.open_node(self.store, ALONE) as node:
+            # An error must not pass through the node's nursery, which would wrap it in a group.
+            try:
+                return operation(node.feeds)
+            except ProtozorfsError as error:
+                failure = error
+        raise failure
+
+
+def named(feeds: Feeds, name: bytes) -> Feed:
+    """The feed of that name. Raises NoSuchFeed."""
+    feed = feeds.by_name(name)
+    if feed is None:
+        raise NoSuchFeed("no feed of that name")
+    return feed
+
+
+def _line(name: bytes, feed: Feed) -> FeedLine:
+    return FeedLine(
+        name=name,
+        feed_id=feed.feed_id,
+        state=feed.state,
+        length=feed.length,
+        byte_length=feed.byte_length,
+        held_bytes=feed.held_bytes,
+        peer_count=feed.peer_count,
+    )

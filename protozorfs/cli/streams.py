@@ -1,0 +1,105 @@
+"""`protozorfs write` and `protozorfs read`: a feed from standard input, a feed to standard output.
+
+For machines without FUSE, and for pipes. Source: the two scripts of protozor's README.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from protozorfs.cli import mount_streams, node_streams
+from protozorfs.cli.access import parse_id
+from protozorfs.cli.arguments import network_options, node_options, store_option
+from protozorfs.errors import StoreLocked, UsageError
+from protozorfs.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@click.command()
+@store_option
+@network_options
+@click.option("--name", help="The feed's name in the store (default: first digits of its ID).")
+@click.option(
+    "--serve/--no-serve",
+    default=True,
+    help="Go on serving the feed after the end of the input (the default), or end.",
+)
+def write(
+    store: Path,
+    peers: tuple[str, ...],
+    port: int | None,
+    bind: str | None,
+    name: str | None,
+    serve: bool,
+) -> int:
+    """Copy standard input to a new feed, whose ID is printed first.
+
+    What one read of the input brings, a typed line for instance, becomes one block.
+    """
+    options = node_options(peers, port, bind)
+    return in_node_or_mount(
+        store,
+        options,
+        partial(node_streams.write, store, options, name, serve=serve),
+        partial(mount_streams.write, name),
+    )
+
+
+@click.command()
+@click.argument("feed_id", metavar="ID")
+@store_option
+@network_options
+@click.option(
+    "--follow/--no-follow",
+    default=True,
+    help="Wait at the end for what is appended (the default), or end there.",
+)
+def read(
+    feed_id: str,
+    store: Path,
+    peers: tuple[str, ...],
+    port: int | None,
+    bind: str | None,
+    follow: bool,
+) -> int:
+    """Copy the feed ID to standard output."""
+    wanted = parse_id(feed_id)
+    options = node_options(peers, port, bind)
+    return in_node_or_mount(
+        store,
+        options,
+        partial(node_streams.read, store, options, wanted, follow=follow),
+        partial(mount_streams.read, wanted, follow=follow),
+    )
+
+
+def in_node_or_mount(
+    store: Path,
+    options: Options,
+    in_node: Callable[[], int],
+    in_mount: Callable[[Path], int],
+) -> int:
+    """Runs the first form, or the second where the store is mounted; returns the exit code.
+
+    Raises:
+        StoreLocked: the store is in use and not mounted.
+        UsageError: options that a mount that runs already cannot take.
+    """
+    try:
+        return in_node()
+    except StoreLocked as locked:
+        if locked.mount_point is None:
+            raise
+        mount_point = Path(locked.mount_point)
+    if options != Options():
+        raise UsageError(
+            f"the store {store} is mounted at {mount_point}: --peer, --port and --bind are given"
+            " to the mount, or give another --store"
+        )
+    return in_mount(mount_point)

@@ -1,0 +1,105 @@
+"""The feed commands through a running mount: ordinary system calls, as any tool would do them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from protozorfs import ids
+from protozorfs.cli.access import FeedLine
+from protozorfs.errors import (
+    DecodeError,
+    NameTaken,
+    NoSuchFeed,
+    NotRemovable,
+    ProtozorfsError,
+    StoreFull,
+    UsageError,
+)
+from protozorfs.types import FeedId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# What the mount's errnos mean, turned back into the errors of the layer below it.
+MEANINGS: dict[int, tuple[type[ProtozorfsError], str]] = {
+    errno.EEXIST: (NameTaken, "there is a feed of that name, or the feed has another name already"),
+    errno.ENOENT: (NoSuchFeed, "no feed of that name"),
+    errno.EINVAL: (DecodeError, "that name or ID is not accepted"),
+    errno.ENAMETOOLONG: (DecodeError, "a name has at most 255 bytes"),
+    errno.EPERM: (NotRemovable, "not permitted: the name is reserved, or a key would be lost"),
+    errno.ENOSPC: (StoreFull, "there is no space left"),
+    errno.ENOTCONN: (UsageError, "the mount is dead; mount it again"),
+    errno.EACCES: (UsageError, "permission denied"),
+    errno.EROFS: (UsageError, "the mount is read-only"),
+}
+NOT_OURS = {errno.ENODATA, errno.ENOTSUP}
+
+
+class MountAccess:
+    """See `access.Access`."""
+
+    def __init__(self, mount_point: Path) -> None:
+        self.mount_point = mount_point
+
+    def feeds(self) -> list[FeedLine]:
+        with _meaning(self.mount_point):
+            names = sorted(os.listdir(os.fsencode(self.mount_point)))
+        return [self._line(name) for name in names]
+
+    def create(self, name: bytes) -> FeedId:
+        with _meaning(self.mount_point):
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+            os.close(os.open(self.path(name), flags, 0o644))
+        return self.feed_id_of(name)
+
+    def follow(self, feed_id: FeedId, name: bytes) -> None:
+        with _meaning(self.mount_point):
+            os.symlink(os.fsencode(ids.format_hex(feed_id)), self.path(name))
+
+    def feed_id_of(self, name: bytes) -> FeedId:
+        return FeedId(bytes.fromhex(self._attribute(name, "id")))
+
+    def remove(self, name: bytes) -> None:
+        self.feed_id_of(name)  # so that only feeds are ever unlinked, whatever the path names
+        with _meaning(self.mount_point):
+            os.unlink(self.path(name))
+
+    def delete_key(self, name: bytes, feed_id: FeedId) -> None:
+        with _meaning(self.mount_point):
+            value = ids.format_hex(feed_id).encode()
+            os.setxattr(self.path(name), "protozorfs.delete_key", value)
+
+    def path(self, name: bytes) -> bytes:
+        """Where a feed's file is."""
+        return os.path.join(os.fsencode(self.mount_point), name)
+
+    def _line(self, name: bytes) -> FeedLine:
+        return FeedLine(
+            name=name,
+            feed_id=self.feed_id_of(name),
+            state=self._attribute(name, "state"),
+            length=int(self._attribute(name, "length")),
+            byte_length=int(self._attribute(name, "bytes")),
+            held_bytes=int(self._attribute(name, "local")),
+            peer_count=int(self._attribute(name, "peers")),
+        )
+
+    def _attribute(self, name: bytes, attribute: str) -> str:
+        with _meaning(self.mount_point):
+            return os.getxattr(self.path(name), f"protozorfs.{attribute}").decode()
+
+
+@contextmanager
+def _meaning(directory: Path) -> Iterator[None]:
+    """Turns what a system call says into the error that the mount meant by it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NOT_OURS:
+            raise UsageError(f"{directory} is not a mount of protozorfs") from None
+        kind, sentence = MEANINGS.get(error.errno or 0, (UsageError, error.strerror or str(error)))
+        raise kind(sentence) from None
