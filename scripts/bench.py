@@ -188,16 +188,16 @@ def mounted(directory: Path, name: str, options: str) -> Iterator[Path]:
 
 def our_append(blocks: int, block_bytes: int) -> float:
     """Blocks per second through one open file of a mount, one write each."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        with (
-            mounted(Path(directory), "owner", f"port={free_port()}") as owner,
-            open(owner / "feed", "ab", buffering=0) as feed,
-        ):
-            block = b"." * block_bytes
-            started = time.perf_counter()
-            for _ in range(blocks):
-                os.write(feed.fileno(), block)
-            seconds = time.perf_counter() - started
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as directory,
+        mounted(Path(directory), "owner", f"port={free_port()}") as owner,
+        open(owner / "feed", "ab", buffering=0) as feed,
+    ):
+        block = b"." * block_bytes
+        started = time.perf_counter()
+        for _ in range(blocks):
+            os.write(feed.fileno(), block)
+        seconds = time.perf_counter() - started
     return blocks / seconds
 
 
