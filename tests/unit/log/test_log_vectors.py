@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,7 +11,6 @@ from protozorfs import crypto
 from protozorfs.errors import BlockUnavailable, InvalidProof, InvalidRequest, InvalidSignature
 from protozorfs.log import flat_tree, hashing
 from protozorfs.log.changeset import append_blocks
-from protozorfs.log.proof_types import Request
 from protozorfs.log.prove import hint, make_proof
 from protozorfs.types import PublicKey, Signature
 from tests.unit.log.log_tools import (
@@ -26,6 +25,9 @@ from tests.unit.log.log_tools import (
     vector_proof,
     vector_request,
 )
+
+if TYPE_CHECKING:
+    from protozorfs.log.proof_types import Request
 
 WRITERS = {length: Writer(VECTOR_BLOCKS[:length]) for length in range(1, 101)}
 ANSWERS = [case for case in VECTORS["proofs"] if "error" not in case]

@@ -1,0 +1,145 @@
+"""Two histories signed with one key, and the evidence for it that anyone can check.
+
+A node of the tree stands for a fixed range of blocks, in every later state of an honest feed too.
+So two proofs from nothing, of the same fork, are a conflict if they give one tree index two hashes;
+and two heads signed for the same length are one if their tree hashes differ. Sizes below the signed
+roots do not count: a peer can move them (see `verify`), and so make an honest feed look forked.
+Source: hypercore lib/core.js (`checkConflict`), which compares tree hashes there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from protozorfs.errors import InvalidProof, ProofUnavailable
+from protozorfs.log import flat_tree
+from protozorfs.log.hashing import tree_hash
+from protozorfs.log.proof_types import (
+    HashProof,
+    HashRequest,
+    Proof,
+    Request,
+    UpgradeProof,
+    UpgradeRequest,
+)
+from protozorfs.log.prove import make_proof
+from protozorfs.log.tree import TreeState
+from protozorfs.log.verify import verify_proof
+
+if TYPE_CHECKING:
+    from protozorfs.log.tree import TreeReader
+    from protozorfs.types import Head, PublicKey, TreeHash, TreeNode
+
+
+class SignedNodes(NamedTuple):
+    """An upgrade from nothing, perhaps with the hash part of one node below its peaks."""
+
+    fork: int
+    hash: HashProof | None
+    upgrade: UpgradeProof
+
+
+class Evidence(NamedTuple):
+    """Two proofs that cannot both be of one history: the one held here, and the other."""
+
+    own: SignedNodes
+    other: SignedNodes
+
+
+class _NothingStored:
+    """The tree of somebody who knows only the key."""
+
+    def node(self, tree_index: int) -> TreeNode | None:
+        """None, whatever the index."""
+        return None
+
+
+def find_conflict(
+    state: TreeState, reader: TreeReader, signature: bytes, proof: Proof
+) -> Evidence | None:
+    """Evidence if an answer to `UpgradeRequest(0, n)` and the own tree are two histories.
+
+    Args:
+        state, reader, signature: the own tree, and the signature of its head.
+        proof: what a peer sent, asked for or not; parts other than the upgrade are passed over.
+
+    Raises:
+        InvalidProof: not an upgrade from nothing, or it does not verify: just a bad peer.
+    """
+    if proof.upgrade is None or proof.upgrade.start != 0:
+        raise InvalidProof("not an upgrade from nothing")
+    if proof.fork != state.fork:
+        return None
+    other = SignedNodes(proof.fork, None, proof.upgrade)
+    head, hashes = _proved(state.public_key, other)
+    for index, node_hash in hashes.items():
+        held = reader.node(index) if flat_tree.exists(index, state.length) else None
+        if held is None or held.hash == node_hash:
+            continue
+        own = _own_proof(state, reader, signature, index)
+        if own is not None:
+            return Evidence(own, other)
+    if head.length == state.length and head.tree_hash != tree_hash(state.roots):
+        own = _own_proof(state, reader, signature, None)
+        return own and Evidence(own, other)
+    return None
+
+
+def check_evidence(public_key: PublicKey, evidence: Evidence) -> bool:
+    """True if the key signed two histories; checks both proofs from nothing.
+
+    Raises:
+        InvalidProof: one of them does not verify.
+    """
+    own_head, own_hashes = _proved(public_key, evidence.own)
+    other_head, other_hashes = _proved(public_key, evidence.other)
+    if own_head.fork != other_head.fork:
+        return False
+    if own_head.length == other_head.length and own_head.tree_hash != other_head.tree_hash:
+        return True
+    shared = own_hashes.keys() & other_hashes.keys()
+    return any(own_hashes[index] != other_hashes[index] for index in shared)
+
+
+def _proved(public_key: PublicKey, signed: SignedNodes) -> tuple[Head, dict[int, TreeHash]]:
+    """The head that a proof leads to, and the hash of every node on the way.
+
+    Every node of a proof from nothing is used up on the way to the signed roots, so that all their
+    hashes are proved, if not all their sizes.
+
+    Raises:
+        InvalidProof: it does not lead to a head of the key.
+    """
+    upgrade, hash_ = signed.upgrade, signed.hash
+    request = Request(
+        hash=hash_ and HashRequest(hash_.tree_index, 0),
+        upgrade=UpgradeRequest(0, upgrade.length),
+    )
+    state = TreeState(public_key, signed.fork, 0, ())
+    proof = Proof(signed.fork, hash=hash_, upgrade=upgrade)
+    verified = verify_proof(state, _NothingStored(), request, proof)
+    assert verified.head is not None
+    listed = (*upgrade.nodes, *upgrade.additional_nodes, *(hash_.nodes if hash_ else ()))
+    hashes = {int(node.tree_index): node.hash for node in (*listed, *verified.nodes)}
+    return verified.head, hashes
+
+
+def _own_proof(
+    state: TreeState, reader: TreeReader, signature: bytes, index: int | None
+) -> SignedNodes | None:
+    """A proof of a held node under the own head, or of the head alone.
+
+    None if the tree is damaged between the two: then what is held proves nothing.
+    """
+    request = Request(
+        hash=None if index is None else HashRequest(index, 0),
+        upgrade=UpgradeRequest(0, state.length),
+    )
+    try:
+        proof = make_proof(
+            reader, state.length, state.fork, signature, request, lambda _block_index: None
+        )
+    except ProofUnavailable:
+        return None
+    assert proof.upgrade is not None
+    return SignedNodes(state.fork, proof.hash, proof.upgrade)
