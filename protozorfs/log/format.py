@@ -58,10 +58,9 @@ if TYPE_CHECKING:
 VERSION = 1
 CHECKSUM_BYTES = 32
 
-TREE_NODE_BYTES = 40
-_TREE_NODE = Struct("<Q32s")
-_ABSENT_NODE = bytes(TREE_NODE_BYTES)
-assert _TREE_NODE.size == TREE_NODE_BYTES
+NODE_BYTES = 40
+NODE = Struct("<Q32s")
+assert NODE.size == NODE_BYTES
 
 HEAD_SLOT_BYTES = 512
 _HEAD_MAGIC = b"pzfshead"
@@ -90,27 +89,6 @@ class HeadSlot:
     kind: HeadKind
     sequence: int
     head: Head
-
-
-def encode_tree_node(node: TreeNode) -> bytes:
-    """The 40 bytes of a node; its index is where they are written."""
-    return _TREE_NODE.pack(node.size, node.hash)
-
-
-def decode_tree_node(tree_index: int, data: bytes, offset: int = 0) -> TreeNode | None:
-    """The node whose 40 bytes stand at `offset`; None if it is absent.
-
-    Raises:
-        DecodeError: fewer than 40 bytes, or a size that no feed has.
-    """
-    if offset < 0 or len(data) < offset + TREE_NODE_BYTES:
-        raise DecodeError(f"tree node {tree_index} is cut short")
-    size, node_hash = _TREE_NODE.unpack_from(data, offset)
-    if size > MAX_SAFE_INTEGER:
-        raise DecodeError(f"tree node {tree_index} is of {size} bytes")
-    if not size and data[offset : offset + TREE_NODE_BYTES] == _ABSENT_NODE:
-        return None
-    return TreeNode(TreeIndex(tree_index), size, TreeHash(node_hash))
 
 
 def encode_head_slot(slot: HeadSlot) -> bytes:
@@ -142,7 +120,11 @@ def decode_head_slot(data: bytes) -> HeadSlot | None:
         return None
     body = _checked(data, "head slot")
     magic, version, kind, sequence, *fields = _HEAD.unpack(body)
-    if magic != _HEAD_MAGIC or version != VERSION or kind not in HeadKind._value2member_map_:
+    if (
+        magic != _HEAD_MAGIC
+        or version != VERSION
+        or kind not in (HeadKind.SIGNED, HeadKind.DURABLE)
+    ):
         raise DecodeError(f"not a head slot of version {VERSION}")
     fork, length, byte_length, tree_hash, signature = fields
     if max(fork, length, byte_length) > MAX_SAFE_INTEGER:
