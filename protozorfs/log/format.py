@@ -12,7 +12,7 @@ Head slot, 512 bytes (one sector, so that a torn write leaves it old, new or dam
 
      0   8  "pzfshead"
      8   2  version: 1
-    10   2  kind: 1 signed, 2 durable
+    10   2  kind: 0 signed, 1 durable
     12   4  zero
     16   8  sequence: the higher of two sound slots of a kind is the newer
     24   8  fork
@@ -42,7 +42,6 @@ Evidence of a conflict (see `conflict`), of two signed histories:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -50,6 +49,7 @@ from protozorfs import crypto
 from protozorfs.errors import DecodeError
 from protozorfs.log.conflict import Evidence, SignedNodes
 from protozorfs.log.proof_types import HashProof, UpgradeProof
+from protozorfs.store.heads import HeadKind
 from protozorfs.types import MAX_SAFE_INTEGER, Head, Signature, TreeHash, TreeIndex, TreeNode
 
 if TYPE_CHECKING:
@@ -75,13 +75,6 @@ _LISTED_NODE = Struct("<QQ32s")
 assert (_EVIDENCE.size, _SIGNED.size, _LISTED_NODE.size) == (10, 86, 48)
 
 
-class HeadKind(IntEnum):
-    """What a head slot vouches for."""
-
-    SIGNED = 1  # handed to the system: survives the end of the process
-    DURABLE = 2  # synced before it was written: survives the loss of power
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadSlot:
     """A head as it is kept; `sequence` counts the writes of its kind."""
@@ -91,14 +84,13 @@ class HeadSlot:
     head: Head
 
 
-def encode_head_slot(slot: HeadSlot) -> bytes:
+def encode_head_slot(kind: HeadKind, sequence: int, head: Head) -> bytes:
     """The 512 bytes of a head slot."""
-    head = slot.head
     body = _HEAD.pack(
         _HEAD_MAGIC,
         VERSION,
-        slot.kind,
-        slot.sequence,
+        kind,
+        sequence,
         head.fork,
         head.length,
         head.byte_length,
