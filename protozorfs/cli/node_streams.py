@@ -72,7 +72,7 @@ async def _write(node: Node, *, name: str | None, serve: bool) -> None:
     stream = node.write_stream(feed)
     while data := await trio.to_thread.run_sync(os.read, 0, CHUNK_BYTES, abandon_on_cancel=True):
         await stream.send(data)
-    await feed.sync()
+    await stream.aclose()
     if serve:
         click.echo("end of input; serving the feed until Ctrl-C", err=True)
         await trio.sleep_forever()
