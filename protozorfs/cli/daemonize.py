@@ -1,0 +1,74 @@
+"""Becoming a daemon: the command returns when the daemon is ready, or says why it is not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from protozorfs.errors import UsageError
+from protozorfs.fs.mount_points import MountError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_READY = b"\0"  # else the pipe brings the exit code as one byte, and the message
+_INTERRUPTED = 130  # exit code of a command that was ended by Ctrl-C
+
+
+def run_as_daemon(work: Callable[[Callable[[], None]], int]) -> int:
+    """Runs `work(ready)` in a child process and returns when it called `ready`.
+
+    The child is the leader of its own session. Until it is ready it shares the terminal, so that
+    messages arrive; then its standard files are /dev/null and its directory is /. In the child this
+    returns what `work` returns.
+
+    Raises:
+        UsageError: the one that `work` raised, or the child died.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writing)
+        return _await_ready(child, reading)
+    os.close(reading)
+    os.setsid()
+    return _work(work, writing)
+
+
+def _await_ready(child: int, pipe: int) -> int:
+    try:
+        with open(pipe, "rb") as messages:
+            message = messages.read()
+    except KeyboardInterrupt:
+        os.kill(child, signal.SIGTERM)
+        return _INTERRUPTED
+    if message == _READY:
+        return 0
+    if message:
+        raise UsageError(message[1:].decode(errors="replace"), message[0])
+    raise MountError("the daemon ended before it could answer")
+
+
+def _work(work: Callable[[Callable[[], None]], int], pipe: int) -> int:
+    is_ready = False
+
+    def ready() -> None:
+        nonlocal is_ready
+        is_ready = True
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        os.close(null)
+        os.chdir("/")
+        os.write(pipe, _READY)
+        os.close(pipe)
+
+    try:
+        return work(ready)
+    except UsageError as error:
+        if is_ready:
+            raise
+        os.write(pipe, bytes([error.exit_code]) + str(error).encode(errors="replace"))
+        os.close(pipe)
+        return error.exit_code

@@ -1,0 +1,72 @@
+"""What `stat` shows: owned feeds 0644, others 0444, whole length, local bytes as blocks."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pyfuse3
+
+from protozorfs.fs.inodes import ROOT_INODE
+
+if TYPE_CHECKING:
+    from protozorfs.fs.inodes import FeedInode
+    from protozorfs.fs.ports import FeedView
+
+ROOT_ATTR_TIMEOUT = 1.0  # seconds; with 0 every path access would ask for the root's attributes
+_BLOCK_BYTES = 512  # unit of st_blocks
+_IO_BYTES = 4096  # st_blksize; what it says hardly matters to anyone
+_OWNED_MODE = stat.S_IFREG | 0o644
+_FOLLOWED_MODE = stat.S_IFREG | 0o444
+
+
+class Attributes:
+    """Makes the answers; everything belongs to the user who mounts."""
+
+    def __init__(self) -> None:
+        self._uid = os.geteuid()
+        self._gid = os.getegid()
+
+    def root(self, mtime_ns: int) -> pyfuse3.EntryAttributes:
+        """Of the directory; `mtime_ns` is when a name last came, went or changed."""
+        entry = self._entry(ROOT_INODE, stat.S_IFDIR | 0o755, 0, mtime_ns)
+        entry.st_nlink = 2
+        entry.attr_timeout = ROOT_ATTR_TIMEOUT
+        return entry
+
+    def feed(self, inode: FeedInode, feed: FeedView | None) -> pyfuse3.EntryAttributes:
+        """Of a feed; None is one that is only named by its ID. Notes the length that is told."""
+        if feed is None:
+            inode.told_length = 0
+            return self._entry(inode.number, _FOLLOWED_MODE, 0, 0)
+        mode = _OWNED_MODE if feed.is_owned else _FOLLOWED_MODE
+        inode.told_length = length = feed.byte_length
+        entry = self._entry(inode.number, mode, length, feed.mtime_ns)
+        entry.st_blocks = (feed.held_bytes + _BLOCK_BYTES - 1) // _BLOCK_BYTES
+        entry.st_birthtime_ns = feed.created_ns
+        return entry
+
+    def link(self, number: int, target: bytes) -> pyfuse3.EntryAttributes:
+        """Of the symbolic link that SYMLINK must answer; the next lookup finds the feed instead."""
+        return self._entry(number, stat.S_IFLNK | 0o777, len(target), 0)
+
+    def hidden(self, number: int) -> pyfuse3.EntryAttributes:
+        """Of the self-test's file."""
+        return self._entry(number, stat.S_IFREG | 0o400, 0, 0)
+
+    def _entry(self, number: int, mode: int, size: int, time_ns: int) -> pyfuse3.EntryAttributes:
+        # Timeouts are 0: nothing about a feed is cached, so growth needs no invalidation.
+        entry = pyfuse3.EntryAttributes()
+        entry.st_ino = number
+        entry.entry_timeout = 0
+        entry.attr_timeout = 0
+        entry.st_mode = mode
+        entry.st_nlink = 1
+        entry.st_uid = self._uid
+        entry.st_gid = self._gid
+        entry.st_size = size
+        entry.st_blksize = _IO_BYTES
+        entry.st_blocks = 0
+        entry.st_mtime_ns = entry.st_ctime_ns = entry.st_atime_ns = time_ns
+        return entry

@@ -1,0 +1,105 @@
+"""Inode numbers: which feed each means, how often the kernel knows it, what size it was told.
+
+A feed has one inode whatever name or ID it is reached by. Numbers are never used again while the
+mount lives. Entries go when the kernel forgets them, so lookups of many IDs leave nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from protozorfs.fs.ports import FeedView
+    from protozorfs.types import FeedId
+
+ROOT_INODE = 1
+
+
+@dataclass(slots=True)
+class FeedInode:
+    """A feed that the kernel knows.
+
+    Attributes:
+        number: the inode number.
+        feed_id: the feed; it need be neither followed nor visited.
+        lookups: how many references the kernel holds.
+        told_length: the size in bytes that the kernel was told last.
+        open_feed: the feed of the open handles; None without any. After a removal the handles
+            that are still open go on with it.
+        handles: how many handles are open.
+    """
+
+    number: int
+    feed_id: FeedId
+    lookups: int = 0
+    told_length: int = 0
+    open_feed: FeedView | None = None
+    handles: int = 0
+
+
+@dataclass(slots=True)
+class Handle:
+    """An open feed file."""
+
+    inode: FeedInode
+    feed: FeedView
+    appends: bool  # O_APPEND
+    in_sequence: bool  # made by a CREATE: may write at our end without O_APPEND
+    syncs: bool  # O_SYNC, O_DSYNC or a `sync` mount: a write returns when it is durable
+
+
+class Inodes:
+    """The table. Not found means that the kernel cannot know the number either."""
+
+    def __init__(self) -> None:
+        self._by_number: dict[int, FeedInode] = {}
+        self._by_feed: dict[FeedId, FeedInode] = {}
+        self._next_number = ROOT_INODE + 1
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def of_feed(self, feed_id: FeedId) -> FeedInode:
+        """The feed's inode, made when it is new. The caller counts the lookup if it answers one."""
+        inode = self._by_feed.get(feed_id)
+        if inode is None:
+            inode = FeedInode(self.throw_away(), feed_id)
+            self._by_feed[feed_id] = inode
+            self._by_number[inode.number] = inode
+        return inode
+
+    def get(self, number: int) -> FeedInode | None:
+        """The inode of a number."""
+        return self._by_number.get(number)
+
+    def throw_away(self) -> int:
+        """A number that means nothing: for the answer to SYMLINK, which must not be a feed's."""
+        number = self._next_number
+        self._next_number += 1
+        return number
+
+    def forget(self, number: int, lookups: int) -> None:
+        """Takes back references of the kernel; unknown numbers are throw-away ones."""
+        inode = self._by_number.get(number)
+        if inode is None:
+            return
+        inode.lookups -= lookups
+        self._drop_unused(inode)
+
+    def opened(self, inode: FeedInode, feed: FeedView) -> None:
+        """Counts a handle."""
+        inode.open_feed = feed
+        inode.handles += 1
+
+    def closed(self, inode: FeedInode) -> None:
+        """Takes a handle back."""
+        inode.handles -= 1
+        if inode.handles == 0:
+            inode.open_feed = None
+        self._drop_unused(inode)
+
+    def _drop_unused(self, inode: FeedInode) -> None:
+        if inode.lookups <= 0 and inode.handles == 0:
+            del self._by_number[inode.number]
+            del self._by_feed[inode.feed_id]

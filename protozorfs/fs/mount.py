@@ -1,0 +1,191 @@
+"""Mounts feeds at a directory and serves them until the mount ends or the caller cancels."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyfuse3
+import trio
+
+from protozorfs.fs import mount_points
+from protozorfs.fs.interrupts import Interrupts, SelfTest, request_time_bound
+from protozorfs.fs.mount_points import MountError, MountWatch
+from protozorfs.fs.operations import Operations
+from protozorfs.fs.waits import Patience, Waits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from protozorfs.fs.ports import FeedsView
+
+log = logging.getLogger(__name__)
+
+SUBTYPE = "protozorfs"
+# A waiting read holds a worker task of pyfuse3, and with all taken the whole mount stands still, so
+# there must be more than waits are allowed (`waits.MAX_WAITS`).
+_MIN_TASKS = 10
+_MAX_TASKS = 100_000
+_WATCH_PERIOD = 0.5  # seconds until a lost mount is noticed
+_STOP_SECONDS = 0.7  # for handlers to answer when the mount ends; all has to be over after 2 s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountOptions:
+    """How to mount.
+
+    Attributes:
+        mount_point: an absolute path without symbolic links.
+        source: what `mount` shows as the device.
+        kernel_options: options for libfuse and the kernel, such as "ro" or "allow_other".
+        syncs: every write returns when it is durable (option `sync`).
+        patience: how long handlers wait.
+    """
+
+    mount_point: str
+    source: str
+    kernel_options: frozenset[str] = frozenset()
+    syncs: bool = False
+    patience: Patience = field(default_factory=Patience)
+
+
+async def serve(
+    feeds: FeedsView,
+    options: MountOptions,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serves the mount; started when it answers and signals to readers work.
+
+    Returns when somebody unmounts, lazily too, or aborts the connection. Cancelling it ends all
+    waits with EIO, lets handlers answer for a moment and unmounts: well within two seconds.
+
+    Raises:
+        MountError: it cannot be mounted.
+    """
+    interrupts = Interrupts(options.mount_point)
+    waits = Waits(interrupts, bound_seconds=request_time_bound())
+    self_test = SelfTest()
+    operations = Operations(feeds, waits, self_test, patience=options.patience, syncs=options.syncs)
+    answers = False
+    with _mounted(operations, options) as watch:
+        async with trio.open_nursery() as nursery:
+            loop = _RequestLoop(waits)
+            nursery.start_soon(interrupts.run_fallback)
+            nursery.start_soon(_end_when_gone, watch, nursery.cancel_scope)
+            nursery.start_soon(loop.run, nursery.cancel_scope)
+            try:
+                await operations.initialised.wait()
+                await self_test.run(options.mount_point, interrupts)
+                answers = True
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                await loop.stop()
+    if not answers:
+        raise MountError(f"{options.mount_point}: unmounted before it could answer")
+
+
+class _RequestLoop:
+    """pyfuse3's loop, kept from being cancelled before its handlers had a chance to answer."""
+
+    def __init__(self, waits: Waits) -> None:
+        self._waits = waits
+        self._scope = trio.CancelScope(shield=True)
+        self._ended = trio.Event()
+
+    async def run(self, serving: trio.CancelScope) -> None:
+        """Runs the loop; cancels `serving` when it ends by itself: the mount is gone."""
+        try:
+            with self._scope:
+                await pyfuse3.main(_MIN_TASKS, _MAX_TASKS)
+        finally:
+            self._ended.set()
+            serving.cancel()
+
+    async def stop(self) -> None:
+        """Ends all waits with EIO, then the loop; after a while even if handlers do not answer."""
+        self._waits.close()
+        if not self._ended.is_set():
+            pyfuse3.terminate()
+        with trio.move_on_after(_STOP_SECONDS, shield=True) as scope:
+            await self._ended.wait()
+        if scope.cancelled_caught:
+            log.warning("some file operations did not end in time; their callers get an error")
+        self._scope.cancel()
+
+
+async def _end_when_gone(watch: MountWatch, serving: trio.CancelScope) -> None:
+    """Cancels `serving` when the mount is gone.
+
+    pyfuse3's loop alone would go on as long as a single read waits, or, after a lazy unmount, a
+    single file is open.
+    """
+    while not watch.is_gone():  # noqa: ASYNC110 - neither is an event that trio can wait for
+        await trio.sleep(_WATCH_PERIOD)
+    log.info("the mount is gone")
+    serving.cancel()
+
+
+@contextmanager
+def _mounted(operations: Operations, options: MountOptions) -> Iterator[MountWatch]:
+    """Mounts, and unmounts at the end."""
+    mount_points.prepare(options.mount_point)
+    before = mount_points.fuse_descriptors()
+    reasons: list[str] = []
+    try:
+        with _captured_stderr(reasons):
+            pyfuse3.init(operations, options.mount_point, _libfuse_options(options))
+    except RuntimeError as error:
+        reason = reasons[0] if reasons else str(error)
+        raise MountError(f"{options.mount_point}: {reason}") from error
+    watch: MountWatch | None = None
+    try:
+        (descriptor,) = mount_points.fuse_descriptors() - before
+        watch = MountWatch(options.mount_point, descriptor)
+        yield watch
+    finally:
+        pyfuse3.close(unmount=True)
+        if watch is not None:
+            # After an abort of the connection libfuse leaves the mount where it is.
+            if watch.is_listed():
+                mount_points.unmount(options.mount_point)
+            watch.close()
+
+
+def _libfuse_options(options: MountOptions) -> set[str]:
+    # pyfuse3 passes options as ASCII; a comma or backslash would end or change the word.
+    source = options.source.encode("ascii", "replace").decode("ascii")
+    source = source.replace("\\", "\\\\").replace(",", "\\,")
+    return {
+        "default_permissions",
+        f"fsname={source}",
+        f"subtype={SUBTYPE}",
+        *options.kernel_options,
+    }
+
+
+@contextmanager
+def _captured_stderr(lines: list[str]) -> Iterator[None]:
+    """Gathers what the body, C code and child processes included, writes to descriptor 2.
+
+    libfuse and fusermount3 say there why a mount failed. The words before the reason are dropped.
+    """
+    with tempfile.TemporaryFile() as capture:
+        saved = os.dup(2)
+        os.dup2(capture.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            capture.seek(0)
+            text = capture.read().decode(errors="replace")
+            lines.extend(
+                line.removeprefix("fuse: ").removeprefix("fusermount3: ")
+                for line in text.splitlines()
+            )

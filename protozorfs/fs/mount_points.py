@@ -1,0 +1,173 @@
+"""Mount points as the system sees them: checks before mounting, dead mounts, is ours still there.
+
+Every error is a `MountError`, one sentence for the user.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import select
+import stat
+import subprocess
+from dataclasses import dataclass
+
+from protozorfs.errors import UsageError
+
+MOUNT_FAILURE = 32  # exit code. Source: mount(8)
+FILE_SYSTEM_TYPE = "fuse.protozorfs"
+FUSE_DEVICE = "/dev/fuse"
+_MOUNTINFO = "/proc/self/mountinfo"
+_UNMOUNT_SECONDS = 5.0  # a lazy unmount does not wait for anything; this is for a sick system
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+class MountError(UsageError):
+    """Mounting is not possible; the message says why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, MOUNT_FAILURE)
+
+
+@dataclass(frozen=True, slots=True)
+class MountEntry:
+    """One line of mountinfo: device number as "major:minor", path, file system type."""
+
+    device: str
+    path: str
+    kind: str
+
+
+def parse_mountinfo(text: str) -> list[MountEntry]:
+    """The entries, later mounts last. Source: proc_pid_mountinfo(5)."""
+    entries = []
+    for line in text.splitlines():
+        fields, separator, rest = line.partition(" - ")
+        parts = fields.split(" ")
+        if separator and len(parts) > 4:
+            path = _OCTAL.sub(lambda match: chr(int(match[1], 8)), parts[4])
+            entries.append(MountEntry(parts[2], path, rest.split(" ")[0]))
+    return entries
+
+
+def _mounts() -> list[MountEntry]:
+    # Undecodable bytes and the octal escapes of bytes must compare with what the user gave.
+    with open(_MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
+        return parse_mountinfo(file.read())
+
+
+def mounted_at(mount_point: str) -> MountEntry | None:
+    """What is mounted there, the topmost; None for nothing."""
+    found = [entry for entry in _mounts() if entry.path == mount_point]
+    return found[-1] if found else None
+
+
+def prepare(mount_point: str) -> None:
+    """Checks a mount point, after clearing a mount there whose daemon is dead.
+
+    Raises:
+        MountError: missing, no directory, in use by a mount of ours that lives, or no FUSE.
+    """
+    _check_device()
+    entry = mounted_at(mount_point)
+    try:
+        mode = os.stat(mount_point).st_mode
+    except OSError as error:
+        if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
+            raise MountError(f"{mount_point}: {error.strerror}") from error
+        unmount(mount_point)
+        prepare_cleared(mount_point)
+        return
+    if entry is not None and entry.kind == FILE_SYSTEM_TYPE:
+        raise MountError(f"{mount_point}: already mounted")
+    if not stat.S_ISDIR(mode):
+        raise MountError(f"{mount_point}: not a directory")
+
+
+def prepare_cleared(mount_point: str) -> None:
+    """Checks a mount point from which a dead mount was taken.
+
+    Raises:
+        MountError: it is still dead.
+    """
+    try:
+        os.stat(mount_point)
+    except OSError as error:
+        raise MountError(
+            f"{mount_point}: a dead mount is there and cannot be taken away ({error.strerror})"
+        ) from error
+
+
+def _check_device() -> None:
+    try:
+        descriptor = os.open(FUSE_DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise MountError(f"there is no {FUSE_DEVICE}: this system has no FUSE") from None
+    except PermissionError:
+        raise MountError(f"no permission to use {FUSE_DEVICE}") from None
+    except OSError as error:
+        raise MountError(f"{FUSE_DEVICE}: {error.strerror}") from error
+    os.close(descriptor)
+
+
+def unmount(mount_point: str) -> None:
+    """Takes a mount away whoever uses it, as `fusermount3 -u -z` does; root without it, too."""
+    commands = [["fusermount3", "-u", "-z", "--", mount_point]]
+    if os.geteuid() == 0:
+        commands.append(["umount", "-l", "--", mount_point])
+    for command in commands:
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=_UNMOUNT_SECONDS,
+                check=False,
+            )
+        except (FileNotFoundError, subprocess.TimeoutExpired):
+            continue  # the caller looks at what is mounted then
+        if done.returncode == 0:
+            return
+
+
+class MountWatch:
+    """Tells when a mount of ours is gone: unmounted (lazily, too) or its connection aborted."""
+
+    def __init__(self, mount_point: str, fuse_descriptor: int) -> None:
+        entry = mounted_at(mount_point)
+        if entry is None:
+            raise MountError(f"{mount_point}: the mount vanished at once")
+        self._device = entry.device
+        self._connection = select.poll()
+        self._connection.register(fuse_descriptor, 0)  # POLLERR is always told
+        self._mountinfo = os.open(_MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
+        self._changes = select.poll()
+        self._changes.register(self._mountinfo, select.POLLPRI)
+
+    def is_gone(self) -> bool:
+        """Two cheap system calls, unless mounts changed since the last look."""
+        if self._connection.poll(0):
+            return True
+        return bool(self._changes.poll(0)) and not self.is_listed()
+
+    def is_listed(self) -> bool:
+        """True while the mount is in this process's list of mounts, at whatever path."""
+        return any(entry.device == self._device for entry in _mounts())
+
+    def close(self) -> None:
+        """Frees the descriptor."""
+        os.close(self._mountinfo)
+
+
+def fuse_descriptors() -> set[int]:
+    """The descriptors of this process that are connections to the kernel's FUSE."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}") == FUSE_DEVICE:
+                found.add(int(name))
+        except FileNotFoundError:
+            continue  # the one that listed the directory
+    return found

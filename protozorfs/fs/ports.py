@@ -1,0 +1,132 @@
+"""What the mount needs of the layer below, as protocols that this package owns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from protozorfs.types import FeedId
+
+
+class FeedView(Protocol):
+    """One open feed as the file system sees it.
+
+    A feed's bytes are its blocks, one after another; offsets and ranges `[start, end)` are in
+    bytes. `read_nowait` and the properties answer from what is here and never wait.
+    """
+
+    @property
+    def feed_id(self) -> FeedId: ...
+    @property
+    def is_owned(self) -> bool: ...
+    @property
+    def length(self) -> int:
+        """Blocks under the newest verified head."""
+        ...
+
+    @property
+    def byte_length(self) -> int:
+        """Bytes under the newest verified head; they need not be here."""
+        ...
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that are here."""
+        ...
+
+    @property
+    def fork(self) -> int: ...
+    @property
+    def mtime_ns(self) -> int:
+        """When the newest block arrived."""
+        ...
+
+    @property
+    def created_ns(self) -> int: ...
+    @property
+    def peer_count(self) -> int: ...
+    @property
+    def state(self) -> str:
+        """One of owned, resolving, current, behind, offline, frozen, damaged, paused."""
+        ...
+
+    def read_nowait(self, offset: int, size: int) -> bytes:
+        """The bytes held without a gap from `offset` on, at most `size`.
+
+        Empty if the byte at `offset` is not here, or behind the end.
+
+        Raises:
+            StoreCorrupt: what is stored there is not what was verified.
+        """
+        ...
+
+    async def wait_bytes(self, start: int, end: int) -> None:
+        """Returns when all of `[start, end)` is here. Cancelling it drops the want.
+
+        Raises:
+            Closing, StoreCorrupt, BlockUnavailable: the last when nothing is fetched for readers.
+        """
+        ...
+
+    async def wait_first_head(self) -> None:
+        """Returns at once unless the first attempt to find a head is running; then at its end."""
+        ...
+
+    async def append(self, blocks: Sequence[bytes]) -> None:
+        """Appends all or none of the blocks; returns when they survive a kill of this process.
+
+        Raises:
+            NotWritable, StoreFull, Closing
+        """
+        ...
+
+    async def sync(self) -> None:
+        """Returns when everything appended or stored so far survives a power cut."""
+        ...
+
+    def acquire(self) -> None:
+        """Counts an open handle."""
+        ...
+
+    def release(self) -> None:
+        """Gives back what `acquire` counted."""
+        ...
+
+
+class FeedsView(Protocol):
+    """All feeds of the store, by local name and by ID.
+
+    The calls that change something may write to the disk; they do not wait for the network.
+
+    Raises:
+        NameTaken, NoSuchFeed, NotRemovable, StoreFull, DecodeError
+    """
+
+    def names(self) -> Sequence[tuple[bytes, FeedView]]:
+        """Every named feed, sorted by name."""
+        ...
+
+    def by_name(self, name: bytes) -> FeedView | None: ...
+    def by_id(self, feed_id: FeedId) -> FeedView | None:
+        """A feed that has a name or is being visited."""
+        ...
+
+    def create(self, name: bytes) -> FeedView:
+        """Makes a key and with it an owned feed."""
+        ...
+
+    def follow(self, feed_id: FeedId, name: bytes) -> FeedView: ...
+    def visit(self, feed_id: FeedId) -> FeedView:
+        """A feed without a name, looked for now and forgotten some time after its last release."""
+        ...
+
+    def rename(self, old: bytes, new: bytes) -> None: ...
+    def remove(self, name: bytes) -> None: ...
+    def delete_key(self, name: bytes, feed_id: FeedId) -> None:
+        """Removes an owned feed with its key; the ID must be the feed's."""
+        ...
+
+    def statvfs(self) -> os.statvfs_result: ...

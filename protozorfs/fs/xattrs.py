@@ -1,0 +1,55 @@
+"""The extended attributes `protozorfs.*`: a feed's state as text, and the deletion of a key.
+
+An own prefix, so that `cp -a` does not copy them to other files as it does with `user.*`.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from protozorfs import ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from protozorfs.fs.ports import FeedView
+    from protozorfs.types import FeedId
+
+PREFIX = b"protozorfs."
+DELETE_KEY = PREFIX + b"delete_key"  # write-only; its value is the ID of the feed to be deleted
+
+ID = PREFIX + b"id"  # 64 lower-case hex digits
+
+_VALUES: dict[bytes, Callable[[FeedView], str]] = {
+    PREFIX + b"length": lambda feed: str(feed.length),  # blocks
+    PREFIX + b"bytes": lambda feed: str(feed.byte_length),
+    PREFIX + b"local": lambda feed: str(feed.held_bytes),
+    PREFIX + b"fork": lambda feed: str(feed.fork),
+    PREFIX + b"owned": lambda feed: str(int(feed.is_owned)),
+    PREFIX + b"peers": lambda feed: str(feed.peer_count),
+    PREFIX + b"state": lambda feed: feed.state,
+}
+NAMES = (ID, *_VALUES)
+
+
+def names_of(feed: FeedView | None) -> tuple[bytes, ...]:
+    """The attributes that there are; None is a feed that is only named by its ID."""
+    return NAMES if feed is not None else (ID,)
+
+
+def value(feed_id: FeedId, feed: FeedView | None, name: bytes) -> bytes | None:
+    """The attribute's value without a newline, or None if there is no such attribute."""
+    if name == ID:
+        return ids.format_hex(feed_id).encode("ascii")
+    read = _VALUES.get(name)
+    return None if read is None or feed is None else read(feed).encode("ascii")
+
+
+def change_refusal(name: bytes) -> int:
+    """The errno for setting or removing any attribute but `DELETE_KEY`.
+
+    EPERM for what `chattr +a` refuses so; ENOTSUP for the namespaces that this file system does not
+    have (ACLs, security labels), which tools that copy them take in their stride.
+    """
+    return errno.EPERM if name.startswith((PREFIX, b"user.")) else errno.ENOTSUP
