@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import appdirs
 import click
 
-from protozorfs.cli.options import parse_address
-from protozorfs.errors import UsageError
+from protozorfs.cli.options import DEFAULT_STORE, parse_address
 from protozorfs.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from protozorfs.types import Address
-
 Command = TypeVar("Command", bound="Callable[..., Any]")
-
-EXIT_USAGE = 2  # as click has it
 
 
 def default_store() -> Path:
-    """The store of whoever names none, as for `mount.protozorfs`: the user's data directory."""
-    return Path(appdirs.user_data_dir("protozorfs"))
+    """The store of whoever names none, as for `mount.protozorfs`: in the user's data directory."""
+    return Path(appdirs.user_data_dir("protozorfs"), DEFAULT_STORE)
 
 
 store_option = click.option(
@@ -53,11 +48,4 @@ def node_options(peers: Sequence[str], port: int | None, bind: str | None) -> Op
     Raises:
         UsageError: a peer is not HOST:PORT.
     """
-    return Options(peers=tuple(map(_peer, peers)), port=port, bind=bind)
-
-
-def _peer(text: str) -> Address:
-    try:
-        return parse_address(text)
-    except ValueError as error:
-        raise UsageError(f"--peer {text}: {error}", EXIT_USAGE) from None
+    return Options(peers=tuple(map(parse_address, peers)), port=port, bind=bind)
