@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protozorfs import crypto
-from protozorfs.log import hashing
+from protozorfs.log import flat_tree, hashing
 from protozorfs.log.changeset import append_blocks
+from protozorfs.log.conflict import Evidence, find_conflict
 from protozorfs.log.proof_types import (
     BlockProof,
     BlockRequest,
@@ -105,6 +106,43 @@ def upgraded_reader(writer: Writer, length: int | None = None) -> Reader:
         prefix = Writer(writer.blocks[:until], writer.state.fork)
         reader.fetch(prefix, Request(upgrade=UpgradeRequest(0, until)))
     return reader
+
+
+WRITERS = {length: Writer(VECTOR_BLOCKS[:length]) for length in range(1, 101)}
+
+
+def reader_for(writer: Writer, request: Request) -> Reader:
+    """A reader with the peaks of the upgrade's start (or of all), and the node of the hint."""
+    reader = upgraded_reader(writer, request.upgrade.start if request.upgrade else None)
+    target = request.hash or (
+        request.block and request.block._replace(block_index=2 * request.block.block_index)
+    )
+    if target is not None and flat_tree.right_span(target[0]) < 2 * reader.state.length:
+        index, levels = target
+        _, top = flat_tree.climb(index, levels, reader.state.length)
+        reader.nodes.add([writer.nodes[top]])
+    return reader
+
+
+def whole_proof(writer: Writer, length: int) -> Proof:
+    """The answer to an upgrade from nothing."""
+    return writer.prove(Request(upgrade=UpgradeRequest(0, length)))
+
+
+def other_history(length: int, changed: int = 2) -> Writer:
+    """The vectors' blocks, one of them changed, under the same key."""
+    blocks = list(VECTOR_BLOCKS[:length])
+    blocks[changed] = b"another history"
+    return Writer(blocks)
+
+
+def two_histories() -> Evidence:
+    """Evidence between the vectors' blocks and another history of them, of length 7."""
+    own = Writer(VECTOR_BLOCKS[:7])
+    proof = whole_proof(other_history(7), 7)
+    evidence = find_conflict(own.state, own.nodes, own.head.signature, proof)
+    assert evidence is not None
+    return evidence
 
 
 def vector_node(value: dict[str, Any]) -> TreeNode:

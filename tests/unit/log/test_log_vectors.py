@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,19 +17,16 @@ from tests.unit.log.log_tools import (
     KEY_PAIR,
     VECTOR_BLOCKS,
     VECTORS,
+    WRITERS,
     Nodes,
-    Reader,
     Writer,
+    reader_for,
     upgraded_reader,
     vector_node,
     vector_proof,
     vector_request,
 )
 
-if TYPE_CHECKING:
-    from protozorfs.log.proof_types import Request
-
-WRITERS = {length: Writer(VECTOR_BLOCKS[:length]) for length in range(1, 101)}
 ANSWERS = [case for case in VECTORS["proofs"] if "error" not in case]
 REFUSALS = [case for case in VECTORS["proofs"] if "error" in case]
 
@@ -112,19 +109,6 @@ def test_answers_are_made_node_by_node_as_hypercore_makes_them() -> None:
     for case in ANSWERS:
         made = WRITERS[case["length"]].prove(vector_request(case["request"]))
         assert made == vector_proof(case["data"]), case["request"]
-
-
-def reader_for(writer: Writer, request: Request) -> Reader:
-    """A reader with the peaks of the upgrade's start (or of all), and the node of the hint."""
-    reader = upgraded_reader(writer, request.upgrade.start if request.upgrade else None)
-    target = request.hash or (
-        request.block and request.block._replace(block_index=2 * request.block.block_index)
-    )
-    if target is not None and flat_tree.right_span(target[0]) < 2 * reader.state.length:
-        index, levels = target
-        _, top = flat_tree.climb(index, levels, reader.state.length)
-        reader.nodes.add([writer.nodes[top]])
-    return reader
 
 
 def test_answers_verify_and_leave_the_writers_tree() -> None:
