@@ -13,7 +13,8 @@ import trio
 from protozorfs import app, ids
 from protozorfs.cli.access import EXIT_SIGNAL, NEW_NAME, short_name
 from protozorfs.cli.mount_streams import CHUNK_BYTES, write_all
-from protozorfs.errors import ProtozorfsError, UsageError
+from protozorfs.cli.running import run_async
+from protozorfs.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,17 +32,16 @@ def write(store: Path, options: Options, name: str | None, *, serve: bool) -> in
         StoreLocked: another process has the store open.
         ProtozorfsError: what else prevents it.
     """
-    return trio.run(_with_node, store, options, partial(_write, name=name, serve=serve))
+    return run_async(_with_node, store, options, partial(_write, name=name, serve=serve))
 
 
 def read(store: Path, options: Options, feed_id: FeedId, *, follow: bool) -> int:
     """Copies a feed to standard output; returns the exit code. Raises like `write`."""
-    return trio.run(_with_node, store, options, partial(_read, feed_id=feed_id, follow=follow))
+    return run_async(_with_node, store, options, partial(_read, feed_id=feed_id, follow=follow))
 
 
 async def _with_node(store: Path, options: Options, use: Callable[[Node], Awaitable[None]]) -> int:
     """Opens the store, uses it until the use or a signal ends, closes it."""
-    failure: ProtozorfsError | OSError | None = None
     code = 0
 
     async def end_by_signal(*, task_status: trio.TaskStatus[None]) -> None:
@@ -53,14 +53,8 @@ async def _with_node(store: Path, options: Options, use: Callable[[Node], Awaita
 
     async with app.open_node(store, options) as node, trio.open_nursery() as nursery:
         await nursery.start(end_by_signal)
-        # An error must not pass through a nursery, which would wrap it in a group.
-        try:
-            await use(node)
-        except (ProtozorfsError, OSError) as error:
-            failure = error
+        await use(node)
         nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
     return code
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-import trio
-
 from protozorfs import app
 from protozorfs.cli.access import FeedLine
-from protozorfs.errors import NoSuchFeed, ProtozorfsError
+from protozorfs.cli.running import run_async
+from protozorfs.errors import NoSuchFeed
 from protozorfs.options import Options
 
 if TYPE_CHECKING:
@@ -55,17 +54,12 @@ class StoreAccess:
 
     def _do(self, operation: Callable[[Feeds], T]) -> T:
         """The result of an operation on the store's feeds."""
-        return trio.run(self._open_and_do, operation)
 
-    async def _open_and_do(self, operation: Callable[[Feeds], T]) -> T:
-        failure: ProtozorfsError | None = None
-        async with app.open_node(self.store, ALONE) as node:
-            # An error must not pass through the node's nursery, which would wrap it in a group.
-            try:
+        async def open_and_do() -> T:
+            async with app.open_node(self.store, ALONE) as node:
                 return operation(node.feeds)
-            except ProtozorfsError as error:
-                failure = error
-        raise failure
+
+        return run_async(open_and_do)
 
 
 def named(feeds: Feeds, name: bytes) -> Feed:
