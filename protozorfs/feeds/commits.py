@@ -1,0 +1,154 @@
+"""How appends to one owned feed become commits, and commits become durable and are published.
+
+A commit is one signature over all writes that were waiting when it was made; each write keeps its
+own blocks. There is no task for it: the first writer of a group lets the others that are ready
+join, then commits for all. Making durable is slow and runs in a thread, in a task that lives while
+there is something to make durable; only then is the new head shown to anybody else
+(docs/design.md, rule 1).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from protozorfs.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from protozorfs.log.feed import Log
+
+FEW_BLOCKS = 4  # appended during one sync: somebody types, publish each at once
+MIN_PAUSE = 0.005  # seconds between two syncs of a feed that is written in bulk
+PAUSE_SHARE = 3  # and at least this many times what the last sync took
+
+logger = logging.getLogger(__name__)
+
+
+class _Group:
+    __slots__ = ("blocks", "committed", "error")
+
+    def __init__(self) -> None:
+        self.blocks: list[bytes] = []
+        self.committed = trio.Event()
+        self.error: Exception | None = None
+
+
+class Committer:
+    """Group commits into one log."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._group: _Group | None = None
+
+    async def commit(self, blocks: Sequence[bytes]) -> None:
+        """Appends blocks, all or none; returns when they survive the end of this process.
+
+        Raises:
+            StoreFull, StoreError: nothing of the whole group counts.
+        """
+        group = self._group
+        if group is not None:
+            group.blocks.extend(blocks)
+            with trio.CancelScope(shield=True):  # the leader decides, and soon
+                await group.committed.wait()
+            if group.error is not None:
+                raise group.error
+            return
+        group = self._group = _Group()
+        group.blocks.extend(blocks)
+        # Shielded: whoever joins depends on this task.
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        self._group = None
+        try:
+            self._log.append(group.blocks)
+        except Exception as error:
+            group.error = error
+            raise
+        finally:
+            group.committed.set()
+
+
+class Publisher:
+    """Makes one log durable behind its commits, and tells when a head may be published."""
+
+    def __init__(
+        self,
+        log: Log,
+        start_task: Callable[[Callable[[], Awaitable[None]]], None],
+        published: Callable[[], None],
+    ) -> None:
+        """`start_task` starts an async function in the node's nursery; `published` is called
+        after each time that the durable head has grown."""
+        self._log = log
+        self._start_task = start_task
+        self._published = published
+        self._is_running = False
+        self._hurry = trio.Event()
+        self._progress = trio.Event()
+        self._error: Exception | None = None
+
+    def nudge(self) -> None:
+        """There was a commit."""
+        if not self._is_running:
+            self._is_running = True
+            self._start_task(self._run)
+
+    def check(self) -> None:
+        """Raises the error that ended this log's durability.
+
+        It stays for as long as the log is open: after a failed fsync the kernel may call pages
+        clean that never reached the disk, so a later success would prove nothing.
+        """
+        if self._error is not None:
+            raise StoreError(f"the disk failed to keep this feed: {self._error}") from self._error
+
+    async def wait_durable(self) -> None:
+        """Returns when everything that is committed now survives a power cut.
+
+        Raises:
+            StoreError: it could not be made durable.
+        """
+        length = self._log.length
+        while self._durable_length() < length:
+            self.check()
+            self.nudge()
+            self._hurry.set()
+            await self._progress.wait()
+
+    def _durable_length(self) -> int:
+        durable = self._log.durable_head
+        return durable.length if durable is not None else 0
+
+    async def _run(self) -> None:
+        try:
+            while self._error is None and self._durable_length() < self._log.length:
+                before = self._log.length
+                self._hurry = trio.Event()
+                started = trio.current_time()
+                await self._sync()
+                if self._log.length - before > FEW_BLOCKS:
+                    pause = max(MIN_PAUSE, PAUSE_SHARE * (trio.current_time() - started))
+                    with trio.move_on_after(pause):
+                        await self._hurry.wait()
+        finally:
+            self._is_running = False
+
+    async def _sync(self) -> None:
+        sync = self._log.begin_sync()
+        try:
+            try:
+                await trio.to_thread.run_sync(sync.run)
+            finally:
+                self._log.end_sync()
+        except (StoreError, OSError) as error:
+            logger.error("a feed could not be made durable, it takes no more appends: %s", error)
+            self._error = error
+        else:
+            self._published()
+        finally:
+            self._progress.set()
+            self._progress = trio.Event()

@@ -1,0 +1,401 @@
+"""One open feed: where its readers, its writers and the swarm meet."""
+
+from __future__ import annotations
+
+import enum
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from protozorfs.errors import BlockUnavailable, Closing, NotWritable, StoreCorrupt
+from protozorfs.feeds.commits import Committer, Publisher
+from protozorfs.feeds.evidence import evidence_in, keep_evidence, load_evidence
+from protozorfs.feeds.wants import Wants
+from protozorfs.log.incoming import Applied
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from protozorfs.errors import InvalidProof
+    from protozorfs.log.conflict import Evidence
+    from protozorfs.log.feed import Log
+    from protozorfs.log.proof_types import Proof, Request
+    from protozorfs.types import FeedId, Head
+
+
+class FeedState(enum.StrEnum):
+    """What `protozorfs.state` says."""
+
+    OWNED = "owned"
+    RESOLVING = "resolving"  # no head is known yet
+    CURRENT = "current"  # all that is to be here is here
+    BEHIND = "behind"  # blocks are missing, and there is somebody to ask
+    OFFLINE = "offline"  # blocks or the head are missing or may be old, and nobody is there
+    FROZEN = "frozen"  # two histories are signed: see the evidence
+    DAMAGED = "damaged"  # our own blocks are not what was signed
+    PAUSED = "paused"  # the disk is nearly full
+
+
+class Listener(Protocol):
+    """Who wants to know what happens to feeds: the swarm."""
+
+    def feed_opened(self, feed: Feed) -> None:
+        """The feed is to be found and fetched from now on."""
+
+    def feed_closed(self, feed: Feed) -> None:
+        """The feed is not to be shown or fetched any more."""
+
+    def wants_changed(self, feed: Feed) -> None:
+        """A reader waits for other bytes."""
+
+    def head_published(self, feed: Feed) -> None:
+        """An owned feed has a new durable head."""
+
+
+class Surroundings(Protocol):
+    """What a feed needs of the node around it."""
+
+    @property
+    def listener(self) -> Listener | None:
+        """Who is told, if anybody is."""
+
+    @property
+    def is_local(self) -> bool:
+        """Nothing is fetched for readers."""
+
+    @property
+    def is_sparse(self) -> bool:
+        """Only what is read is fetched."""
+
+    @property
+    def is_closing(self) -> bool:
+        """The node shuts down."""
+
+    def open_log(self, feed: Feed) -> Log:
+        """Opens or creates the feed's log in the store."""
+
+    def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Starts a task that lives at most as long as the node."""
+
+    def handles_changed(self, feed: Feed) -> None:
+        """The first handle was opened or the last one closed."""
+
+    def may_fetch(self) -> bool:
+        """False while the disk is nearly full."""
+
+
+class Feed:
+    """A feed that this node owns, follows or visits.
+
+    Its log is opened when it is first needed. All methods are for the trio thread.
+
+    Attributes:
+        feed_id: its ID.
+        is_owned: the secret key is here.
+        is_followed: it has a name here; else it is visited, and kept only while it is read.
+        peers: connected peers that have opened this feed; their names, for the status.
+        handles: open handles.
+    """
+
+    def __init__(
+        self,
+        feed_id: FeedId,
+        surroundings: Surroundings,
+        *,
+        is_owned: bool,
+        is_followed: bool,
+        created_ns: int,
+        mtime_ns: int,
+    ) -> None:
+        self.feed_id = feed_id
+        self.is_owned = is_owned
+        self.is_followed = is_followed
+        self.created_ns = created_ns
+        self.mtime_ns = mtime_ns
+        self.wants = Wants()
+        self.peers: set[str] = set()
+        self.remote_length = 0  # the greatest length that a connected peer claims
+        self.handles = 0
+        self._surroundings = surroundings
+        self._log: Log | None = None
+        self._evidence: Evidence | None = None
+        self._committer: Committer | None = None
+        self._publisher: Publisher | None = None
+        self._grown = trio.Event()
+        self._attempt: trio.Event | None = None
+        self._attempted = False
+
+    # what is known
+
+    @property
+    def log(self) -> Log:
+        """The log, opened now if it is not yet.
+
+        Raises:
+            StoreError: it cannot be opened.
+        """
+        if self._log is None:
+            log = self._surroundings.open_log(self)
+            self._evidence = load_evidence(log)
+            self._log = log
+        return self._log
+
+    @property
+    def is_kept(self) -> bool:
+        """There is something of it on disk, or there will be."""
+        return self.is_followed or self._log is not None or self.handles > 0
+
+    @property
+    def length(self) -> int:
+        """Blocks up to the newest verified head."""
+        return self.log.length if self.is_kept else 0
+
+    @property
+    def byte_length(self) -> int:
+        """Bytes up to the newest verified head."""
+        return self.log.byte_length if self.is_kept else 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that are here."""
+        return self.log.held_bytes if self.is_kept else 0
+
+    @property
+    def fork(self) -> int:
+        """The number of truncations in the history that we hold."""
+        return self.log.fork if self.is_kept else 0
+
+    @property
+    def published_head(self) -> Head | None:
+        """The newest head that may be shown to others: durable, if it is ours (rule 1)."""
+        return self.log.shown_head
+
+    @property
+    def peer_count(self) -> int:
+        """Connected peers that have this feed open."""
+        return len(self.peers)
+
+    @property
+    def is_whole(self) -> bool:
+        """It is fetched whole, not only where it is read."""
+        return self.is_owned or (self.is_followed and not self._surroundings.is_sparse)
+
+    def may_fetch(self) -> bool:
+        """False while the disk is nearly full."""
+        return self._surroundings.may_fetch()
+
+    @property
+    def state(self) -> FeedState:
+        """The state in one word."""
+        if not self.is_kept:
+            return FeedState.RESOLVING
+        if self.is_frozen:
+            return FeedState.FROZEN
+        log = self.log
+        if log.damaged:
+            return FeedState.DAMAGED
+        if self.is_owned and log.contiguous_length == log.length:
+            return FeedState.OWNED
+        if log.head is None and (self.peers or not self._attempted):
+            return FeedState.RESOLVING
+        if not self.peers:
+            return FeedState.OFFLINE
+        is_complete = log.length >= self.remote_length and (
+            not self.is_whole or log.contiguous_length == log.length
+        )
+        if is_complete:
+            return FeedState.CURRENT
+        return FeedState.BEHIND if self.may_fetch() else FeedState.PAUSED
+
+    # reading
+
+    def read_nowait(self, offset: int, size: int) -> bytes:
+        """The bytes from `offset` on that are held without a gap, at most `size`.
+
+        Raises:
+            StoreCorrupt: an owned block is not what was signed.
+        """
+        return self.log.read(offset, size)
+
+    async def wait_bytes(self, start: int, end: int) -> None:
+        """Returns when all bytes of `[start, end)` are held. Cancellation drops the want.
+
+        Raises:
+            BlockUnavailable: some are missing, and this node never fetches for readers.
+            StoreCorrupt: some are missing from an owned feed.
+            Closing: the node shuts down.
+        """
+        log = self.log
+        if log.held_until(start) >= end:
+            return
+        if self.is_owned and log.damaged:
+            raise StoreCorrupt(f"feed {self.feed_id.hex()}", start, "a block is damaged")
+        if self._surroundings.is_local:
+            raise BlockUnavailable("not here, and nothing is fetched")
+        self._check_open()
+        want = self.wants.add(log, start, end, trio.current_time())
+        try:
+            self._notify_wants()
+            await want.wait()
+        finally:
+            self.wants.discard(want)
+
+    async def wait_length(self, length: int) -> None:
+        """Returns when the feed has more than `length` blocks.
+
+        Raises:
+            Closing: the node shuts down.
+        """
+        while self.log.length <= length:
+            self._check_open()
+            await self._grown.wait()
+
+    async def wait_first_head(self) -> None:
+        """Returns at once unless the first attempt to find a head is running."""
+        if self._attempt is not None and self.log.head is None:
+            await self._attempt.wait()
+
+    def attempt_started(self) -> None:
+        """The swarm looks for a head for the first time."""
+        if not self._attempted and self._attempt is None:
+            self._attempt = trio.Event()
+
+    def attempt_ended(self) -> None:
+        """It has found one, or there is nobody left to ask at the moment."""
+        self._attempted = True
+        if self._attempt is not None:
+            self._attempt.set()
+            self._attempt = None
+
+    def acquire(self) -> None:
+        """A handle was opened."""
+        self.handles += 1
+        if self.handles == 1:
+            self._surroundings.handles_changed(self)
+
+    def release(self) -> None:
+        """A handle was closed."""
+        self.handles -= 1
+        if self.handles == 0:
+            self._surroundings.handles_changed(self)
+
+    # writing
+
+    async def append(self, blocks: Sequence[bytes]) -> None:
+        """Appends blocks under one head, all or none; returns when they survive kill -9.
+
+        Raises:
+            NotWritable: not owned, frozen, damaged, or its newest head may be elsewhere.
+            StoreFull: no space; nothing of it counts.
+        """
+        if not self.is_owned:
+            raise NotWritable("not a feed of ours")
+        if self.is_frozen:
+            raise NotWritable("frozen: two histories of it are signed")
+        self._check_open()
+        log = self.log
+        if log.damaged:
+            raise NotWritable("damaged: repair it first")
+        if log.contiguous_length < log.length:
+            raise NotWritable("a newer head was found; its blocks are still being fetched")
+        if self._committer is None:
+            self._committer = Committer(log)
+        publisher = self._get_publisher()
+        publisher.check()
+        await self._committer.commit(blocks)
+        publisher.nudge()
+        self._set_grown()
+
+    async def sync(self) -> None:
+        """Returns when everything that is in the log now survives a power cut.
+
+        Raises:
+            StoreError: it could not be made durable.
+        """
+        if self.is_owned:
+            await self._get_publisher().wait_durable()
+
+    # for the swarm
+
+    def apply_all(self, answers: Sequence[tuple[Request, Proof]]) -> list[Applied | InvalidProof]:
+        """Verifies and stores answers, in order; one result for each.
+
+        An error in the list is the answer's: InvalidProof and below. Errors of the store are
+        raised.
+        """
+        log = self.log
+        length = log.length
+        results = log.apply_all(answers)
+        added = [
+            result.block_index
+            for result in results
+            if isinstance(result, Applied) and result.block_index is not None
+        ]
+        if added or log.length != length:
+            self.mtime_ns = time.time_ns()
+            self.wants.update(log, added)
+            self._set_grown()
+        return results
+
+    def proof(self, request: Request) -> Proof:
+        """The answer to a peer's request, under the head that may be shown.
+
+        Raises:
+            BlockUnavailable: the block is not held, or not durable yet.
+            InvalidRequest: there is no such proof.
+        """
+        return self.log.proof(request)
+
+    def check_conflict(self, proof: Proof) -> bool:
+        """True if a peer's proof shows a second signed history: the feed is frozen then.
+
+        The evidence is kept and never overwritten.
+
+        Raises:
+            InvalidProof: it shows nothing but a bad peer.
+        """
+        evidence = evidence_in(self.log, proof)
+        if evidence is not None and not self.is_frozen:
+            keep_evidence(self.log, evidence)
+            self._evidence = evidence
+        return evidence is not None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Two histories of it are signed."""
+        return self._evidence is not None
+
+    # for the registry
+
+    def close(self) -> None:
+        """Ends all waits, writes what is in memory, and leaves the mark of a clean stop."""
+        self.wants.fail_all(Closing("the node is shutting down"))
+        self._set_grown()
+        self.attempt_ended()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+            self._committer = None
+            self._publisher = None
+
+    def _get_publisher(self) -> Publisher:
+        if self._publisher is None:
+            self._publisher = Publisher(self.log, self._surroundings.start_task, self._published)
+        return self._publisher
+
+    def _published(self) -> None:
+        if self._surroundings.listener is not None:
+            self._surroundings.listener.head_published(self)
+
+    def _notify_wants(self) -> None:
+        if self._surroundings.listener is not None:
+            self._surroundings.listener.wants_changed(self)
+
+    def _set_grown(self) -> None:
+        self._grown.set()
+        self._grown = trio.Event()
+
+    def _check_open(self) -> None:
+        if self._surroundings.is_closing:
+            raise Closing("the node is shutting down")

@@ -1,0 +1,340 @@
+"""Every feed of a node, by name and by ID."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from protozorfs import crypto
+from protozorfs.errors import (
+    DecodeError,
+    NameTaken,
+    NoSuchFeed,
+    NotRemovable,
+    TooManyVisits,
+)
+from protozorfs.feeds.feed import Feed, Listener
+from protozorfs.feeds.space import SpaceGuard
+from protozorfs.log.feed import Log
+from protozorfs.store.database import MAX_NAME_BYTES, NameRow
+from protozorfs.types import FeedId
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from protozorfs.options import Options
+    from protozorfs.store.layout import Store
+
+VISIT_SECONDS = 600.0  # a visited feed is forgotten so long after its last close
+UPKEEP_INTERVAL = 60.0  # seconds between looks at visits and modification times
+MAX_VISITS = 256  # visited feeds at once; each may hold what was read of it
+
+
+class Feeds:
+    """The registry: what `fs` shows, what `swarm` finds and serves.
+
+    All methods are for the trio thread, and none waits for the network. `run` must be running
+    before feeds are appended to.
+    """
+
+    def __init__(self, store: Store, options: Options) -> None:
+        self._store = store
+        self._options = options
+        self._names: dict[bytes, Feed] = {}
+        self._name_of: dict[Feed, bytes] = {}
+        self._by_id: dict[FeedId, Feed] = {}
+        self._kept_mtimes: dict[Feed, int] = {}
+        self._visits: dict[Feed, float] = {}  # when the last handle was closed; oldest first
+        self._listener: Listener | None = None
+        self._nursery: trio.Nursery | None = None
+        self._is_closing = False
+        self._space = SpaceGuard(store.free_space)
+        self._recover_unnamed()
+        for row in store.names.all():
+            feed = Feed(
+                row.feed_id,
+                self,
+                is_owned=row.is_owned,
+                is_followed=True,
+                created_ns=row.created_ns,
+                mtime_ns=row.mtime_ns,
+            )
+            self._add(feed, row.name)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Owns the tasks of all feeds; runs until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            while True:
+                await trio.sleep(UPKEEP_INTERVAL)
+                self._forget_visits(trio.current_time() - VISIT_SECONDS)
+                self._keep_mtimes()
+
+    def subscribe(self, listener: Listener) -> None:
+        """Tells the listener of every feed there is, and from now on of what happens to them."""
+        self._listener = listener
+        for feed in self._name_of:
+            listener.feed_opened(feed)
+
+    def close(self) -> None:
+        """Ends all waits and closes every log; appends are refused from now on."""
+        self._is_closing = True
+        self._keep_mtimes()
+        for feed in list(self._by_id.values()):
+            feed.close()
+            if not feed.is_followed:
+                self._remove_files(feed)
+
+    # finding
+
+    def names(self) -> list[tuple[bytes, Feed]]:
+        """All named feeds, sorted by name."""
+        return sorted(self._names.items(), key=lambda item: item[0])
+
+    def __iter__(self) -> Iterator[Feed]:
+        return iter(list(self._by_id.values()))
+
+    def by_name(self, name: bytes) -> Feed | None:
+        """The feed of that local name."""
+        return self._names.get(name)
+
+    def by_id(self, feed_id: FeedId) -> Feed | None:
+        """The feed of that ID, if it is named or visited."""
+        return self._by_id.get(feed_id)
+
+    def name_of(self, feed: Feed) -> bytes | None:
+        """The local name of a feed; None if it is only visited."""
+        return self._name_of.get(feed)
+
+    # changing
+
+    def create(self, name: bytes) -> Feed:
+        """A new owned feed; its key is made and kept here.
+
+        Raises:
+            NameTaken, StoreFull, DecodeError: the name is in use; no space; not a name.
+        """
+        self._check_free(name)
+        pair = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
+        feed_id = FeedId(pair.public_key)
+        created_ns = time.time_ns()
+        self._store.feed(feed_id).make(pair.seed)
+        self._store.names.add(NameRow(name, feed_id, True, created_ns, created_ns))
+        feed = Feed(
+            feed_id,
+            self,
+            is_owned=True,
+            is_followed=True,
+            created_ns=created_ns,
+            mtime_ns=created_ns,
+        )
+        self._add(feed, name)
+        self._opened(feed)
+        return feed
+
+    def follow(self, feed_id: FeedId, name: bytes) -> Feed:
+        """Follows a feed under a name; a visited one is kept from now on.
+
+        Raises:
+            NameTaken: the name is in use, or the feed has another name already.
+        """
+        self._check_free(name)
+        feed = self._by_id.get(feed_id)
+        if feed in self._name_of:
+            raise NameTaken(f"this feed is here already, as {self._shown(feed)}")
+        created_ns = time.time_ns()
+        self._store.names.add(NameRow(name, feed_id, False, created_ns, created_ns))
+        if feed is None:
+            feed = self._visitor(feed_id, created_ns)
+        feed.is_followed = True
+        self._visits.pop(feed, None)
+        self._add(feed, name)
+        self._opened(feed)
+        return feed
+
+    def visit(self, feed_id: FeedId) -> Feed:
+        """The feed of that ID, known for a while if it has no name.
+
+        Raises:
+            TooManyVisits: so many feeds are being read by their IDs already.
+        """
+        feed = self._by_id.get(feed_id)
+        if feed is None:
+            self._make_room_for_visit()
+            feed = self._visitor(feed_id, time.time_ns())
+            self._by_id[feed_id] = feed
+            self._visits[feed] = trio.current_time()
+        return feed
+
+    def rename(self, old: bytes, new: bytes) -> None:
+        """Gives a feed another local name.
+
+        Raises:
+            NoSuchFeed, NameTaken, DecodeError
+        """
+        feed = self._names.get(old)
+        if feed is None:
+            raise NoSuchFeed("no feed of that name")
+        self._check_free(new)
+        self._store.names.rename(old, new)
+        del self._names[old]
+        self._names[new] = feed
+        self._name_of[feed] = new
+
+    def remove(self, name: bytes) -> None:
+        """Unfollows a feed and drops its blocks; an owned feed may go while nobody can know it.
+
+        Raises:
+            NoSuchFeed
+            NotRemovable: an owned feed that has blocks.
+        """
+        feed = self._names.get(name)
+        if feed is None:
+            raise NoSuchFeed("no feed of that name")
+        if feed.is_owned and feed.length > 0:
+            raise NotRemovable("its key would be lost: protozorfs rm --delete-key")
+        self._remove(feed, name)
+
+    def delete_key(self, name: bytes, feed_id: FeedId) -> None:
+        """Removes an owned feed with its key and blocks, for ever. The ID must be the feed's.
+
+        Raises:
+            NoSuchFeed: no feed of that name, or it has another ID.
+        """
+        feed = self._names.get(name)
+        if feed is None or feed.feed_id != feed_id:
+            raise NoSuchFeed("no feed of that name and ID")
+        self._remove(feed, name)
+
+    def statvfs(self) -> os.statvfs_result:
+        """The file system below the store."""
+        return self._store.statvfs()
+
+    # what feeds need of us
+
+    @property
+    def listener(self) -> Listener | None:
+        """Who is told what happens."""
+        return self._listener
+
+    @property
+    def is_local(self) -> bool:
+        """Nothing is fetched for readers."""
+        return self._options.local
+
+    @property
+    def is_sparse(self) -> bool:
+        """Only what is read is fetched."""
+        return self._options.sparse
+
+    @property
+    def is_closing(self) -> bool:
+        """The node shuts down."""
+        return self._is_closing
+
+    def may_fetch(self) -> bool:
+        """False while the disk is nearly full."""
+        return self._space.may_fetch(trio.current_time())
+
+    def open_log(self, feed: Feed) -> Log:
+        """Opens the log of a feed, made if this is its first use."""
+        directory = self._store.feed(feed.feed_id)
+        return Log.open(directory) if directory.exists() else Log.create(directory)
+
+    def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Starts a task in the nursery of `run`."""
+        if self._nursery is None:
+            raise RuntimeError("Feeds.run is not running")
+        self._nursery.start_soon(run)
+
+    def handles_changed(self, feed: Feed) -> None:
+        """A visit starts with the first handle, and ends a while after the last."""
+        if feed.is_followed:
+            return
+        if feed not in self._visits:  # it was removed while somebody had it open
+            if not feed.handles:
+                self._discard(feed)
+        elif feed.handles:
+            self._opened(feed)
+        else:
+            del self._visits[feed]
+            self._visits[feed] = trio.current_time()
+
+    def _add(self, feed: Feed, name: bytes) -> None:
+        self._kept_mtimes[feed] = feed.mtime_ns
+        self._names[name] = feed
+        self._name_of[feed] = name
+        self._by_id[feed.feed_id] = feed
+
+    def _opened(self, feed: Feed) -> None:
+        if self._listener is not None:
+            self._listener.feed_opened(feed)
+
+    def _remove(self, feed: Feed, name: bytes) -> None:
+        self._store.names.remove(name)
+        del self._names[name]
+        del self._name_of[feed]
+        del self._kept_mtimes[feed]
+        feed.is_followed = False
+        if not feed.handles:
+            self._discard(feed)
+
+    def _discard(self, feed: Feed) -> None:
+        if self._listener is not None:
+            self._listener.feed_closed(feed)
+        self._visits.pop(feed, None)
+        del self._by_id[feed.feed_id]
+        feed.close()
+        self._remove_files(feed)
+
+    def _remove_files(self, feed: Feed) -> None:
+        if self._store.feed(feed.feed_id).exists():
+            self._store.remove_feed(feed.feed_id, with_secret=feed.is_owned)
+
+    def _recover_unnamed(self) -> None:
+        """Drops what visits left; an owned feed with a history gets a name again."""
+        for directory in list(self._store.unnamed_feeds()):
+            secret = directory.secret()
+            if secret is not None and directory.file("head").size():
+                now = time.time_ns()
+                name = directory.feed_id.hex().encode()
+                self._store.names.add(NameRow(name, directory.feed_id, True, now, now))
+            else:
+                self._store.remove_feed(directory.feed_id, with_secret=secret is not None)
+
+    def _keep_mtimes(self) -> None:
+        changed = [feed for feed in self._name_of if feed.mtime_ns != self._kept_mtimes.get(feed)]
+        if changed:
+            self._store.names.set_mtimes((feed.feed_id, feed.mtime_ns) for feed in changed)
+            self._kept_mtimes.update((feed, feed.mtime_ns) for feed in changed)
+
+    def _visitor(self, feed_id: FeedId, now_ns: int) -> Feed:
+        return Feed(
+            feed_id, self, is_owned=False, is_followed=False, created_ns=now_ns, mtime_ns=now_ns
+        )
+
+    def _make_room_for_visit(self) -> None:
+        if len(self._visits) >= MAX_VISITS:
+            for feed in self._visits:
+                if not feed.handles:
+                    self._discard(feed)
+                    return
+            raise TooManyVisits(f"{MAX_VISITS} feeds are being read by their IDs already")
+
+    def _forget_visits(self, before: float) -> None:
+        for feed, since in list(self._visits.items()):
+            if not feed.handles and since < before:
+                self._discard(feed)
+
+    def _check_free(self, name: bytes) -> None:
+        if not 0 < len(name) <= MAX_NAME_BYTES or b"/" in name or b"\0" in name:
+            raise DecodeError("a name has 1 to 255 bytes, none of them / or NUL")
+        if name in self._names:
+            raise NameTaken("there is a feed of that name")
+
+    def _shown(self, feed: Feed) -> str:
+        return self._name_of[feed].decode(errors="replace")

@@ -1,0 +1,171 @@
+"""What is wanted of one feed, by whom, asked of whom, since when.
+
+The one readable place for it: readers put in the bytes they wait for, the swarm puts in which
+block it asked of which peer, and what explains a wait is a view of this. Nothing here does I/O.
+
+A reader wants bytes, peers are asked for blocks. The block of a byte may not be known yet in a
+feed of which little is here; then the tree is searched, one guessed block at a time
+(`log.seek`), and each answer narrows the search.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import trio
+
+from protozorfs.log.bitfield import Bitfield
+from protozorfs.log.seek import Located, guess_block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from protozorfs.log.feed import Log
+
+MIN_AHEAD_BYTES = 128 * 1024  # fetched ahead of a reader that has just come
+MAX_AHEAD_BYTES = 8 * 1024 * 1024  # and of one that has read on for a while
+MAX_AHEAD_BLOCKS = 1024  # bounds the same for tiny blocks
+MAX_STREAMS = 64  # readers whose position is remembered, to see who reads on
+
+
+class AskedOf(NamedTuple):
+    """Who was asked for a block, and when (seconds, monotonic)."""
+
+    peer: str
+    since: float
+
+
+@dataclass(slots=True, eq=False)
+class Want:
+    """The bytes `[start, end)` that one reader waits for."""
+
+    start: int
+    end: int
+    since: float
+    ahead_bytes: int
+    missing_block: int | None = None  # the first block of it that is missing, or to be tried
+    error: Exception | None = None
+    done: trio.Event = field(default_factory=trio.Event)
+
+    async def wait(self) -> None:
+        """Returns when all bytes are held; raises what `fail` was given."""
+        await self.done.wait()
+        if self.error is not None:
+            raise self.error
+
+    def fail(self, error: Exception) -> None:
+        """Ends the wait with an error."""
+        self.error = error
+        self.done.set()
+
+
+@dataclass(slots=True)
+class _Stream:
+    position: int
+    ahead_bytes: int
+
+
+class Wants:
+    """All that is wanted of one feed at the moment."""
+
+    def __init__(self) -> None:
+        self.asked: dict[int, list[AskedOf]] = {}
+        self.asked_blocks = Bitfield()  # the keys of `asked`, for searches
+        self._wants: dict[Want, None] = {}  # in the order they came
+        self._streams: list[_Stream] = []
+
+    def __len__(self) -> int:
+        return len(self._wants)
+
+    def __iter__(self) -> Iterator[Want]:
+        return iter(self._wants)
+
+    def add(self, log: Log, start: int, end: int, now: float) -> Want:
+        """Registers a reader; `discard` must follow, whatever happens."""
+        want = Want(start, end, now, self._ahead_of(start, end))
+        self._wants[want] = None
+        self._advance(log, want)
+        return want
+
+    def discard(self, want: Want) -> None:
+        """The reader waits no longer."""
+        self._wants.pop(want, None)
+
+    def update(self, log: Log, added: Iterable[int]) -> None:
+        """Blocks were added: wakes who has all it waits for, moves the others on."""
+        if not self._wants:
+            return
+        blocks = set(added)
+        for want in list(self._wants):
+            if not want.done.is_set() and (
+                want.missing_block is None or want.missing_block in blocks
+            ):
+                self._advance(log, want)
+
+    def refresh(self, log: Log) -> None:
+        """The tree has changed in another way: looks at every want again."""
+        for want in list(self._wants):
+            if not want.done.is_set():
+                self._advance(log, want)
+
+    def fail_all(self, error: Exception) -> None:
+        """Ends every wait with an error."""
+        for want in self._wants:
+            if not want.done.is_set():
+                want.fail(error)
+
+    def urgent_blocks(self) -> list[int]:
+        """The blocks that readers wait for, who came first first."""
+        blocks = dict.fromkeys(
+            want.missing_block
+            for want in self._wants
+            if want.missing_block is not None and not want.done.is_set()
+        )
+        return list(blocks)
+
+    def ahead_ranges(self, log: Log) -> list[tuple[int, int]]:
+        """Ranges of blocks `[start, end)` that readers will come to next, if they read on."""
+        if not log.length:
+            return []
+        block_bytes = max(1, log.byte_length // log.length)
+        ranges: dict[tuple[int, int], None] = {}
+        for want in self._wants:
+            block = want.missing_block
+            if block is not None and not want.done.is_set():
+                blocks = min(MAX_AHEAD_BLOCKS, 1 + want.ahead_bytes // block_bytes)
+                ranges[block + 1, min(log.length, block + 1 + blocks)] = None
+        return list(ranges)
+
+    def note_asked(self, block_index: int, peer: str, now: float) -> None:
+        """A peer was asked for a block."""
+        self.asked.setdefault(block_index, []).append(AskedOf(peer, now))
+        self.asked_blocks.set(block_index)
+
+    def note_not_asked(self, block_index: int, peer: str) -> None:
+        """That request has ended, in whatever way."""
+        left = [asked for asked in self.asked.get(block_index, ()) if asked.peer != peer]
+        if left:
+            self.asked[block_index] = left
+        else:
+            self.asked.pop(block_index, None)
+            self.asked_blocks.clear(block_index)
+
+    def _advance(self, log: Log, want: Want) -> None:
+        at = log.held_until(want.start)
+        if at >= want.end:
+            want.done.set()
+            return
+        found = log.locate(at)
+        want.missing_block = found.block_index if isinstance(found, Located) else guess_block(found)
+
+    def _ahead_of(self, start: int, end: int) -> int:
+        for stream in self._streams:
+            if stream.position <= start <= stream.position + stream.ahead_bytes:
+                stream.position = end
+                stream.ahead_bytes = min(MAX_AHEAD_BYTES, stream.ahead_bytes * 2)
+                return stream.ahead_bytes
+        self._streams.append(_Stream(end, MIN_AHEAD_BYTES))
+        del self._streams[:-MAX_STREAMS]
+        # Nothing is known of this reader yet: it may want just these bytes.
+        return MIN_AHEAD_BYTES

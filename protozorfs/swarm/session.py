@@ -1,0 +1,268 @@
+"""One connection and the feeds on it: which are shown to that peer, and what each message is for.
+
+A peer is shown (a) the feeds that it was found for, (b) those that it opens and we have; a peer
+that the user named is shown all, paced. Nothing else is revealed (docs/design.md, section 2). No
+I/O here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from protozorfs import crypto
+from protozorfs.errors import DecodeError, LocalProtocolError, RemoteProtocolError
+from protozorfs.ids import discovery_key_of
+from protozorfs.types import DiscoveryKey
+from protozorfs.wire import connection as c
+from protozorfs.wire.messages import Handshake, capability, decode_handshake, encode_handshake
+from protozorfs.wire.replication import Replica
+
+if TYPE_CHECKING:
+    from protozorfs.feeds.feed import Feed
+    from protozorfs.swarm.replicator import Replicator
+    from protozorfs.types import FeedId, NodeKey
+
+PROTOCOL = b"hypercore/alpha"
+OPEN_BURST = 1024  # feeds shown at once; a quarter of what a peer's table must hold
+OPENS_PER_SECOND = 50  # after that
+MAX_REMEMBERED_OPENS = 4096  # feeds that the peer opened and we do not have; 32 bytes each
+
+logger = logging.getLogger(__name__)
+
+
+class Directory(Protocol):
+    """Who knows the feeds and judges connections: the swarm."""
+
+    def replicator_for(self, discovery_key: DiscoveryKey) -> Replicator | None:
+        """The replicator of a feed that is here."""
+
+    def session_ready(self, session: Session) -> str | None:
+        """The handshake is over; a reason if the connection is one too many."""
+
+    def channel_settled(self, feed: Feed) -> None:
+        """It is known now whether this peer can help with a feed's head."""
+
+
+class ByteMover(Protocol):
+    """Who moves the bytes of a session."""
+
+    def wake(self) -> None:
+        """There may be something to send."""
+
+    def drop(self, error: Exception) -> None:
+        """Ends the connection for a fault of the peer's."""
+
+    def end(self, why: str) -> None:
+        """Ends the connection."""
+
+
+class Session:
+    """What is known about one connection above its bytes."""
+
+    def __init__(
+        self,
+        connection: c.Connection,
+        directory: Directory,
+        name: str,
+        *,
+        is_initiator: bool,
+        driver: ByteMover,
+    ) -> None:
+        self.connection = connection
+        self.name = name
+        self.is_initiator = is_initiator
+        self.is_ready = False  # the handshake is over
+        self.wake = driver.wake
+        self._driver = driver
+        self._directory = directory
+        self._replicas: dict[c.ChannelId, tuple[Replica, Replicator]] = {}
+        self._opening: dict[DiscoveryKey, tuple[c.ChannelId, Feed]] = {}
+        self._open_keys: dict[DiscoveryKey, c.ChannelId] = {}
+        self._to_open: deque[Feed] = deque()
+        self._rejected: dict[DiscoveryKey, None] = {}
+        self._opens_left = OPEN_BURST
+        self._touched: dict[Replicator, None] = {}
+
+    @property
+    def remote_key(self) -> NodeKey:
+        """The static key that the peer has shown; only after the handshake."""
+        if self.connection.remote_key is None:
+            raise LocalProtocolError("the handshake is not over")
+        return self.connection.remote_key
+
+    def offer(self, feed: Feed) -> None:
+        """Shows a feed to this peer, as soon as the handshake and the pace allow."""
+        key = discovery_key_of(feed.feed_id)
+        if key not in self._opening and key not in self._open_keys:
+            self._to_open.append(feed)
+            self._open_offered()
+
+    def offer_if_asked_before(self, feed: Feed) -> None:
+        """Shows a feed that is new here, if this peer has opened it already."""
+        if self._rejected.pop(discovery_key_of(feed.feed_id), 0) is None:
+            self.offer(feed)
+
+    def withdraw(self, feed: Feed, now: float) -> None:
+        """Closes the channel of a feed that is not here any more."""
+        key = discovery_key_of(feed.feed_id)
+        opening = self._opening.pop(key, None)
+        channel = opening[0] if opening is not None else self._open_keys.get(key)
+        if channel is not None:
+            self.connection.close(channel)
+            self._channel_ended(channel, now)
+        self.wake()
+
+    def is_asking(self, feed: Feed) -> bool:
+        """Whether this peer can help with the feed's head is not known yet."""
+        key = discovery_key_of(feed.feed_id)
+        if not self.is_ready or key in self._opening or feed in self._to_open:
+            return True
+        channel = self._open_keys.get(key)
+        if channel is None:
+            return False
+        remote = self._replicas[channel][0].remote
+        return not remote.is_known or remote.length > 0
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Takes what one `recv` brought.
+
+        Raises:
+            RemoteProtocolError: the connection must end.
+        """
+        self.connection.receive_bytes(data, now)
+        for event in self.connection.events():
+            if type(event) is c.MessageReceived:
+                entry = self._replicas.get(event.channel)
+                if entry is not None:
+                    replica, replicator = entry
+                    replicator.receive(replica, event.type, event.body, now)
+                    self._touched[replicator] = None
+            else:
+                self._on_event(event, now)
+        self.flush(now)
+
+    def flush(self, now: float) -> None:
+        """Acts on all that came."""
+        touched, self._touched = self._touched, {}
+        for replicator in touched:
+            replicator.flush(now)
+        self.wake()
+
+    def drained(self) -> None:
+        """The output was sent: there is room to answer more."""
+        for replica, replicator in list(self._replicas.values()):
+            if replica.to_serve:
+                link = replicator.links.get(replica)
+                if link is not None:
+                    replicator.serve(link)
+
+    def tick(self) -> None:
+        """Once a second: goes on showing feeds."""
+        self._opens_left = max(self._opens_left, OPENS_PER_SECOND)
+        self._open_offered()
+
+    def close(self, now: float) -> None:
+        """The connection has ended."""
+        for channel in list(self._replicas):
+            self._channel_ended(channel, now)
+        for _, feed in self._opening.values():
+            self._directory.channel_settled(feed)
+
+    def _on_event(self, event: c.Event, now: float) -> None:
+        match event:
+            case c.HandshakeCompleted():
+                self.is_ready = True
+                superfluous = self._directory.session_ready(self)
+                if superfluous is not None:
+                    self._driver.end(superfluous)
+                self._open_offered()
+            case c.OpenRequested(name=name, handshake=handshake):
+                self._on_open_requested(name, handshake)
+            case c.ChannelOpened(channel=channel, handshake=handshake):
+                self._on_opened(channel, handshake)
+            case c.ChannelClosed(channel=channel):
+                self._channel_ended(channel, now)
+
+    def _open_offered(self) -> None:
+        if not self.is_ready:
+            return
+        while self._to_open and self._opens_left > 0:
+            feed = self._to_open.popleft()
+            key = discovery_key_of(feed.feed_id)
+            if key not in self._opening and key not in self._open_keys:
+                self._opens_left -= 1
+                self._open(feed)
+        self.wake()
+
+    def _open(self, feed: Feed) -> c.ChannelId:
+        key = discovery_key_of(feed.feed_id)
+        channel = self.connection.open(
+            c.ChannelName(PROTOCOL, key),
+            encode_handshake(Handshake(False, self._capability(feed.feed_id, mine=True))),
+        )
+        self._opening[key] = (channel, feed)
+        return channel
+
+    def _capability(self, feed_id: FeedId, *, mine: bool) -> bytes:
+        handshake_hash = self.connection.handshake_hash
+        if handshake_hash is None:
+            raise LocalProtocolError("the handshake is not over")
+        return capability(
+            handshake_hash,
+            feed_id,
+            sent_by_initiator=self.is_initiator == mine,
+        )
+
+    def _on_open_requested(self, name: c.ChannelName, handshake: bytes) -> None:
+        key = DiscoveryKey(name.id)
+        replicator = self._directory.replicator_for(key) if name.protocol == PROTOCOL else None
+        if replicator is None:
+            self.connection.reject(name)
+            if len(self._rejected) < MAX_REMEMBERED_OPENS:
+                self._rejected[key] = None
+            return
+        self._check_capability(replicator.feed.feed_id, handshake)
+        self._open(replicator.feed)
+
+    def _on_opened(self, channel: c.ChannelId, handshake: bytes) -> None:
+        key = next((key for key, entry in self._opening.items() if entry[0] == channel), None)
+        if key is None:
+            return
+        _, feed = self._opening.pop(key)
+        replicator = self._directory.replicator_for(key)
+        if replicator is None:
+            self.connection.close(channel)
+            return
+        self._check_capability(feed.feed_id, handshake)
+        replica = Replica(self.connection, channel, feed.feed_id)
+        self._replicas[channel] = (replica, replicator)
+        self._open_keys[key] = channel
+        replicator.attach(replica, self.name, self._driver)
+
+    def _check_capability(self, feed_id: FeedId, handshake: bytes) -> None:
+        try:
+            told = decode_handshake(handshake).capability
+        except DecodeError as error:
+            raise RemoteProtocolError(f"handshake of a feed: {error}") from error
+        if not crypto.equal(told, self._capability(feed_id, mine=False)):
+            raise RemoteProtocolError("does not know the key of the feed that it opened")
+
+    def _channel_ended(self, channel: c.ChannelId, now: float) -> None:
+        entry = self._replicas.pop(channel, None)
+        if entry is not None:
+            replica, replicator = entry
+            self._touched.pop(replicator, None)
+            for key, open_channel in self._open_keys.items():
+                if open_channel == channel:
+                    del self._open_keys[key]
+                    break
+            replicator.detach(replica, now)
+            self._directory.channel_settled(replicator.feed)
+            return
+        for key, (opening, feed) in self._opening.items():
+            if opening == channel:
+                del self._opening[key]
+                self._directory.channel_settled(feed)
+                return

@@ -1,0 +1,334 @@
+"""One feed on one connection: what both sides have told, what is asked, what is to be answered.
+
+A `Replica` keeps the protocol's state of one `hypercore/alpha` channel and turns messages into
+events and calls into messages. It decides nothing: which blocks to ask of whom, and what to do with
+an answer, is for its user (`swarm.replicator`). Source: hypercore lib/replicator.js, as
+docs/protocol.md describes it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from protozorfs.errors import DecodeError, RemoteProtocolError
+from protozorfs.log.bitfield import Bitfield
+from protozorfs.log.prove import promised_by
+from protozorfs.wire import messages as m
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from protozorfs.log.proof_types import Proof, Request
+    from protozorfs.types import FeedId
+    from protozorfs.wire.connection import ChannelId, Connection
+
+WANT_BLOCKS = 2**21  # the window of blocks that Node asks about at a time
+MAX_REMOTE_WANTS = 64  # windows remembered per peer; more than a peer of 2**27 blocks needs
+MAX_REMOTE_REQUESTS = 4096  # unanswered requests per peer, about 1 MiB of Python objects
+MAX_UNSOLICITED = 1024  # answers that nobody asked for; a few are honest, after a cancel
+MAX_REFUSALS = 256  # answers "no data" in a row before the peer is asked no more
+MAX_RANGE_AHEAD = 2**21  # blocks that an announcement may run ahead of the announced length
+MAX_REMOTE_SEGMENTS = 4096  # of a claimed bitfield; 2.8 MiB at the worst
+MAX_LENGTH = 2**52  # half of what the wire can carry, so that doubled indexes stay safe
+
+NO_DATA_UNAVAILABLE = 1
+NO_DATA_INVALID = 2
+CONFLICT_ID = 0  # the request id that is kept for the search for forks
+
+
+class Sent(NamedTuple):
+    """A request that is under way."""
+
+    request: Request
+    since: float  # seconds, monotonic
+    assumed: bool  # it counts on answers to earlier requests
+
+
+class Answer(NamedTuple):
+    """A `data` message for a request of ours. Claimed, not verified."""
+
+    sent: Sent
+    proof: Proof
+
+
+class Refused(NamedTuple):
+    """A `no-data` message for a request of ours."""
+
+    sent: Sent
+    reason: int
+
+
+class Synced(NamedTuple):
+    """The remote side told its state; `is_first` once per channel."""
+
+    is_first: bool
+
+
+class Announced(NamedTuple):
+    """The remote side told which blocks it holds, or no longer holds."""
+
+
+class Asked(NamedTuple):
+    """There is a request in `Replica.to_serve`."""
+
+
+class Wanted(NamedTuple):
+    """The remote side wants to know what we hold in `[start, end)`."""
+
+    start: int
+    end: int
+
+
+class ConflictClaimed(NamedTuple):
+    """A proof from an empty tree that nobody asked for: evidence of a fork, perhaps."""
+
+    proof: Proof
+
+
+Event = Answer | Refused | Synced | Announced | Asked | Wanted | ConflictClaimed
+
+
+@dataclass(slots=True)
+class RemoteState:
+    """What the remote side said last. All of it is a claim."""
+
+    is_known: bool = False  # a first sync has come
+    fork: int = 0
+    length: int = 0
+    acknowledged: int = 0  # the length of ours that it has seen
+    can_upgrade: bool = False
+    is_uploading: bool = True
+    is_downloading: bool = True
+
+
+class Replica:
+    """The state of one feed's channel. Never does I/O: messages go into the connection's queue."""
+
+    def __init__(self, connection: Connection, channel: ChannelId, feed_id: FeedId) -> None:
+        self.connection = connection
+        self.channel = channel
+        self.feed_id = feed_id
+        self.remote = RemoteState()
+        self.remote_held = Bitfield(MAX_REMOTE_SEGMENTS)
+        self.remote_wants: list[tuple[int, int]] = []
+        self.in_flight: dict[int, Sent] = {}
+        self.in_flight_blocks: dict[int, int] = {}  # block index -> id of the request
+        self.to_serve: deque[m.RequestMessage] = deque()
+        self.promised: dict[int, int] = {}  # tree index -> number of requests that will bring it
+        self.wanted_windows: set[int] = set()
+        self.refusals = 0
+        self._next_id = CONFLICT_ID + 1
+        self._unsolicited = 0
+        self._handlers: dict[int, Callable[[bytes], Event | None]] = {
+            m.SYNC: self._on_sync,
+            m.REQUEST: self._on_request,
+            m.CANCEL: self._on_cancel,
+            m.DATA: self._on_data,
+            m.NO_DATA: self._on_no_data,
+            m.WANT: self._on_want,
+            m.UNWANT: self._on_unwant,
+            m.BITFIELD: self._on_bitfield,
+            m.RANGE: self._on_range,
+        }
+
+    # what we tell
+
+    def send_sync(self, *, fork: int, length: int, can_upgrade: bool) -> None:
+        """Tells our whole state; acknowledges the remote length if the forks agree."""
+        remote_length = self.remote.length if self.remote.fork == fork else 0
+        message = m.Sync(fork, length, remote_length, can_upgrade, True, True)
+        self.connection.send(self.channel, m.SYNC, m.encode_sync(message))
+
+    def send_range(self, start: int, end: int, *, drop: bool = False) -> None:
+        """Says that we hold (or with `drop` no longer hold) the blocks of `[start, end)`."""
+        message = m.Range(drop, start, end - start)
+        self.connection.send(self.channel, m.RANGE, m.encode_range(message))
+
+    def send_held(self, held: Bitfield, start: int, end: int) -> None:
+        """Answers a want for `[start, end)`, which begins at a multiple of 32."""
+        if held.contiguous_length > start and (
+            held.contiguous_length >= end or held.first_set(held.contiguous_length, end) is None
+        ):
+            self.send_range(0, held.contiguous_length)
+            return
+        words = held.to_bytes(start, end - start)
+        words = words[: (len(words.rstrip(b"\0")) + 3) // 4 * 4]
+        if words:
+            message = m.BitfieldMessage(start, words)
+            self.connection.send(self.channel, m.BITFIELD, m.encode_bitfield(message))
+
+    def send_want(self, block_index: int) -> None:
+        """Asks, once, what the remote side holds in the window around a block."""
+        window = block_index // WANT_BLOCKS
+        if window not in self.wanted_windows:
+            self.wanted_windows.add(window)
+            message = m.Want(window * WANT_BLOCKS, WANT_BLOCKS, False)
+            self.connection.send(self.channel, m.WANT, m.encode_want(message))
+
+    def send_request(
+        self, request: Request, fork: int, now: float, *, assumed: bool = False, priority: int = 0
+    ) -> int:
+        """Asks; returns the id of the request."""
+        request_id = self._next_id
+        self._next_id += 1
+        self.in_flight[request_id] = Sent(request, now, assumed)
+        if request.block is not None:
+            self.in_flight_blocks[request.block.block_index] = request_id
+            for index in promised_by(*request.block):
+                self.promised[index] = self.promised.get(index, 0) + 1
+        message = m.RequestMessage(request_id, fork, request, priority)
+        self.connection.send(self.channel, m.REQUEST, m.encode_request(message))
+        return request_id
+
+    def send_conflict_request(self, request: Request, fork: int) -> None:
+        """Asks for the proof of a whole tree, to see whether it is the same history as ours."""
+        message = m.RequestMessage(CONFLICT_ID, fork, request, 0)
+        self.connection.send(self.channel, m.REQUEST, m.encode_request(message))
+
+    def cancel(self, request_id: int) -> Sent:
+        """Takes a request back. Its answer may still come and is ignored then."""
+        sent = self._forget(request_id)
+        self.connection.send(self.channel, m.CANCEL, m.encode_cancel(m.Cancel(request_id)))
+        return sent
+
+    def send_proof(self, request_id: int, proof: Proof) -> None:
+        """Answers a request."""
+        self.connection.send(self.channel, m.DATA, m.encode_data(m.Data(request_id, proof)))
+
+    def send_no_data(self, request_id: int, reason: int) -> None:
+        """Answers that there is no answer. Node asks for ever if the reason is left out."""
+        message = m.NoData(request_id, reason)
+        self.connection.send(self.channel, m.NO_DATA, m.encode_no_data(message))
+
+    # what we are told
+
+    def receive(self, message_type: int, body: bytes) -> Event | None:
+        """Takes one message; returns what its user has to know of it.
+
+        Raises:
+            RemoteProtocolError: it cannot be decoded, or breaks a limit.
+        """
+        handler = self._handlers.get(message_type)
+        if handler is None:  # extensions, and whatever later versions add
+            return None
+        try:
+            return handler(body)
+        except DecodeError as error:
+            raise RemoteProtocolError(f"message {message_type}: {error}") from error
+
+    def remote_has(self, block_index: int) -> bool:
+        """True if the remote side announced the block."""
+        return self.remote_held.get(block_index)
+
+    def drain_in_flight(self) -> Iterable[Sent]:
+        """Forgets all requests under way, as after the end of the channel; yields them."""
+        for request_id in list(self.in_flight):
+            yield self._forget(request_id)
+
+    def _forget(self, request_id: int) -> Sent:
+        sent = self.in_flight.pop(request_id)
+        block = sent.request.block
+        if block is not None:
+            if self.in_flight_blocks.get(block.block_index) == request_id:
+                del self.in_flight_blocks[block.block_index]
+            promised = self.promised
+            for index in promised_by(*block):
+                left = promised.get(index, 0) - 1
+                if left > 0:
+                    promised[index] = left
+                else:
+                    promised.pop(index, None)
+        return sent
+
+    def _on_sync(self, body: bytes) -> Event:
+        message = m.decode_sync(body)
+        if message.length > MAX_LENGTH:
+            raise RemoteProtocolError("claims a length beyond what can be indexed")
+        remote = self.remote
+        is_first = not remote.is_known
+        if message.fork != remote.fork:
+            self.remote_held = Bitfield(MAX_REMOTE_SEGMENTS)
+        remote.is_known = True
+        remote.fork = message.fork
+        remote.length = message.length
+        remote.acknowledged = message.remote_length
+        remote.can_upgrade = message.can_upgrade
+        remote.is_uploading = message.uploading
+        remote.is_downloading = message.downloading
+        return Synced(is_first)
+
+    def _on_request(self, body: bytes) -> Event:
+        if len(self.to_serve) >= MAX_REMOTE_REQUESTS:
+            raise RemoteProtocolError("asks faster than it takes the answers")
+        self.to_serve.append(m.decode_request(body))
+        return Asked()
+
+    def _on_cancel(self, body: bytes) -> None:
+        request_id = m.decode_cancel(body).id
+        for request in self.to_serve:
+            if request.id == request_id:
+                self.to_serve.remove(request)
+                return
+
+    def _on_data(self, body: bytes) -> Event | None:
+        message = m.decode_data(body)
+        if message.id == CONFLICT_ID:
+            return ConflictClaimed(message.proof)
+        if message.id not in self.in_flight:
+            self._count_unsolicited()
+            return None
+        self.refusals = 0
+        return Answer(self._forget(message.id), message.proof)
+
+    def _on_no_data(self, body: bytes) -> Event | None:
+        message = m.decode_no_data(body)
+        if message.id not in self.in_flight:
+            self._count_unsolicited()
+            return None
+        self.refusals += 1
+        return Refused(self._forget(message.id), message.reason)
+
+    def _count_unsolicited(self) -> None:
+        self._unsolicited += 1
+        if self._unsolicited > MAX_UNSOLICITED:
+            raise RemoteProtocolError("answers what it was not asked")
+
+    def _on_want(self, body: bytes) -> Event | None:
+        message = m.decode_want(body)
+        if message.length > WANT_BLOCKS or message.start % 32:
+            return None  # Node ignores such wants as well
+        window = (message.start, message.start + message.length)
+        if window not in self.remote_wants and len(self.remote_wants) < MAX_REMOTE_WANTS:
+            self.remote_wants.append(window)
+        return Wanted(*window)
+
+    def _on_unwant(self, body: bytes) -> None:
+        message = m.decode_unwant(body)
+        window = (message.start, message.start + message.length)
+        if window in self.remote_wants:
+            self.remote_wants.remove(window)
+
+    def _on_bitfield(self, body: bytes) -> Event:
+        message = m.decode_bitfield(body)
+        end = message.start + len(message.words) * 8
+        if end > self._announcement_limit():
+            raise RemoteProtocolError("announces blocks beyond its length")
+        self.remote_held.assign_bytes(message.start, message.words)
+        return Announced()
+
+    def _on_range(self, body: bytes) -> Event:
+        message = m.decode_range(body)
+        end = min(message.start + message.length, self._announcement_limit())
+        if message.start < end:
+            if message.drop:
+                self.remote_held.clear_range(message.start, end)
+            else:
+                self.remote_held.set_range(message.start, end)
+        return Announced()
+
+    def _announcement_limit(self) -> int:
+        # A bitfield is a whole number of words, and a range may come before the sync that
+        # explains it.
+        return self.remote.length + MAX_RANGE_AHEAD
