@@ -37,6 +37,7 @@ LARGE_BYTES = 65536
 SMALL_BYTES = 100
 BATCH_BLOCKS = 256  # of one append while a source is filled; not measured
 POLL_SECONDS = 0.002  # between two looks whether all blocks are here
+LOOK_SECONDS = 0.0003  # between two reads at the end of a file; without, they keep its daemon busy
 RUN_SECONDS = 300.0  # the longest that one measurement may take
 ALONE = "bind=127.0.0.1,nodht,nolan,noportmap"
 
@@ -175,15 +176,21 @@ def our_replicate(blocks: int, block_bytes: int) -> float:
 
 @contextmanager
 def mounted(directory: Path, name: str, options: str) -> Iterator[Path]:
-    """A store and its mount, unmounted at the end."""
+    """A store and its mount; at the end the daemon has closed the store."""
     mount_point = directory / name
     mount_point.mkdir()
     store = directory / f"{name}.store"
-    subprocess.run(["mount.protozorfs", store, mount_point, "-o", f"{ALONE},{options}"], check=True)
-    try:
-        yield mount_point
-    finally:
-        subprocess.run(["fusermount3", "-u", "-z", mount_point], check=True)
+    command = ["mount.protozorfs", str(store), str(mount_point), "--foreground", "-v"]
+    with subprocess.Popen(
+        [*command, "-o", f"{ALONE},{options}"], stdout=subprocess.PIPE, text=True
+    ) as daemon:
+        assert daemon.stdout is not None
+        if "is mounted at" not in daemon.stdout.readline():
+            raise RuntimeError("the mount failed")
+        try:
+            yield mount_point
+        finally:
+            daemon.send_signal(signal.SIGTERM)
 
 
 def our_append(blocks: int, block_bytes: int) -> float:
@@ -228,6 +235,7 @@ def wait_for_bytes(descriptor: int, offset: int) -> None:
     while not os.pread(descriptor, SMALL_BYTES, offset):
         if time.monotonic() > deadline:
             raise TimeoutError("the block never came")
+        time.sleep(LOOK_SECONDS)
 
 
 def free_port() -> int:
