@@ -21,28 +21,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HANG_SECONDS = long_or_short(3600.0, 180.0)  # the slowest short test takes some 30 s
-ABORT_GRACE_SECONDS = 10.0  # after aborting mounts, for their readers to leave the kernel
+ABORT_GRACE_SECONDS = 30.0  # after aborting mounts, for the test to end by itself
+REAL_STDERR = pytest.StashKey[int]()
 PEERS = Path(__file__).parent / "peers"
 IS_CI = os.environ.get("CI") == "true"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps the real standard error: at the end of a hang nobody shows what was captured."""
+    config.stash[REAL_STDERR] = os.dup(2)
+
+
 @pytest.fixture(autouse=True)
-def hang_watchdog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Ends the run when one test takes longer than HANG_SECONDS."""
+def hang_watchdog(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Fails, and if that is not possible ends the run, when a test takes over HANG_SECONDS."""
+    stderr = request.config.stash[REAL_STDERR]
     own_mounts = str(tmp_path_factory.getbasetemp())
     # A thread in a read of a mount cannot end before the read does, not even by SIGKILL.
-    abort = threading.Timer(HANG_SECONDS, abort_mounts_below, (own_mounts,))
+    abort = threading.Timer(HANG_SECONDS, abort_mounts_below, (own_mounts, stderr))
     abort.daemon = True
     abort.start()
-    faulthandler.dump_traceback_later(HANG_SECONDS + ABORT_GRACE_SECONDS, exit=True)
+    faulthandler.dump_traceback_later(HANG_SECONDS + ABORT_GRACE_SECONDS, exit=True, file=stderr)
     yield
     faulthandler.cancel_dump_traceback_later()
     abort.cancel()
 
 
-def abort_mounts_below(directory: str) -> None:
+def abort_mounts_below(directory: str, stderr: int) -> None:
     """Aborts the FUSE connection of every mount below a directory; needs fusectl."""
-    faulthandler.dump_traceback(all_threads=True)
+    faulthandler.dump_traceback(file=stderr, all_threads=True)
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields = line.split()
         if fields[4].startswith(directory):
