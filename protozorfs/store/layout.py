@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _FORMAT = b"protozorfs store 1\n"
 _FEEDS = "feeds"
+FEED_FILES = ("data", "tree", "head")  # made with their directory, so that one sync covers them
 _FEED_ID_HEX_DIGITS = 64
 
 
@@ -67,6 +68,8 @@ class FeedDirectory:
         bucket = self.path.rpartition("/")[0]
         for path in (_FEEDS, bucket, self.path):
             self.files.mkdir(path)
+        for name in FEED_FILES:
+            self.files.open(f"{self.path}/{name}", create=True).close()
         if seed is not None:
             write_seed(self.files, f"{self.path}/secret", seed)
         for path in (self.path, bucket, _FEEDS, ""):
@@ -185,6 +188,10 @@ class Store:
     def free_space(self) -> FreeSpace:
         """What is left on the file system."""
         return self.files.free_space()
+
+    def statvfs(self) -> os.statvfs_result:
+        """The file system that the store is on, as `df` is told."""
+        return os.statvfs(self.path)
 
     def close(self) -> None:
         """Closes the databases and gives the lock back. Logs must be closed before."""

@@ -8,7 +8,7 @@ from protozorfs.store.heads import SLOT_BYTES, HeadKind, read_slots, write_slot
 from protozorfs.store.memory_files import MemoryFiles
 
 
-def test_a_write_leaves_the_record_before_it_and_the_other_kind() -> None:
+def test_a_write_leaves_the_record_before_it_and_the_other_pair() -> None:
     file = MemoryFiles().open("head", create=True)
     assert read_slots(file, HeadKind.DURABLE) == (bytes(512), bytes(512))
     for sequence in range(1, 6):

@@ -1,0 +1,252 @@
+"""One feed on disk, as it changes: append, apply what peers prove, sync, drop, close.
+
+Used by one thread; only `PendingSync.run` may be called in another. All calls block, for local
+files only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protozorfs.errors import InvalidProof, LocalProtocolError, NotWritable, StoreError, StoreFull
+from protozorfs.log import seek
+from protozorfs.log.changeset import append_blocks
+from protozorfs.log.hashing import leaf_hash, sign_head
+from protozorfs.log.held_file import HeldBlocks
+from protozorfs.log.incoming import Applied, VerifiedBatch, runs_of, verify_batch
+from protozorfs.log.opening import Opened, open_files
+from protozorfs.log.reading import ReadableLog
+from protozorfs.log.sync import PendingSync
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from protozorfs.log.proof_types import Proof, Request
+    from protozorfs.store import FeedDirectory
+    from protozorfs.types import Head
+
+
+class Log(ReadableLog):
+    """An open feed, owned or followed. Make one with `create` or `open`."""
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened)
+        self._pending_sync: PendingSync | None = None
+        self._has_failed_sync = False
+
+    @classmethod
+    def create(cls, directory: FeedDirectory, seed: bytes | None = None) -> Log:
+        """Makes the files of a feed; they, and the key, are durable on return.
+
+        Args:
+            directory: the feed's; `feed_id` must be the public key of `seed`.
+            seed: 32 bytes, for a feed to be owned; None to follow one.
+        """
+        directory.make(seed)
+        return cls.open(directory)
+
+    @classmethod
+    def open(cls, directory: FeedDirectory) -> Log:
+        """Opens a feed; after an unclean stop everything is checked first, which takes its time.
+
+        Raises:
+            StoreCorrupt: the secret key is not the feed's.
+            StoreFull: recovery needs to write, and cannot.
+        """
+        return cls(open_files(directory))
+
+    def append(self, blocks: Sequence[bytes]) -> Head:
+        """Appends blocks under one signed head, all or none; they survive the end of the process.
+
+        Raises:
+            NotWritable: the feed is not owned.
+            StoreFull, OSError: nothing was appended.
+            StoreCorrupt: the tree is too damaged to go on from.
+        """
+        if self._key_pair is None:
+            raise NotWritable("the feed is not owned: its secret key is elsewhere")
+        if not blocks:
+            raise ValueError("an append needs a block")
+        self._check_has_tree()
+        files, state = self._files, self._state
+        files.before_write()
+        change = append_blocks(state, blocks)
+        head = sign_head(change.roots, change.length, state.fork, self._key_pair.secret_key)
+        try:
+            self._data.pwrite(b"".join(blocks), self._byte_length)
+            self._nodes.put(change.new_nodes)
+            self._nodes.flush()
+            files.heads.write_signed(head)
+        except StoreFull:
+            self._nodes.discard()
+            self._data.truncate(self._byte_length)  # the half that was written takes space, too
+            raise
+        except BaseException:
+            self._nodes.discard()
+            raise
+        self._held.set_range(state.length, change.length)
+        self._held_bytes += change.byte_length - self._byte_length
+        self._state = state._replace(length=change.length, roots=change.roots)
+        self._byte_length = change.byte_length
+        self._head = head
+        self._update_contiguous()
+        return head
+
+    def begin_sync(self) -> PendingSync:
+        """Starts to make the present head durable.
+
+        Call `run` of what is returned, in a thread if you like, then `end_sync` in this one,
+        whatever came of it. Appends may go on meanwhile; they are not covered.
+
+        Raises:
+            LocalProtocolError: the sync before has not ended.
+            StoreError: an earlier sync failed. Whether later ones succeed says nothing; the feed
+                must be opened again, which checks what there is.
+        """
+        if self._pending_sync is not None:
+            raise LocalProtocolError("a sync of this feed is under way")
+        if self._has_failed_sync:
+            raise StoreError(f"an earlier sync of {self._files.directory.path} failed")
+        head = None if self.head == self._durable_head else self.head
+        if head is not None:
+            self._files.before_write()
+        files = self._files
+        self._pending_sync = PendingSync(head, files.data, files.tree, files.heads)
+        return self._pending_sync
+
+    def end_sync(self) -> Head | None:
+        """Ends what `begin_sync` started; returns the newest durable head."""
+        pending, self._pending_sync = self._pending_sync, None
+        if pending is None:
+            raise LocalProtocolError("no sync of this feed is under way")
+        pending.release()
+        if not pending.is_done:
+            self._has_failed_sync = True
+        elif pending.head is not None:
+            self._durable_head = pending.head
+        return self._durable_head
+
+    def sync(self) -> Head | None:
+        """`begin_sync`, `run` and `end_sync` in one, here; returns the durable head."""
+        pending = self.begin_sync()
+        try:
+            pending.run()
+        finally:
+            self.end_sync()
+        return self._durable_head
+
+    def apply(self, request: Request, proof: Proof) -> Applied:
+        """Verifies one answer and stores what it proves.
+
+        Raises:
+            InvalidProof: the answer proves nothing; nothing was stored.
+            StoreFull, OSError: as for `apply_all`.
+        """
+        (result,) = self.apply_all([(request, proof)])
+        if isinstance(result, InvalidProof):
+            raise result
+        return result
+
+    def apply_all(self, pairs: Iterable[tuple[Request, Proof]]) -> list[Applied | InvalidProof]:
+        """Verifies answers in order and stores what the good ones prove.
+
+        Returns one result for each: an `InvalidProof` is for the peer that sent it, and the
+        others count all the same.
+
+        Raises:
+            StoreFull, OSError: none of them counts.
+            LocalProtocolError: the feed is owned, and a sync of it is under way.
+        """
+        self._check_has_tree()
+        if self.is_owned and self._pending_sync is not None:
+            raise LocalProtocolError("an owned feed takes no answers while it is synced")
+        try:
+            batch = verify_batch(self._state, self._nodes, pairs)
+            if batch.head is not None or batch.blocks or self._nodes.dirty_pages:
+                self._store(batch)
+        except BaseException:
+            self._nodes.discard()
+            raise
+        if batch.head is not None and self.is_owned:
+            # Our own history, brought back: to lose it again could mean to sign another one.
+            self.sync()
+        return batch.results
+
+    def _store(self, batch: VerifiedBatch) -> None:
+        """Blocks, then nodes, then the head: nothing counts before what it rests on."""
+        self._files.before_write()
+        held, roots = self._held, batch.state.roots
+        new = {
+            block.block_index: block for block in batch.blocks if not held.get(block.block_index)
+        }
+        runs = list(runs_of(new.values(), lambda i: seek.block_span(self._nodes, roots, i)[0]))
+        for run in runs:
+            self._data.pwrite(b"".join(run.values), run.offset)
+        self._nodes.flush()
+        if batch.head is not None:
+            self._files.heads.write_signed(batch.head)
+            self._head = batch.head
+            self._state = batch.state
+            self._byte_length = batch.head.byte_length
+        for run in runs:
+            held.set_range(run.start, run.end)
+            self._held_bytes += sum(map(len, run.values))
+        self._update_contiguous()
+
+    def check_block(self, block_index: int) -> bool:
+        """Whether a block that is here is still right; if not, it is not here any more.
+
+        The owner's feed is damaged then; a follower can fetch it again.
+        """
+        start, end = self.block_span(block_index)
+        leaf = self._nodes.node(2 * block_index)
+        value = self._data.pread(end - start, start)
+        if leaf is not None and leaf_hash(value) == leaf.hash:
+            return True
+        if self._held.get(block_index):
+            self._files.before_write()
+            self._forget(block_index, block_index + 1, end - start)
+            self._is_damaged = self._is_damaged or self.is_owned
+        return False
+
+    def drop(self, start: int, end: int) -> None:
+        """Gives the space of blocks [start, end) back; their tree nodes stay.
+
+        Raises:
+            LocalProtocolError: the feed is owned.
+        """
+        if self.is_owned:
+            raise LocalProtocolError("the blocks of an owned feed cannot be fetched again")
+        for first, last in list(self._held.ranges(start, min(end, self._state.length))):
+            self._files.before_write()
+            first_byte, last_byte = self.block_span(first)[0], self.block_span(last - 1)[1]
+            self._forget(first, last, last_byte - first_byte)
+            self._data.punch_hole(first_byte, last_byte - first_byte)
+
+    def rest(self) -> None:
+        """Gives memory and descriptors back that only an active feed needs."""
+        self._files.close()
+
+    def close(self) -> None:
+        """Syncs, marks the files clean and closes them. A second call does nothing.
+
+        Raises:
+            StoreFull, OSError: they are closed without the mark; the next start checks them.
+        """
+        try:
+            can_be_clean = not self._has_failed_sync and self._state.length == self.length
+            if can_be_clean and not self._files.is_marked_clean:
+                self.sync()
+                self._data.fdatasync()  # blocks that came since the head that is durable
+                self._files.tree.fdatasync()
+                self._files.mark_clean(
+                    HeldBlocks(self.length, self._held_bytes, self._is_damaged, self._held)
+                )
+        finally:
+            self._files.close()
+
+    def _forget(self, start: int, end: int, size: int) -> None:
+        """Counts blocks [start, end) of `size` bytes together as not held."""
+        self._held.clear_range(start, end)
+        self._held_bytes -= size
+        self._update_contiguous()

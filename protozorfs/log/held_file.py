@@ -1,0 +1,99 @@
+"""The `bitfield` file: which blocks a feed held when it was closed cleanly.
+
+It is written as a whole and replaced atomically, read once, and believed only beside a clean mark.
+Integers are 8 bytes, little-endian.
+
+    offset  size
+         0    32   BLAKE2b-256 of the rest
+        32     8   magic "pzheld1\\n"
+        40     8   flags: 1 damaged
+        48     8   length of the feed in blocks
+        56     8   bytes held
+        64         segments until the end, ascending:
+                       run    0 || first block || block behind the last
+                       page   1 || first block || 512 bytes, bit i % 8 of byte i // 8 is block i
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from protozorfs.crypto import blake2b_256
+from protozorfs.errors import DecodeError
+from protozorfs.log.bitfield import PAGE_BITS, PAGE_BYTES, Bitfield
+
+_MAGIC = b"pzheld1\n"
+_CHECKSUM_BYTES = 32
+_HEADER = Struct("<8sQQQ")
+_INTEGER = Struct("<Q")
+_RUN = Struct("<QQQ")
+_PAGE = Struct(f"<QQ{PAGE_BYTES}s")
+_RUN_KIND, _PAGE_KIND = 0, 1
+_DAMAGED = 1
+
+assert _CHECKSUM_BYTES + _HEADER.size == 64
+assert _PAGE.size == 16 + 512
+
+
+class HeldBlocks(NamedTuple):
+    """What the file says."""
+
+    length: int
+    held_bytes: int
+    is_damaged: bool
+    held: Bitfield
+
+
+def encode_held(blocks: HeldBlocks) -> bytes:
+    """The content of the file."""
+    flags = _DAMAGED if blocks.is_damaged else 0
+    parts = [_HEADER.pack(_MAGIC, flags, blocks.length, blocks.held_bytes)]
+    held, end = blocks.held, blocks.length
+    at = held.first_set(0, end)
+    while at is not None:
+        run_end = min(held.first_unset(at), end)
+        page = at - at % PAGE_BITS
+        if run_end >= page + PAGE_BITS:
+            parts.append(_RUN.pack(_RUN_KIND, at, run_end))
+            at = run_end
+        else:
+            # What an earlier run covered of this page is set twice, to the same.
+            parts.append(_PAGE.pack(_PAGE_KIND, page, held.to_bytes(page, PAGE_BITS)))
+            at = page + PAGE_BITS
+        at = held.first_set(at, end)
+    body = b"".join(parts)
+    return blake2b_256(body) + body
+
+
+def decode_held(data: bytes) -> HeldBlocks:
+    """The reverse of `encode_held`.
+
+    Raises:
+        DecodeError: not such a file, or not whole.
+    """
+    body = data[_CHECKSUM_BYTES:]
+    if len(body) < _HEADER.size or blake2b_256(body) != data[:_CHECKSUM_BYTES]:
+        raise DecodeError("the bitfield file is torn or empty")
+    magic, flags, length, held_bytes = _HEADER.unpack_from(body)
+    if magic != _MAGIC:
+        raise DecodeError("the bitfield file is of another format")
+    held = Bitfield()
+    at = _HEADER.size
+    while at < len(body):
+        at = _decode_segment(body, at, held)
+    return HeldBlocks(length, held_bytes, bool(flags & _DAMAGED), held)
+
+
+def _decode_segment(body: bytes, at: int, held: Bitfield) -> int:
+    """Sets the blocks of one segment; returns where the next one starts."""
+    kind = _INTEGER.unpack_from(body, at)[0] if at + _INTEGER.size <= len(body) else None
+    if kind == _RUN_KIND and at + _RUN.size <= len(body):
+        _, start, end = _RUN.unpack_from(body, at)
+        held.set_range(start, end)
+        return at + _RUN.size
+    if kind == _PAGE_KIND and at + _PAGE.size <= len(body):
+        _, start, bits = _PAGE.unpack_from(body, at)
+        held.assign_bytes(start, bits)
+        return at + _PAGE.size
+    raise DecodeError(f"the bitfield file has no segment at {at}")

@@ -1,0 +1,111 @@
+"""Opening a feed's files: trusted beside a clean mark, recovered without one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from protozorfs.errors import DecodeError, StoreCorrupt
+from protozorfs.ids import public_key_of
+from protozorfs.log.hashing import tree_hash
+from protozorfs.log.head_store import HeadStore
+from protozorfs.log.held_file import HeldBlocks, decode_held, encode_held
+from protozorfs.log.node_store import NodeStore
+from protozorfs.log.recovery import Recovered, Recovery
+from protozorfs.log.tree import TreeState, roots_of
+
+if TYPE_CHECKING:
+    from protozorfs.crypto import KeyPair
+    from protozorfs.log.head_store import StoredHeads
+    from protozorfs.store import FeedDirectory
+    from protozorfs.types import Head
+
+
+class LogFiles:
+    """The files of one feed, and whether they are marked clean."""
+
+    def __init__(self, directory: FeedDirectory) -> None:
+        self.directory = directory
+        self.data = directory.file("data")
+        self.tree = directory.file("tree")
+        self.nodes = NodeStore(self.tree)
+        self.heads = HeadStore(directory.file("head"), public_key_of(directory.feed_id))
+        self.is_marked_clean = directory.is_marked_clean()
+
+    def before_write(self) -> None:
+        """Takes the clean mark back, durably. Everything that writes calls this first."""
+        if self.is_marked_clean:
+            self.directory.unmark_clean()
+            self.is_marked_clean = False
+
+    def mark_clean(self, blocks: HeldBlocks) -> None:
+        """Keeps which blocks are held, and marks the files. All else must be synced before."""
+        path = f"{self.directory.path}/bitfield"
+        self.directory.files.replace(path, encode_held(blocks))
+        self.directory.mark_clean()
+        self.is_marked_clean = True
+
+    def close(self) -> None:
+        """Gives descriptors and memory back; the files can be used again."""
+        self.nodes.forget_pages()
+        for file in (self.data, self.tree, self.heads.file):
+            file.close()
+
+
+class Opened(NamedTuple):
+    """A feed as it was found."""
+
+    files: LogFiles
+    key_pair: KeyPair | None
+    found: Recovered
+    durable_head: Head | None
+
+
+def open_files(directory: FeedDirectory) -> Opened:
+    """Opens a feed's files, and recovers what an unclean stop left.
+
+    Raises:
+        StoreCorrupt: the secret key is not this feed's.
+        StoreFull: recovery needs to write, and cannot.
+    """
+    key_pair = directory.secret()
+    if key_pair is not None and key_pair.public_key != public_key_of(directory.feed_id):
+        raise StoreCorrupt(f"{directory.path}/secret", 0, "the key of another feed")
+    files = LogFiles(directory)
+    heads = files.heads.load()
+    found = _as_left_clean(files, heads) if files.is_marked_clean else None
+    if found is None:
+        files.before_write()
+        found = _recovered(files, heads, key_pair)
+    durable_head = heads.durable[0].head if heads.durable else None
+    if durable_head is not None and durable_head.length > found.state.length:
+        # A followed feed that lost more than its newest part: nothing of it is durable any more.
+        durable_head = durable_head if key_pair is not None else None
+    return Opened(files, key_pair, found, durable_head)
+
+
+def _as_left_clean(files: LogFiles, heads: StoredHeads) -> Recovered | None:
+    """The state beside a clean mark; None if the files do not agree after all."""
+    head = heads.signed[0].head if heads.signed else None
+    length = head.length if head else 0
+    roots = roots_of(files.nodes, length)
+    if roots is None or (head is not None and tree_hash(roots) != head.tree_hash):
+        return None
+    path = f"{files.directory.path}/bitfield"
+    try:
+        blocks = decode_held(files.directory.files.read(path))
+    except (DecodeError, FileNotFoundError):
+        return None  # recovery finds out anew what it held
+    if blocks.length != length:
+        return None
+    public_key = public_key_of(files.directory.feed_id)
+    state = TreeState(public_key, head.fork if head else 0, length, roots)
+    return Recovered(head, state, blocks.held, blocks.held_bytes, False, blocks.is_damaged)
+
+
+def _recovered(files: LogFiles, heads: StoredHeads, key_pair: KeyPair | None) -> Recovered:
+    public_key = public_key_of(files.directory.feed_id)
+    recovery = Recovery(files.data, files.tree, files.nodes, public_key)
+    found = recovery.owned(heads, key_pair) if key_pair else recovery.followed(heads)
+    if found.must_write_head and found.head is not None:
+        files.heads.write_signed(found.head)
+    return found

@@ -1,0 +1,51 @@
+"""Making a feed's newest head durable, the only way to a head that may be published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from protozorfs.log.head_store import HeadStore
+    from protozorfs.store import PooledFile
+    from protozorfs.types import Head
+
+
+class PendingSync:
+    """One sync of one feed. `run` may be called in another thread, while appends go on in this one.
+
+    It covers the head that was the newest when it was made: all of that is written by then. The
+    files are pinned until `release`, which belongs to the thread of the feed.
+    """
+
+    def __init__(
+        self, head: Head | None, data: PooledFile, tree: PooledFile, heads: HeadStore
+    ) -> None:
+        """`head` is None when there is nothing to make durable."""
+        self.head = head
+        self.is_done = False
+        self._heads = heads
+        self._pinned = (data, tree, heads.file) if head is not None else ()
+        self._files = [file.pin() for file in self._pinned]
+
+    def run(self) -> None:
+        """Blocks until the head survives a power cut.
+
+        The order is the promise that nothing is published which is not durable: a head on disk
+        whose blocks are not there could only be taken back, and that would fork the feed.
+
+        Raises:
+            StoreFull, OSError: it may not survive, and trying again would prove nothing: the
+                system forgets what it failed to write.
+        """
+        if self.head is not None:
+            data, tree, head_file = self._files
+            data.fdatasync()
+            tree.fdatasync()
+            self._heads.write_durable(head_file, self.head)
+        self.is_done = True
+
+    def release(self) -> None:
+        """Lets the files be closed again. A second call does nothing."""
+        pinned, self._pinned = self._pinned, ()
+        for file in pinned:
+            file.unpin()
