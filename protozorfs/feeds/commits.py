@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from protozorfs.log.feed import Log
 
+ALONE_COMMITS = 17  # of one writer in a row; then only in every 17th are others waited for
 FEW_BLOCKS = 4  # appended during one sync: somebody types, publish each at once
 MIN_PAUSE = 0.005  # seconds between two syncs of a feed that is written in bulk
 PAUSE_SHARE = 3  # and at least this many times what the last sync took
@@ -43,6 +44,7 @@ class Committer:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._group: _Group | None = None
+        self._alone = 0  # commits since another writer joined one
 
     async def commit(self, blocks: Sequence[bytes]) -> None:
         """Appends blocks, all or none; returns when they survive the end of this process.
@@ -52,11 +54,17 @@ class Committer:
         """
         group = self._group
         if group is not None:
+            self._alone = 0
             group.blocks.extend(blocks)
             with trio.CancelScope(shield=True):  # the leader decides, and soon
                 await group.committed.wait()
             if group.error is not None:
                 raise group.error
+            return
+        self._alone += 1
+        if self._alone > ALONE_COMMITS and self._alone % ALONE_COMMITS:
+            # To let others join takes a turn of the event loop, as long as the commit itself.
+            self._log.append(blocks)
             return
         group = self._group = _Group()
         group.blocks.extend(blocks)
