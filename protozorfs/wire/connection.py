@@ -2,7 +2,7 @@
 
     driver                          Connection
     what was received, now  ->  receive_bytes, receive_eof
-                            <-  events()           drain after every call that receives
+                            <-  events()           drain after receive_bytes and open
     open reject send close  ->
                             <-  bytes_to_send()    send after every call
                             <-  next_deadline()    re-arm the timer after every call

@@ -313,6 +313,15 @@ def test_a_second_request_for_a_name_that_waits_is_rejected() -> None:
     assert list(mux.events()) == [OpenRequested(NAME, b"")]
 
 
+def test_the_oldest_open_of_a_name_is_answered_first() -> None:
+    mux = mux_of()
+    mux.close(mux.open(NAME, b""))
+    channel = mux.open(NAME, b"")
+    mux.receive(open_frame(1, handshake=b"to the closed one"), 0.0)
+    mux.receive(open_frame(1, handshake=b"to the other"), 0.0)
+    assert list(mux.events()) == [ChannelOpened(channel, b"to the other")]
+
+
 def test_the_old_protocol_name_of_hypercore() -> None:
     mux = Mux(Limits(), {b"old": b"new"}, 0.0)
     mux.receive(open_frame(1, ChannelName(b"old", b"x")), 0.0)
