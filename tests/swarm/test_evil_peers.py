@@ -1,0 +1,99 @@
+"""Node peers that misbehave: nothing wrong is taken from them, and a good peer still gives all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from protozorfs.app import open_node
+from protozorfs.feeds.feed import FeedState
+from tests.node_peer import generated_block, node_reader, node_writer
+from tests.swarm.nodes import ALONE, read_all, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.interop
+
+SEED = bytes(range(32))
+BLOCKS = 40
+BLOCK_BYTES = 500
+DATA = b"".join(generated_block(index, BLOCK_BYTES) for index in range(BLOCKS))
+
+INVALID = ["flip-block", "bad-signature", "bad-node", "bad-size", "drop-node", "wrong-index"]
+UNHELPFUL = ["huge-block", "fake-length", "silent", "no-data", "bad-capability", "fork"]
+
+
+@pytest.mark.parametrize("evil", INVALID + UNHELPFUL)
+async def test_beside_a_good_peer_all_arrives_right(tmp_path: Path, evil: str) -> None:
+    with (
+        node_writer(SEED, blocks=BLOCKS, block_bytes=BLOCK_BYTES, evil=evil) as bad,
+        node_writer(SEED, blocks=BLOCKS, block_bytes=BLOCK_BYTES) as good,
+    ):
+        assert bad.address is not None
+        assert good.address is not None
+        options = replace(ALONE, peers=(bad.address, good.address))
+        async with open_node(tmp_path / "store", options) as node:
+            feed = node.feeds.follow(good.feed_id, b"feed")
+            assert await read_all(feed, len(DATA)) == DATA
+            assert feed.length == BLOCKS
+            assert feed.fork == 0
+
+
+@pytest.mark.parametrize("evil", INVALID)
+async def test_alone_it_is_dropped_and_left_alone(tmp_path: Path, evil: str) -> None:
+    with node_writer(SEED, blocks=BLOCKS, block_bytes=BLOCK_BYTES, evil=evil) as bad:
+        assert bad.address is not None
+        options = replace(ALONE, peers=(bad.address,))
+        async with open_node(tmp_path / "store", options) as node:
+            feed = node.feeds.follow(bad.feed_id, b"feed")
+            (peer,) = node.swarm.peers
+            await until(lambda: peer.bans > 0)
+            assert peer.next_dial > trio.current_time() + 30
+            held = feed.read_nowait(0, len(DATA))
+            assert DATA.startswith(held)
+
+
+async def test_two_signed_histories_freeze_the_feed(tmp_path: Path) -> None:
+    """The key holder signed another last block; both peers serve blocks that verify alone."""
+    with node_writer(SEED, blocks=BLOCKS, block_bytes=BLOCK_BYTES, evil="equivocate") as peer:
+        assert peer.address is not None
+        # The peer shows its first connection one history and its second the other.
+        first = replace(ALONE, peers=(peer.address,))
+        async with open_node(tmp_path / "store", first) as node:
+            feed = node.feeds.follow(peer.feed_id, b"feed")
+            held = await read_all(feed, len(DATA))
+        async with open_node(tmp_path / "store", first) as node:
+            again = node.feeds.by_name(b"feed")
+            assert again is not None
+            await until(lambda: again.peer_count == 1)
+            # Nobody compares heads of equal length: the next append of one history shows it.
+            peer.append("more")
+            await until(lambda: again.state is FeedState.FROZEN)
+            assert again.read_nowait(0, len(DATA)) == held
+        async with open_node(tmp_path / "store", ALONE) as node:
+            kept = node.feeds.by_name(b"feed")
+            assert kept is not None
+            assert kept.length == BLOCKS
+            assert kept.state is FeedState.FROZEN
+
+
+async def test_a_node_reader_of_our_feed_finds_it_right(tmp_path: Path) -> None:
+    async with open_node(tmp_path / "store", ALONE) as node:
+        feed = node.create(b"ours")
+        blocks = [b"line %d\n" % number for number in range(200)]
+        for block in blocks:
+            await feed.append([block])
+        address = node.swarm.addresses[0]
+
+        def read() -> tuple[bytes, list[int]]:
+            with node_reader(feed.feed_id, connect=[address], length=len(blocks)) as reader:
+                figures = reader.figures()
+                return reader.received(), figures["sizes"]
+
+        received, sizes = await trio.to_thread.run_sync(read)
+        assert received == b"".join(blocks)
+        assert sizes == [len(block) for block in blocks]
