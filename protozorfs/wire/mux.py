@@ -29,7 +29,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from protozorfs.compact import decode_buffer, decode_uint, encode_buffer, encode_uint
+from protozorfs.compact import (
+    MAX_UINT_BYTES,
+    decode_buffer,
+    decode_uint,
+    encode_buffer,
+    encode_uint,
+)
+from protozorfs.crypto import SECRETSTREAM_OVERHEAD
 from protozorfs.errors import DecodeError, LocalProtocolError, RemoteProtocolError
 from protozorfs.wire.batches import BatchQueue
 from protozorfs.wire.events import (
@@ -51,8 +58,8 @@ if TYPE_CHECKING:
 CONTROL = 0  # the channel of the mux itself
 BATCH, OPEN, REJECT, CLOSE = range(4)  # its message types; others are ignored
 
-# A plaintext is 17 bytes smaller than its frame, and begins with a channel and a type.
-MAX_BODY_BYTES = MAX_FRAME_BYTES - 17 - 2 * 9
+# A plaintext begins with a channel and a type.
+MAX_BODY_BYTES = MAX_FRAME_BYTES - SECRETSTREAM_OVERHEAD - 2 * MAX_UINT_BYTES
 HELD_MESSAGE_BYTES = 512  # what a held message counts on top of its size, as Node does
 
 
