@@ -73,7 +73,7 @@ class Log(ReadableLog):
         change = append_blocks(state, blocks)
         head = sign_head(change.roots, change.length, state.fork, self._key_pair.secret_key)
         try:
-            self._data.pwrite(b"".join(blocks), self._byte_length)
+            self._data.pwritev(blocks, self._byte_length)
             self._nodes.put(change.new_nodes)
             self._nodes.flush()
             files.heads.write_signed(head)
@@ -181,7 +181,7 @@ class Log(ReadableLog):
         }
         runs = list(runs_of(new.values(), lambda i: seek.block_span(self._nodes, roots, i)[0]))
         for run in runs:
-            self._data.pwrite(b"".join(run.values), run.offset)
+            self._data.pwritev(run.values, run.offset)
         self._nodes.flush()
         if batch.head is not None:
             self._files.heads.write_signed(batch.head)

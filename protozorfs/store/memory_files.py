@@ -20,6 +20,7 @@ from protozorfs.store.files import STAT_BLOCK_BYTES, FreeSpace, replace_by_renam
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Sequence
 
 SECTOR_BYTES = 512  # what a disk writes whole or not at all
 _TOTAL_BYTES = 1 << 40
@@ -160,6 +161,9 @@ class MemoryFile:
             range(offset // SECTOR_BYTES, -(-(offset + len(content)) // SECTOR_BYTES))
         )
         inode.change(_Write(offset, content))
+
+    def pwritev(self, parts: Sequence[bytes], offset: int) -> None:
+        self.pwrite(b"".join(parts), offset)
 
     def truncate(self, size: int) -> None:
         inode = self._open_inode()

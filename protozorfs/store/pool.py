@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from protozorfs.errors import LocalProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from protozorfs.store.files import File, Files
 
 MAX_OPEN_FILES = 256  # of the 1024 that a process usually may have; sockets need the others
@@ -106,6 +108,10 @@ class PooledFile:
     def pwrite(self, data: bytes | bytearray | memoryview, offset: int) -> None:
         self._used = True
         (self._file or self._opened()).pwrite(data, offset)
+
+    def pwritev(self, parts: Sequence[bytes], offset: int) -> None:
+        self._used = True
+        (self._file or self._opened()).pwritev(parts, offset)
 
     def truncate(self, size: int) -> None:
         self._opened().truncate(size)

@@ -16,6 +16,7 @@ from protozorfs.store.files import Files, RealFile, RealFiles
 from protozorfs.store.memory_files import SECTOR_BYTES, MemoryFiles, Stopped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -34,6 +35,30 @@ def test_writes_are_read_back_and_gaps_are_zeros(files: Files) -> None:
     assert file.size() == 8
     assert files.read("a") == b"!\0\0\0\0xyz"
     file.close()
+    file.close()
+
+
+@pytest.mark.parametrize("size", [0, 10, 5000])
+def test_vectors_of_any_size_are_written_in_order(files: Files, size: int) -> None:
+    parts = [bytes([number % 251]) * (size + number % 3) for number in range(1500)]
+    file = files.open("a", create=True)
+    file.pwritev(parts, 7)
+    file.pwritev([b"one"], 0)
+    assert files.read("a") == b"one\0\0\0\0" + b"".join(parts)
+    file.close()
+
+
+def test_a_vector_that_is_cut_short_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(descriptor: int, parts: Sequence[bytes], offset: int) -> int:
+        return os.pwrite(descriptor, parts[0][:100], offset)
+
+    file = RealFiles(tmp_path).open("a", create=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", short)
+        file.pwritev([b"a" * 5000, b"b" * 5000], 3)
+    assert file.pread(20_000, 3) == b"a" * 5000 + b"b" * 5000
     file.close()
 
 
@@ -129,6 +154,15 @@ def test_a_real_full_disk_is_store_full() -> None:
     file = RealFile(os.open("/dev/full", os.O_RDWR))
     with pytest.raises(StoreFull):
         file.pwrite(b"x", 0)
+    with pytest.raises(StoreFull):
+        file.pwritev([b"x" * 5000] * 2, 0)
+    file.close()
+
+
+def test_an_offset_beyond_what_a_file_can_hold_is_store_full(tmp_path: Path) -> None:
+    file = RealFiles(tmp_path).open("a", create=True)
+    with pytest.raises(StoreFull):
+        file.pwrite(b"x", 2**62)
     file.close()
 
 
