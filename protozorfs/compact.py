@@ -18,7 +18,7 @@ behind a value are the caller's. Whatever the input, a decoder raises nothing bu
 encoder raises `ValueError` for a value that has no encoding. Source: compact-encoding 3.5.2.
 
 The functions are plain and short because Python pays per call: in CPython 3.11 a uint of one byte
-takes 0.1 us to decode. The messages' codecs still inline that case.
+takes 0.05 us to decode. The messages' codecs still inline that case.
 """
 
 from __future__ import annotations
