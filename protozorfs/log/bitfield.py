@@ -264,12 +264,11 @@ class Bitfield:
         self._forget()
 
     def _forget(self) -> None:
-        """Drops the highest segments beyond the limit."""
+        """Drops the highest segments beyond the limit. Callers then renew `_contiguous`."""
         while self._max_segments is not None and len(self._starts) > self._max_segments:
             page = self._starts.pop()
             self._ends.pop()
             self._bits.pop(page, None)
-            self._contiguous = min(self._contiguous, page << PAGE_SHIFT)
 
 
 def _mask(start: int, end: int) -> int:

@@ -66,7 +66,7 @@ def find_conflict(
     Raises:
         InvalidProof: not an upgrade from nothing, or it does not verify: just a bad peer.
     """
-    if proof.upgrade is None or proof.upgrade.start != 0:
+    if proof.upgrade is None:
         raise InvalidProof("not an upgrade from nothing")
     if proof.fork != state.fork:
         return None

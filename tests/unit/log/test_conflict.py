@@ -88,6 +88,13 @@ def test_a_sparse_reader_finds_and_proves_what_it_can() -> None:
     assert evidence.own.hash.tree_index == 3
 
 
+def test_nodes_left_over_beyond_the_own_length_are_not_of_its_history() -> None:
+    own, other = Writer(VECTOR_BLOCKS[:5]), Writer(VECTOR_BLOCKS[:16])
+    own.nodes.add(node for index, node in other_history(16, 7).nodes.items() if index > 10)
+    assert find(own, own.head.signature, whole_proof(other, 8)) is None
+    assert find(own, own.head.signature, whole_proof(other, 15)) is None
+
+
 def test_a_damaged_tree_proves_nothing() -> None:
     own = Writer(VECTOR_BLOCKS[:16])
     proof = whole_proof(other_history(7), 7)
@@ -131,7 +138,7 @@ def test_evidence_is_checked_and_not_believed() -> None:
     evidence = two_histories()
     same = Evidence(evidence.own, evidence.own)
     assert not check_evidence(KEY_PAIR.public_key, same)
-    after_fork = whole_proof(Writer(VECTOR_BLOCKS[:7], fork=1), 7).upgrade
+    after_fork = whole_proof(Writer([b"cut", *VECTOR_BLOCKS[1:7]], fork=1), 7).upgrade
     assert after_fork is not None
     other_fork = evidence.other._replace(fork=1, upgrade=after_fork)
     assert not check_evidence(KEY_PAIR.public_key, Evidence(evidence.own, other_fork))

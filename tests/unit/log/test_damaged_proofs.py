@@ -220,6 +220,25 @@ def test_an_upgrade_to_nowhere_is_refused(length: int) -> None:
         reader.apply(Request(upgrade=UpgradeRequest(3, length)), Proof(0, upgrade=upgrade))
 
 
+def test_an_upgrade_to_the_same_length_is_refused_whatever_its_signature() -> None:
+    reader, head = upgraded_reader(WRITERS[3]), WRITERS[3].head
+    proof = Proof(0, upgrade=UpgradeProof(3, 0, (), (), head.signature))
+    check_refused(reader, Request(upgrade=UpgradeRequest(3, 0)), proof)
+
+
+def test_an_answer_to_another_request_is_refused() -> None:
+    # Each of these answers is sound in itself.
+    reader = upgraded_reader(WRITERS[9])
+    asked, other = Request(block=BlockRequest(2, 3)), Request(block=BlockRequest(3, 3))
+    check_refused(reader, asked, WRITERS[9].prove(other))
+    asked, other = Request(hash=HashRequest(2, 3)), Request(hash=HashRequest(4, 3))
+    check_refused(reader, asked, WRITERS[9].prove(other))
+    part = WRITERS[9].prove(asked).hash
+    assert part is not None
+    named_wrongly = Proof(0, hash=part._replace(tree_index=4))
+    check_refused(reader, other, named_wrongly)
+
+
 def test_an_answer_that_proves_nothing_is_refused() -> None:
     reader = upgraded_reader(WRITERS[9])
     request = Request(seek=SeekRequest(3, 0))
@@ -274,6 +293,17 @@ def test_a_relay_proves_what_it_holds_and_says_what_it_does_not() -> None:
     seek = prove(request).seek
     assert seek is not None
     assert seek.nodes[0] == writer.nodes[3]
+
+
+def test_a_seek_ends_where_a_left_child_ends_or_the_start_node_starts() -> None:
+    writer = Writer([bytes([i]) * 10 for i in range(8)])
+    seek = writer.prove(Request(hash=HashRequest(14, 3), seek=SeekRequest(20, 0))).seek
+    assert seek is not None
+    assert [node.tree_index for node in seek.nodes] == [1, 5]
+    # Node 11 starts at byte 40, and is on the path itself: no part of its own.
+    at_start = Request(hash=HashRequest(14, 2), seek=SeekRequest(40, 0))
+    assert writer.prove(at_start).seek is None
+    assert writer.prove(at_start).hash == writer.prove(Request(hash=at_start.hash)).hash
 
 
 def test_padding_is_left_out_of_a_seek() -> None:
