@@ -132,7 +132,7 @@ def decode_head_slot(data: bytes) -> HeadSlot | None:
 
 
 def encode_evidence(evidence: Evidence) -> bytes:
-    """The bytes of evidence that verified; at most about 27 KB."""
+    """The bytes of evidence that verified; a list is at most two paths, so below 16 KB."""
     body = _EVIDENCE.pack(_EVIDENCE_MAGIC, VERSION)
     body += _encode_signed(evidence.own) + _encode_signed(evidence.other)
     return body + crypto.blake2b_256(body)
