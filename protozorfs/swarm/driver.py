@@ -78,6 +78,8 @@ class Driver:
                 connection.receive_eof()
                 return
             session.receive(bytes(data), now)
+            if connection.queued_bytes > connection.limits.hard_queue_bytes:
+                raise RemoteProtocolError("asks and does not read")
             # A batch runs without a break; other files must not wait for long.
             took = trio.current_time() - now
             if took > LONG_BATCH:

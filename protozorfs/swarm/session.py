@@ -84,6 +84,7 @@ class Session:
         self._rejected: dict[DiscoveryKey, None] = {}
         self._opens_left = OPEN_BURST
         self._touched: dict[Replicator, None] = {}
+        self._is_handling = False
 
     @property
     def remote_key(self) -> NodeKey:
@@ -92,17 +93,17 @@ class Session:
             raise LocalProtocolError("the handshake is not over")
         return self.connection.remote_key
 
-    def offer(self, feed: Feed) -> None:
+    def offer(self, feed: Feed, now: float) -> None:
         """Shows a feed to this peer, as soon as the handshake and the pace allow."""
         key = discovery_key_of(feed.feed_id)
         if key not in self._opening and key not in self._open_keys:
             self._to_open.append(feed)
-            self._open_offered()
+            self._open_offered(now)
 
-    def offer_if_asked_before(self, feed: Feed) -> None:
+    def offer_if_asked_before(self, feed: Feed, now: float) -> None:
         """Shows a feed that is new here, if this peer has opened it already."""
         if self._rejected.pop(discovery_key_of(feed.feed_id), 0) is None:
-            self.offer(feed)
+            self.offer(feed, now)
 
     def withdraw(self, feed: Feed, now: float) -> None:
         """Closes the channel of a feed that is not here any more."""
@@ -132,23 +133,7 @@ class Session:
             RemoteProtocolError: the connection must end.
         """
         self.connection.receive_bytes(data, now)
-        for event in self.connection.events():
-            if type(event) is c.MessageReceived:
-                entry = self._replicas.get(event.channel)
-                if entry is not None:
-                    replica, replicator = entry
-                    replicator.receive(replica, event.type, event.body, now)
-                    self._touched[replicator] = None
-            else:
-                self._on_event(event, now)
-        self.flush(now)
-
-    def flush(self, now: float) -> None:
-        """Acts on all that came."""
-        touched, self._touched = self._touched, {}
-        for replicator in touched:
-            replicator.flush(now)
-        self.wake()
+        self._handle_events(now)
 
     def drained(self) -> None:
         """The output was sent: there is room to answer more."""
@@ -158,10 +143,10 @@ class Session:
                 if link is not None:
                     replicator.serve(link)
 
-    def tick(self) -> None:
+    def tick(self, now: float) -> None:
         """Once a second: goes on showing feeds."""
         self._opens_left = max(self._opens_left, OPENS_PER_SECOND)
-        self._open_offered()
+        self._open_offered(now)
 
     def close(self, now: float) -> None:
         """The connection has ended."""
@@ -170,6 +155,24 @@ class Session:
         for _, feed in self._opening.values():
             self._directory.channel_settled(feed)
 
+    def _handle_events(self, now: float) -> None:
+        """Takes all events there are, then acts on all messages at once."""
+        self._is_handling = True
+        for event in self.connection.events():
+            if type(event) is c.MessageReceived:
+                entry = self._replicas.get(event.channel)
+                if entry is not None:
+                    replica, replicator = entry
+                    replicator.receive(replica, event.type, event.body, now)
+                    self._touched[replicator] = None
+            else:
+                self._on_event(event, now)
+        self._is_handling = False
+        touched, self._touched = self._touched, {}
+        for replicator in touched:
+            replicator.flush(now)
+        self.wake()
+
     def _on_event(self, event: c.Event, now: float) -> None:
         match event:
             case c.HandshakeCompleted():
@@ -177,7 +180,7 @@ class Session:
                 superfluous = self._directory.session_ready(self)
                 if superfluous is not None:
                     self._driver.end(superfluous)
-                self._open_offered()
+                self._open_offered(now)
             case c.OpenRequested(name=name, handshake=handshake):
                 self._on_open_requested(name, handshake)
             case c.ChannelOpened(channel=channel, handshake=handshake):
@@ -185,8 +188,8 @@ class Session:
             case c.ChannelClosed(channel=channel):
                 self._channel_ended(channel, now)
 
-    def _open_offered(self) -> None:
-        if not self.is_ready:
+    def _open_offered(self, now: float) -> None:
+        if not self.is_ready or not self._to_open:
             return
         while self._to_open and self._opens_left > 0:
             feed = self._to_open.popleft()
@@ -194,7 +197,11 @@ class Session:
             if key not in self._opening and key not in self._open_keys:
                 self._opens_left -= 1
                 self._open(feed)
-        self.wake()
+        if not self._is_handling:  # opens that crossed ours take effect at once
+            try:
+                self._handle_events(now)
+            except RemoteProtocolError as error:
+                self._driver.drop(error)
 
     def _open(self, feed: Feed) -> c.ChannelId:
         key = discovery_key_of(feed.feed_id)
@@ -236,7 +243,8 @@ class Session:
             self.connection.close(channel)
             return
         self._check_capability(feed.feed_id, handshake)
-        replica = Replica(self.connection, channel, feed.feed_id)
+        pads_seeks = decode_handshake(handshake).seeks
+        replica = Replica(self.connection, channel, feed.feed_id, pads_seeks=pads_seeks)
         self._replicas[channel] = (replica, replicator)
         self._open_keys[key] = channel
         replicator.attach(replica, self.name, self._driver)

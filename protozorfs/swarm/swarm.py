@@ -101,11 +101,12 @@ class Swarm:
             return
         self._replicators[key] = Replicator(feed)
         feed.attempt_started()
-        for session, entry in self._entries.items():
+        now = trio.current_time()
+        for session, entry in list(self._entries.items()):
             if entry.shows_all:
-                session.offer(feed)
+                session.offer(feed, now)
             else:
-                session.offer_if_asked_before(feed)
+                session.offer_if_asked_before(feed, now)
         self.channel_settled(feed)
 
     def feed_closed(self, feed: Feed) -> None:
@@ -172,8 +173,9 @@ class Swarm:
 
     def _offer_all(self, entry: _Entry) -> None:
         if entry.shows_all:
+            now = trio.current_time()
             for replicator in list(self._replicators.values()):
-                entry.session.offer(replicator.feed)
+                entry.session.offer(replicator.feed, now)
 
     # tasks
 
@@ -183,7 +185,7 @@ class Swarm:
             await trio.sleep(TICK)
             now = trio.current_time()
             for session in list(self._entries):
-                session.tick()
+                session.tick(now)
             for replicator in list(self._replicators.values()):
                 if replicator.is_busy:
                     replicator.handle_timeout(now)

@@ -106,7 +106,15 @@ class RemoteState:
 class Replica:
     """The state of one feed's channel. Never does I/O: messages go into the connection's queue."""
 
-    def __init__(self, connection: Connection, channel: ChannelId, feed_id: FeedId) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        channel: ChannelId,
+        feed_id: FeedId,
+        *,
+        pads_seeks: bool = False,
+    ) -> None:
+        """`pads_seeks` is what the remote side's handshake said in `seeks`."""
         self.connection = connection
         self.channel = channel
         self.feed_id = feed_id
@@ -119,6 +127,7 @@ class Replica:
         self.promised: dict[int, int] = {}  # tree index -> number of requests that will bring it
         self.wanted_windows: set[int] = set()
         self.refusals = 0
+        self._pads_seeks = pads_seeks
         self._next_id = CONFLICT_ID + 1
         self._unsolicited = 0
         self._handlers: dict[int, Callable[[bytes], Event | None]] = {
@@ -262,7 +271,7 @@ class Replica:
     def _on_request(self, body: bytes) -> Event:
         if len(self.to_serve) >= MAX_REMOTE_REQUESTS:
             raise RemoteProtocolError("asks faster than it takes the answers")
-        self.to_serve.append(m.decode_request(body))
+        self.to_serve.append(m.decode_request(body, padded_seeks=self._pads_seeks))
         return Asked()
 
     def _on_cancel(self, body: bytes) -> None:
