@@ -1,7 +1,7 @@
 """What every test runs under: no hang outlives its limit, and CI skips nothing.
 
-A test that hangs, even inside a system call on a mount of its own, ends the whole run with the
-stack of every thread: a limit that is reached is a bug, and later tests would hang on its leavings.
+The waits of a test that hangs, even inside a system call on a mount of its own, are ended so that
+it fails; if that does not help, the whole run ends with the stack of every thread.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import faulthandler
 import os
 import shutil
-import threading
+import subprocess
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
+from tests.hang_guard import END, START
 from tests.sizes import long_or_short
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 HANG_SECONDS = long_or_short(3600.0, 180.0)  # the slowest short test takes some 30 s
 ABORT_GRACE_SECONDS = 30.0  # after aborting mounts, for the test to end by itself
 REAL_STDERR = pytest.StashKey[int]()
-PEERS = Path(__file__).parent / "peers"
+ROOT = Path(__file__).parents[1]
+PEERS = ROOT / "tests" / "peers"
 IS_CI = os.environ.get("CI") == "true"
 
 
@@ -32,33 +35,26 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[REAL_STDERR] = os.dup(2)
 
 
-@pytest.fixture(autouse=True)
-def hang_watchdog(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
-    """Fails, and if that is not possible ends the run, when a test takes over HANG_SECONDS."""
-    stderr = request.config.stash[REAL_STDERR]
+@pytest.fixture(scope="session")
+def hang_guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IO[bytes]]:
+    """The standard input of a `tests.hang_guard` over everything that tests mount."""
     own_mounts = str(tmp_path_factory.getbasetemp())
+    command = [sys.executable, "-m", "tests.hang_guard", own_mounts, str(HANG_SECONDS)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, cwd=ROOT) as guard:
+        assert guard.stdin is not None
+        yield guard.stdin
+
+
+@pytest.fixture(autouse=True)
+def hang_watchdog(request: pytest.FixtureRequest, hang_guard: IO[bytes]) -> Iterator[None]:
+    """Ends the waits, and if that does not help the run, of a test that takes HANG_SECONDS."""
+    stderr = request.config.stash[REAL_STDERR]
+    hang_guard.write(START)
     # A thread in a read of a mount cannot end before the read does, not even by SIGKILL.
-    abort = threading.Timer(HANG_SECONDS, abort_mounts_below, (own_mounts, stderr))
-    abort.daemon = True
-    abort.start()
     faulthandler.dump_traceback_later(HANG_SECONDS + ABORT_GRACE_SECONDS, exit=True, file=stderr)
     yield
     faulthandler.cancel_dump_traceback_later()
-    abort.cancel()
-
-
-def abort_mounts_below(directory: str, stderr: int) -> None:
-    """Aborts the FUSE connection of every mount below a directory; needs fusectl."""
-    faulthandler.dump_traceback(file=stderr, all_threads=True)
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields = line.split()
-        if fields[4].startswith(directory):
-            minor = fields[2].split(":")[1]
-            connection = Path("/sys/fs/fuse/connections", minor, "abort")
-            if connection.exists():
-                connection.write_text("1")
+    hang_guard.write(END)
 
 
 def missing_for_fuse() -> str | None:
