@@ -54,6 +54,8 @@ class GetItem(Operation):
         self.best: SignedItem | None = None
         self.rivals: list[SignedItem] = []
         self._newer_than = newer_than
+        self._is_retried = False
+        self._is_held = False  # some node says that it has an item of whatever seq
         self._checked: dict[SignedItem, SignedItem | None] = {}
 
     def copies(self, seq: int) -> int:
@@ -65,7 +67,18 @@ class GetItem(Operation):
 
     def _on_answer(self, candidate: Candidate, response: krpc.Response) -> None:
         candidate.seq = krpc.read_int(response.values, b"seq")
+        self._is_held |= candidate.seq is not None
         self._read(response)
+
+    def _wants_more(self) -> bool:
+        """Nothing found: asks those once more that did not answer, before absence is believed."""
+        nothing_new = self._newer_than > 0 and self._is_held
+        if self.best is not None or self._is_retried or nothing_new:
+            return False
+        self._is_retried = True
+        for lookup in self._lookups.values():
+            lookup.retry_silent()
+        return True
 
     def _on_checked(self, candidate: Candidate, response: krpc.Response) -> None:
         self._read(response)
@@ -100,7 +113,6 @@ class PutItem(Storing, GetItem):
     """Stores an item at the 8 nearest nodes, unless something newer stands there.
 
     Attributes:
-        stored_count: nodes that have it now.
         is_outdated: a newer item, or another of the same seq, was found (`best`, `rivals`);
             nothing is put, or not everywhere.
         is_fresh: enough copies stood already, nothing was put (with `skip_if_fresh`).
@@ -136,13 +148,16 @@ class PutItem(Storing, GetItem):
         self._holders.add(candidate)
         return True
 
+    def _wants_more(self) -> bool:
+        return False  # the first put of a key finds nothing, and rightly
+
     def _on_found(self) -> None:
         if self.is_outdated:
             return
         copies, all_nearest = closest_holders(self._lookups.values(), self.item.seq)
         if self._skip_if_fresh and all_nearest and copies > BUCKET_SIZE:
             self.is_fresh = True
-            self.stored_count = copies
+            self._storers = frozenset(self._holders)
             return
         self._store_at_nearest()
 
@@ -169,11 +184,11 @@ class PutItem(Storing, GetItem):
         if code not in (krpc.CAS_MISMATCH, krpc.SEQ_TOO_LOW):
             super()._on_refused(request, code)
         elif candidate in self._holders:
-            self.stored_count += 1
+            self._on_stored(candidate)
         else:
             question: Question = (b"get", {b"target": self.target, b"seq": 0})
             self._queue(request.family, candidate, Kind.CHECK, question)
 
     def _on_checked(self, candidate: Candidate, response: krpc.Response) -> None:
         if self._note_holder(candidate, self._read(response)):
-            self.stored_count += 1
+            self._on_stored(candidate)

@@ -61,6 +61,7 @@ class Candidate:
     state: State = State.NEW
     token: bytes | None = None
     seq: int | None = None  # of the item that it says it has
+    is_retried: bool = False
     good_referrals: int = 0
     bad_referrals: int = 0
 
@@ -119,6 +120,17 @@ class Lookup:
             return None
         chosen.state = State.ASKED
         return chosen
+
+    def retry_silent(self) -> None:
+        """Asks the nearest that did not answer once more: their datagrams may have been lost."""
+        silent = [
+            candidate
+            for candidate in self._candidates
+            if candidate.state in (State.SLOW, State.FAILED) and not candidate.is_retried
+        ]
+        for candidate in silent[:BUCKET_SIZE]:
+            candidate.state = State.NEW
+            candidate.is_retried = True
 
     @property
     def is_done(self) -> bool:

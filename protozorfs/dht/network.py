@@ -3,7 +3,7 @@
 Decides when it is time to search for ourselves, to ping and to refresh; the engine does so.
 
     start      contacts of last time, nodes that the user gave; only if they do not do: routers
-    again      after 5, 10, 20 ... seconds while fewer than 3 nodes are good
+    again      after 0.5, 1, 2 ... seconds while fewer than 3 nodes are good
     id         random until others agree on our address, then one that belongs to it (BEP 42)
     read-only  (BEP 43) only when it is plain that nobody can reach us
 Source: BEP 5, BEP 32, BEP 42, BEP 43; docs/protocol.md (bootstrap).
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 
 FEW_NODES = 3  # good ones; with fewer the network is looked for
 SETTLED_NODES = 8  # with so many good ones it is beyond doubt that we can reach the network
-FIRST_RETRY = 5.0  # seconds
+FIRST_RETRY = 0.5  # seconds, doubled each time
 MAX_RETRY = 600.0
 ROUTER_RETRY = 60.0  # seconds, doubled each time; they are shared by everybody
 UPKEEP_INTERVAL = 5.0  # seconds between pings of known nodes; 200 entries within 17 minutes
 NEWCOMER_INTERVAL = 1.0  # seconds between pings of nodes that asked us something
+# The same while hardly any node is known: a small network that comes up finds itself at once.
+FIRST_NEWCOMER_INTERVAL = 0.05
 MAX_NEWCOMERS = 32
 MAX_HINTS = 32  # nodes heard of that are tried when too few are known
 MAX_SAVED_CONTACTS = 300
@@ -128,7 +130,7 @@ class Network:
             return
         if contact not in self._newcomers and self.table.would_take(contact, now):
             self._newcomers.append(contact)
-            self._upkeep_at = min(self._upkeep_at, now + NEWCOMER_INTERVAL)
+            self._upkeep_at = min(self._upkeep_at, now + self._newcomer_interval)
 
     def add_hint(self, contact: Contact) -> None:
         """A node that somebody named; of use only while hardly any are known."""
@@ -194,9 +196,15 @@ class Network:
         """True if it is time for `next_ping` and `next_refresh`; once for each time it comes."""
         if now < self._upkeep_at:
             return False
-        self._upkeep_at = now + (NEWCOMER_INTERVAL if self._newcomers else UPKEEP_INTERVAL)
+        interval = self._newcomer_interval if self._newcomers else UPKEEP_INTERVAL
+        self._upkeep_at = now + interval
         self._judge_reachability(now)
         return True
+
+    @property
+    def _newcomer_interval(self) -> float:
+        few = len(self.table) < SETTLED_NODES
+        return FIRST_NEWCOMER_INTERVAL if few else NEWCOMER_INTERVAL
 
     def next_ping(self, now: float) -> Contact | None:
         """A node to ping, None if none is due."""

@@ -61,11 +61,17 @@ class Request:
     kind: Kind
     method: bytes
     arguments: Mapping[bytes, bencoding.Encodable]
+    is_repeated: bool = False
 
     @property
     def endpoint(self) -> Endpoint:
         """Where to."""
         return self.candidate.endpoint
+
+    @property
+    def is_bootstrap(self) -> bool:
+        """True for the first question to a node of which only the address is known."""
+        return self.candidate.node_id is None and self.method == b"find_node"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +196,7 @@ class Operation:
         if request.kind is Kind.LOOKUP:
             self._lookups[request.family].on_slow(request.candidate)
         elif request.kind is Kind.STORE and request in self._awaited:
-            self._on_refused(request, None)
+            self._on_unanswered_store(request)
         self._awaited.discard(request)
         self._advance(now)
 
@@ -226,6 +232,9 @@ class Operation:
     def _end_search(self, now: float) -> None:
         self._extra.clear()
         self._awaited.clear()
+        if now < (self.deadline or now) and self._wants_more():
+            self._advance(now)
+            return
         self.phase = Phase.STORING
         self.deadline = now + STORE_TIME
         self._on_found()
@@ -263,11 +272,18 @@ class Operation:
     def _on_answer(self, candidate: Candidate, response: krpc.Response) -> None:
         """A node answered the question."""
 
+    def _wants_more(self) -> bool:
+        """True if the search is to go on, after the lookups were told what else to ask."""
+        return False
+
     def _on_found(self) -> None:
         """The search is over; what is to be stored is queued here."""
 
     def _on_stored(self, candidate: Candidate) -> None:
         """A node took what was to be stored."""
+
+    def _on_unanswered_store(self, request: Request) -> None:
+        """A store was not answered in the usual time."""
 
     def _on_refused(self, request: Request, code: int | None) -> None:
         """A store failed, with an error code or without an answer."""

@@ -106,7 +106,7 @@ class Outbound:
 
     def _dispatch(self, request: Request, now: float) -> Iterator[Datagram]:
         """The request's datagram; none if it is held back for a while, or refused."""
-        at = self.guard.send_time(request.endpoint, now)
+        at = self.guard.send_time(request.endpoint, now, is_bootstrap=request.is_bootstrap)
         if at is None or (at > now and len(self._delayed) >= MAX_DELAYED):
             request.operation.on_timeout(request, now)
         elif at > now:

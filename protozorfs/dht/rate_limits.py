@@ -68,13 +68,19 @@ class OutgoingGuard:
     def __len__(self) -> int:
         return len(self._hosts)
 
-    def send_time(self, endpoint: Endpoint, now: float) -> float | None:
-        """When a query may go there: `now` or later; None if it must not be asked at present."""
+    def send_time(
+        self, endpoint: Endpoint, now: float, *, is_bootstrap: bool = False
+    ) -> float | None:
+        """When a query may go there: `now` or later; None if it must not be asked at present.
+
+        Bootstrap nodes are the user's choice: they are asked however long they are silent.
+        """
         host = self._hosts.get(host_key(endpoint))
         if host is None:
             return now
         most = MAX_UNANSWERED_KNOWN if host.has_answered else MAX_UNANSWERED
-        if host.unanswered >= most and now < host.unanswered_since + UNANSWERED_WINDOW:
+        is_silent = host.unanswered >= most and not is_bootstrap
+        if is_silent and now < host.unanswered_since + UNANSWERED_WINDOW:
             return None
         level = min(QUERIES_BURST, host.level + (now - host.sent_at) * QUERIES_PER_SECOND)
         return now if level >= 1.0 else now + (1.0 - level) / QUERIES_PER_SECOND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from protozorfs.dht.operations import Kind, Operation, Question, Request
@@ -15,14 +16,15 @@ if TYPE_CHECKING:
 
 
 class Storing(Operation, abc.ABC):
-    """What operations that store add to their search.
+    """What operations that store add to their search."""
 
-    Attributes:
-        stored_count: nodes that have taken it.
-    """
-
-    stored_count = 0
+    _storers: frozenset[Candidate] = frozenset()  # that have taken it
     _reserves: dict[Family, list[Candidate]]  # next in rank; made when the search is over
+
+    @property
+    def stored_count(self) -> int:
+        """How many nodes have taken it, or had it already."""
+        return len(self._storers)
 
     def _store_at_nearest(self) -> None:
         self._reserves = {}
@@ -40,7 +42,14 @@ class Storing(Operation, abc.ABC):
         self._extra.append(Request(self, family, candidate, kind, *question))
 
     def _on_stored(self, candidate: Candidate) -> None:
-        self.stored_count += 1
+        self._storers |= {candidate}
+
+    def _on_unanswered_store(self, request: Request) -> None:
+        """The node answered a moment ago: sends it once more, then to the next in rank."""
+        if request.is_repeated:
+            self._on_refused(request, None)
+        else:
+            self._extra.append(replace(request, is_repeated=True))
 
     def _on_refused(self, request: Request, code: int | None) -> None:
         """The node one rank further out takes the place of one that failed."""

@@ -192,7 +192,7 @@ def _lie(node: Node, data: bytes) -> bytes | None:
     return bencoding.encode({b"t": message.transaction, b"y": b"r", b"r": values})
 
 
-# --- liars ------------------------------------------------------------------------------------------
+# --- liars ----------------------------------------------------------------------------------
 
 
 def say_nothing(query: krpc.Query, values: dict[bytes, bencoding.Encodable]) -> bool:

@@ -1,0 +1,223 @@
+"""The DHT node on real sockets: moves datagrams and time between trio and the engine.
+
+One UDP socket per family (BEP 32), bound to concrete addresses by whoever opens them: a reply must
+leave from the address that was asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from protozorfs.bencoding import MAX_DATAGRAM_BYTES
+from protozorfs.dht.endpoint import IPV4, IPV6, Endpoint, Family
+from protozorfs.dht.engine import Engine, RoutersWanted
+from protozorfs.dht.operations import ItemFound, Operation, OperationDone, PeersFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from protozorfs.dht.item_operations import GetItem, PutItem
+    from protozorfs.dht.items import SignedItem
+    from protozorfs.dht.network import SavedNetwork
+    from protozorfs.dht.node_id import NodeId, RandomSource
+    from protozorfs.dht.peer_operations import Announce, GetPeers
+    from protozorfs.types import Address, PublicKey
+
+log = logging.getLogger(__name__)
+
+ADDRESS_FAMILIES = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
+
+OperationT = TypeVar("OperationT", bound=Operation)
+Found = ItemFound | PeersFound
+
+
+async def bind_socket(family: Family, host: str, port: int) -> trio.socket.SocketType:
+    """A UDP socket at a numeric address; port 0: any that is free.
+
+    Raises:
+        OSError: the address is not ours, or the port is taken.
+    """
+    bound = trio.socket.socket(ADDRESS_FAMILIES[family], socket.SOCK_DGRAM)
+    try:
+        if family == IPV6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        await bound.bind((host, port))
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+class DhtNode:
+    """A node, while `run` runs. The sockets are its own then, and closed at the end."""
+
+    def __init__(
+        self,
+        sockets: Mapping[Family, trio.socket.SocketType],
+        *,
+        random: RandomSource,
+        rate: int,
+        bootstrap: Iterable[Endpoint] = (),
+        routers: tuple[Address, ...] = (),
+        saved: Iterable[SavedNetwork] = (),
+    ) -> None:
+        """`routers` are asked, by name, only where nothing else leads into the network."""
+        self._sockets = dict(sockets)
+        self._routers = routers
+        self._wake = trio.Event()
+        self._done: dict[Operation, trio.Event] = {}
+        self._listeners: dict[Operation, Callable[[Found], None]] = {}
+        self.engine = Engine(
+            families=self._sockets,
+            random=random,
+            now=trio.current_time(),
+            rate=rate,
+            bootstrap=bootstrap,
+            saved=saved,
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Takes part in the DHT until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                for bound in self._sockets.values():
+                    nursery.start_soon(self._receive, bound)
+                nursery.start_soon(self._send, nursery)
+                task_status.started()
+        finally:
+            for bound in self._sockets.values():
+                bound.close()
+
+    # --- operations -------------------------------------------------------------------------------
+
+    async def get_item(
+        self,
+        public_key: PublicKey,
+        *,
+        newer_than: int = 0,
+        on_item: Callable[[SignedItem], None] | None = None,
+    ) -> GetItem:
+        """Looks for the newest item of a key; `on_item` is told of each better one at once."""
+
+        def tell(found: Found) -> None:
+            if on_item is not None and isinstance(found, ItemFound):
+                on_item(found.item)
+
+        return await self.finish(self.engine.get_item(public_key, newer_than=newer_than), tell)
+
+    async def put_item(self, item: SignedItem, *, skip_if_fresh: bool = False) -> PutItem:
+        """Stores an item unless a newer one is found."""
+        return await self.finish(self.engine.put_item(item, skip_if_fresh=skip_if_fresh))
+
+    async def get_peers(
+        self, infohash: NodeId, *, on_peers: Callable[[tuple[Endpoint, ...]], None] | None = None
+    ) -> GetPeers:
+        """Looks for the peers of an infohash; `on_peers` is told of new ones at once."""
+
+        def tell(found: Found) -> None:
+            if on_peers is not None and isinstance(found, PeersFound):
+                on_peers(found.peers)
+
+        return await self.finish(self.engine.get_peers(infohash), tell)
+
+    async def announce(self, infohash: NodeId, port: int) -> Announce:
+        """Announces us as a peer that listens at that TCP port."""
+        return await self.finish(self.engine.announce(infohash, port))
+
+    async def finish(
+        self, operation: OperationT, on_found: Callable[[Found], None] | None = None
+    ) -> OperationT:
+        """Waits for an operation that the engine was given; cancelling the wait cancels it."""
+        done = self._done[operation] = trio.Event()
+        if on_found is not None:
+            self._listeners[operation] = on_found
+        self._wake.set()
+        try:
+            await done.wait()
+        finally:
+            del self._done[operation]
+            self._listeners.pop(operation, None)
+            operation.cancel()
+        return operation
+
+    def add_bootstrap(self, endpoints: Iterable[Endpoint]) -> None:
+        """More nodes to start from."""
+        self.engine.add_bootstrap(endpoints, trio.current_time())
+        self._wake.set()
+
+    # --- tasks ------------------------------------------------------------------------------------
+
+    async def _receive(self, bound: trio.socket.SocketType) -> None:
+        while True:
+            # One byte more than allowed, so that what was cut off shows as too long.
+            data, address = await bound.recvfrom(MAX_DATAGRAM_BYTES + 1)
+            source = Endpoint(_packed(bound.family, address[0]), address[1])
+            self.engine.receive_datagram(data, source, trio.current_time())
+            self._wake.set()
+
+    async def _send(self, nursery: trio.Nursery) -> None:
+        """Sends whatever there is to send, then sleeps until something comes or time is up."""
+        while True:
+            self._wake = trio.Event()
+            now = trio.current_time()
+            if self.engine.next_deadline() <= now:
+                self.engine.handle_timeout(now)
+            for data, endpoint in self.engine.datagrams_to_send(now):
+                await self._send_datagram(data, endpoint)
+            self._tell(nursery)
+            with trio.move_on_at(self.engine.next_deadline()):
+                await self._wake.wait()
+
+    async def _send_datagram(self, data: bytes, endpoint: Endpoint) -> None:
+        address = (_text(endpoint.ip), endpoint.port)
+        try:
+            await self._sockets[endpoint.family].sendto(data, address)
+        except OSError as error:
+            # No route, a full queue, a firewall: for the engine it is one more datagram lost on
+            # its way, which its time-outs are for.
+            log.debug("a datagram to %s was not sent: %s", endpoint, error)
+
+    def _tell(self, nursery: trio.Nursery) -> None:
+        while (event := self.engine.next_event()) is not None:
+            if isinstance(event, OperationDone):
+                if event.operation in self._done:
+                    self._done[event.operation].set()
+            elif isinstance(event, ItemFound | PeersFound):
+                if event.operation in self._listeners:
+                    self._listeners[event.operation](event)
+            elif isinstance(event, RoutersWanted):
+                nursery.start_soon(self._resolve_routers, event.family)
+            else:
+                log.info("node id changed with our external address, IPv%d", event.family)
+
+    async def _resolve_routers(self, family: Family) -> None:
+        endpoints: list[Endpoint] = []
+        for router in self._routers:
+            try:
+                found = await trio.socket.getaddrinfo(
+                    router.host, router.port, ADDRESS_FAMILIES[family], socket.SOCK_DGRAM
+                )
+            except OSError as error:
+                log.debug("%s was not found: %s", router, error)  # the engine asks again later
+                continue
+            endpoints.extend(
+                Endpoint(_packed(ADDRESS_FAMILIES[family], str(address[0])), int(address[1]))
+                for *_, address in found
+            )
+        self.engine.add_routers(endpoints, trio.current_time())
+        self._wake.set()
+
+
+@lru_cache(maxsize=4096)
+def _packed(family: int, host: str) -> bytes:
+    return socket.inet_pton(family, host.partition("%")[0])  # link-local ones carry their interface
+
+
+@lru_cache(maxsize=4096)
+def _text(ip: bytes) -> str:
+    return socket.inet_ntop(ADDRESS_FAMILIES[IPV4 if len(ip) == 4 else IPV6], ip)
