@@ -72,6 +72,7 @@ def prepare(mount_point: str) -> None:
     _check_device()
     entry = mounted_at(mount_point)
     try:
+        os.statvfs(mount_point)  # unlike stat it asks the daemon even if the answer is cached
         mode = os.stat(mount_point).st_mode
     except OSError as error:
         if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
@@ -92,7 +93,7 @@ def prepare_cleared(mount_point: str) -> None:
         MountError: it is still dead.
     """
     try:
-        os.stat(mount_point)
+        os.statvfs(mount_point)
     except OSError as error:
         raise MountError(
             f"{mount_point}: a dead mount is there and cannot be taken away ({error.strerror})"

@@ -1,0 +1,207 @@
+"""From mounting to the end of the daemon, whichever way it comes: docs/manual.md."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from protozorfs.fs.mount import MountOptions, serve
+from protozorfs.fs.mount_points import MountError
+from tests.fuse.test_waiting_reads import is_waiting, missing, reader, wait_until
+from tests.memory_feeds import MemoryFeeds
+from tests.mounts import (
+    abort_connection,
+    is_listed,
+    memory_command,
+    mounted,
+    start_mount,
+    unmount,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.fuse.conftest import Staged
+
+pytestmark = pytest.mark.fuse
+
+STOP_SECONDS = 2.0  # docs/manual.md: the longest that ending takes
+MOUNT_FAILURE = 32
+NOBODY = 65534
+
+
+def run_command(*arguments: object, user: int | None = None) -> subprocess.CompletedProcess[str]:
+    """The command in the background form, with feeds in memory."""
+    return subprocess.run(
+        [*memory_command(), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        user=user,
+    )
+
+
+@contextmanager
+def cleared(path: Path) -> Iterator[Path]:
+    """A mount point from which whatever is there is taken at the end."""
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        while is_listed(path):
+            abort_connection(path)
+            assert unmount(path, "-z").returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_it_while_readers_wait(staged: Staged, number: int) -> None:
+    path = missing(staged)
+    with reader("cat", path) as one, reader("tail", "-f", path) as two:
+        wait_until(lambda: is_waiting(one) and is_waiting(two))
+        assert staged.mount.stop(number) < STOP_SECONDS
+        assert staged.mount.process.returncode == 0
+        assert one.wait(STOP_SECONDS) == 1
+        assert one.stderr is not None
+        assert b"Input/output error" in one.stderr.read()
+    assert not is_listed(staged.path)
+
+
+def test_unmounting_ends_it(staged: Staged) -> None:
+    assert unmount(staged.path).returncode == 0
+    assert staged.mount.process.wait(STOP_SECONDS) == 0
+
+
+def test_unmounting_is_refused_while_somebody_reads(staged: Staged) -> None:
+    path = missing(staged)
+    with reader("cat", path) as process:
+        wait_until(lambda: is_waiting(process))
+        assert unmount(staged.path).returncode != 0
+        assert process.poll() is None
+        staged.control("hold", path.name, count=10_000)
+        assert process.wait(STOP_SECONDS) == 0
+
+
+def test_a_lazy_unmount_ends_it_while_somebody_reads(staged: Staged) -> None:
+    with reader("cat", missing(staged)) as process:
+        wait_until(lambda: is_waiting(process))
+        assert unmount(staged.path, "-z").returncode == 0
+        assert staged.mount.process.wait(STOP_SECONDS) == 0
+        assert process.wait(STOP_SECONDS) == 1
+
+
+def test_an_aborted_connection_ends_it_and_is_unmounted(staged: Staged) -> None:
+    with reader("cat", missing(staged)) as process:
+        wait_until(lambda: is_waiting(process))
+        abort_connection(staged.path)
+        assert staged.mount.process.wait(STOP_SECONDS) == 0
+        assert process.wait(STOP_SECONDS) == 1
+    assert not is_listed(staged.path)
+
+
+def test_after_a_kill_it_can_be_mounted_again(tmp_path: Path) -> None:
+    with mounted(tmp_path, command=memory_command()) as first:
+        first.process.kill()
+        first.process.wait()
+        assert is_listed(first.path)
+        with pytest.raises(OSError, match="not connected"):
+            os.statvfs(first.path)
+        again = start_mount(tmp_path, command=memory_command())
+        assert os.listdir(again.path) == []
+        assert again.stop() < STOP_SECONDS
+        assert not is_listed(again.path)
+
+
+def test_it_goes_to_the_background_when_it_answers(tmp_path: Path) -> None:
+    with cleared(tmp_path / "m") as path:
+        done = run_command(tmp_path / "store", path, "-v")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"mount.protozorfs: {tmp_path}/store is mounted at {path}\n"
+        (path / "feed").open("ab").close()
+        assert os.listdir(path) == ["feed"]
+        start = time.monotonic()
+        assert unmount(path).returncode == 0
+        # The daemon is nobody's child here; its control socket answers as long as it lives.
+        wait_until(lambda: not _answers(tmp_path / "store" / "control"))
+        assert time.monotonic() - start < STOP_SECONDS
+
+
+def _answers(path: Path) -> bool:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(path)) == 0
+
+
+def test_what_mount_shows(tmp_path: Path) -> None:
+    with mounted(tmp_path, "-o", "noexec,nodev", command=memory_command()) as mount:
+        with open("/proc/mounts") as mounts:
+            (line,) = [line for line in mounts if f" {mount.path} " in line]
+        source, _, kind, options = line.split()[:4]
+        assert (source, kind) == (str(mount.store), "fuse.protozorfs")
+        assert {"noexec", "nodev", "default_permissions"} <= set(options.split(","))
+
+
+def test_a_second_mount_at_the_same_place_is_refused(staged: Staged) -> None:
+    done = run_command(staged.mount.store, staged.path)
+    assert done.returncode == MOUNT_FAILURE
+    assert done.stderr == f"mount.protozorfs: {staged.path}: already mounted\n"
+
+
+def test_bad_mount_points_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name, reason in [("file", "not a directory"), ("missing", "No such file or directory")]:
+        for flags in ((), ("--foreground",)):
+            done = run_command(tmp_path / "store", tmp_path / name, *flags)
+            assert done.returncode == MOUNT_FAILURE
+            assert done.stderr == f"mount.protozorfs: {tmp_path / name}: {reason}\n"
+    assert not (tmp_path / "store").exists()
+
+
+async def test_what_libfuse_refuses_is_one_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = MountOptions(
+        mount_point=str(tmp_path), source="x", kernel_options=frozenset({"nonsense"})
+    )
+    with pytest.raises(MountError, match=r"unknown option.*nonsense") as caught:
+        await serve(MemoryFeeds(), options)
+    assert caught.value.exit_code == MOUNT_FAILURE
+    assert capfd.readouterr().err == ""
+    assert not is_listed(tmp_path)
+
+
+def test_names_with_blanks_and_other_letters(tmp_path: Path) -> None:
+    directory = tmp_path / "with blank, comma\\ and ü"
+    directory.mkdir()
+    with mounted(directory, command=memory_command()) as mount:
+        assert os.listdir(mount.path) == []
+        assert mount.stop() < STOP_SECONDS
+
+
+def test_fake_does_nothing(tmp_path: Path) -> None:
+    done = run_command(tmp_path / "store", tmp_path / "missing", "-f", "-n", "-s", "-o", "rw,what")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_without_access_to_fuse_it_is_one_sentence(tmp_path: Path) -> None:
+    if os.stat("/dev/fuse").st_mode & 0o006 == 0o006:
+        pytest.skip("everybody may use /dev/fuse here")
+    (tmp_path / "m").mkdir()
+    code = (
+        "import os, sys; from tests.memory_control import main; os.setuid(65534);"
+        f"sys.argv[1:] = ['{tmp_path}/store', '{tmp_path}/m']; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [memory_command()[0], "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == MOUNT_FAILURE
+    assert done.stderr == "mount.protozorfs: no permission to use /dev/fuse\n"

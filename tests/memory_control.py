@@ -1,0 +1,157 @@
+"""A mount of feeds in memory, run as a process of its own, and the socket by which it is staged.
+
+    python -m tests.memory_control [--watch-proc] ARGUMENTS OF mount.protozorfs
+
+The lines on the socket are JSON, each answered by one: see `_command`. `--watch-proc` has the
+self-test fail, so that the fallback for interrupts is in use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from protozorfs import ids
+from protozorfs.cli.mounting import run
+from protozorfs.fs import requests
+from tests.memory_feeds import MemoryFeeds
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from protozorfs.options import Options
+    from tests.memory_feeds import MemoryFeed
+
+
+class MemoryNode:
+    """What `open_memory_node` yields."""
+
+    def __init__(self, feeds: MemoryFeeds) -> None:
+        self.feeds = feeds
+
+
+@asynccontextmanager
+async def open_memory_node(
+    path: Path, options: Options, *, mount_point: str | None
+) -> AsyncIterator[MemoryNode]:
+    """Stands in for `app.open_node`; listens for a test's commands on the socket STORE/control."""
+    os.makedirs(path, exist_ok=True)
+    feeds = MemoryFeeds(is_local=options.local)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_control, feeds, path / "control")
+        yield MemoryNode(feeds)
+        nursery.cancel_scope.cancel()
+
+
+async def serve_control(
+    feeds: MemoryFeeds,
+    path: Path,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answers commands, one connection after another."""
+    await trio.Path(path).unlink(missing_ok=True)
+    listener = trio.socket.socket(trio.socket.AF_UNIX)
+    await listener.bind(str(path))
+    listener.listen()
+    task_status.started()
+    with listener:
+        while True:
+            connection, _ = await listener.accept()
+            await _serve_connection(feeds, trio.SocketStream(connection))
+
+
+async def _serve_connection(feeds: MemoryFeeds, stream: trio.SocketStream) -> None:
+    buffer = b""
+    async for chunk in stream:
+        buffer += chunk
+        while b"\n" in buffer:
+            line, buffer = buffer.split(b"\n", 1)
+            answer = _command(feeds, **json.loads(line))
+            await stream.send_all(json.dumps(answer).encode() + b"\n")
+
+
+def _command(feeds: MemoryFeeds, do: str, feed: str, **values: Any) -> dict[str, Any]:
+    """Acts on a feed named by its name or ID.
+
+    stage: append `blocks` (text) or `zeros` bytes, held or not. hold: the first `count` bytes are
+    here. set: attributes of the feed. search: a first attempt to find a head starts; found: it
+    ends. show: what is in it.
+    """
+    found = feeds.by_name(feed.encode()) or feeds.visit(ids.parse_feed_id(feed))
+    if do == "stage":
+        blocks = [text.encode() for text in values.get("blocks", ())]
+        pattern = values.get("pattern", 0)
+        if pattern:
+            blocks.append(pattern_bytes(pattern))
+        found.stage(blocks, held=values.get("held", True))
+    elif do == "hold":
+        found.hold(values["count"])
+    elif do == "set":
+        for name, value in values.items():
+            setattr(found, name, value)
+    elif do == "search":
+        found.attempt = trio.Event()
+    elif do == "found":
+        assert found.attempt is not None
+        found.attempt.set()
+        found.attempt = None
+    return _shown(found)
+
+
+def _shown(feed: MemoryFeed) -> dict[str, Any]:
+    return {
+        "id": ids.format_hex(feed.feed_id),
+        "sizes": [len(block) for block in feed.blocks],
+        "data": feed.data[:1000].decode("latin-1"),
+        "handles": feed.handles,
+        "syncs": feed.syncs,
+    }
+
+
+def pattern_bytes(count: int) -> bytes:
+    """Bytes of which every 16 differ."""
+    return b"".join(b"%015d\n" % index for index in range(count // 16 + 1))[:count]
+
+
+class Control:
+    """The test's end of the socket."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(10)
+        self._socket.connect(str(path))
+        self._lines = self._socket.makefile("rb")
+
+    def __call__(self, do: str, feed: str, **values: object) -> dict[str, Any]:
+        """One command; see `_command`."""
+        self._socket.sendall(json.dumps({"do": do, "feed": feed, **values}).encode() + b"\n")
+        answer: dict[str, Any] = json.loads(self._lines.readline())
+        return answer
+
+    def close(self) -> None:
+        self._lines.close()
+        self._socket.close()
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--watch-proc"]:
+        del arguments[0]
+        requests.find_layout = _find_nothing
+    return run(arguments, open_memory_node)
+
+
+def _find_nothing(*_arguments: object, **_named: object) -> None:
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

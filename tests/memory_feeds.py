@@ -1,0 +1,168 @@
+"""Feeds in memory for the mount: the same ports as the real ones, and everything can be staged."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from protozorfs import crypto
+from protozorfs.errors import (
+    BlockUnavailable,
+    Closing,
+    NameTaken,
+    NoSuchFeed,
+    NotRemovable,
+    NotWritable,
+    StoreCorrupt,
+    StoreFull,
+)
+from protozorfs.types import FeedId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FAULTS = {"full": StoreFull, "frozen": NotWritable, "closing": Closing, "bug": ZeroDivisionError}
+
+
+class MemoryFeed:
+    """One feed: its bytes up to the head, of which a test says how many are here."""
+
+    def __init__(self, feed_id: FeedId, *, is_owned: bool, is_local: bool = False) -> None:
+        self.feed_id = feed_id
+        self.is_owned = is_owned
+        self.is_local = is_local
+        self.blocks: list[bytes] = []
+        self.data = bytearray()
+        self.held_bytes = 0  # always a prefix here
+        self.fork = 0
+        self.created_ns = self.mtime_ns = time.time_ns()
+        self.peer_count = 0
+        self.state = "owned" if is_owned else "resolving"
+        self.handles = 0
+        self.syncs = 0
+        self.fault = ""  # of the next appends
+        self.is_damaged = False
+        self.attempt: trio.Event | None = None
+        self._changed = trio.Event()
+
+    @property
+    def length(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def byte_length(self) -> int:
+        return len(self.data)
+
+    def read_nowait(self, offset: int, size: int) -> bytes:
+        if self.is_damaged:
+            raise StoreCorrupt("data", offset, "flipped bits")
+        return bytes(self.data[offset : min(offset + size, self.held_bytes)])
+
+    async def wait_bytes(self, start: int, end: int) -> None:
+        if self.is_local and self.held_bytes < end:
+            raise BlockUnavailable("not here")
+        while self.held_bytes < end:
+            await self._changed.wait()
+
+    async def wait_first_head(self) -> None:
+        if self.attempt is not None:
+            await self.attempt.wait()
+
+    async def append(self, blocks: Sequence[bytes]) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.fault:
+            raise FAULTS[self.fault](self.fault)
+        self.stage(list(blocks))
+
+    async def sync(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.syncs += 1
+
+    def acquire(self) -> None:
+        self.handles += 1
+
+    def release(self) -> None:
+        self.handles -= 1
+
+    def stage(self, blocks: list[bytes], *, held: bool = True) -> None:
+        """Grows by blocks that are here, or (all of them from then on) are not."""
+        self.blocks.extend(blocks)
+        self.data.extend(b"".join(blocks))
+        self.mtime_ns = time.time_ns()
+        if held:
+            self.hold(len(self.data))
+
+    def hold(self, count: int) -> None:
+        """The first `count` bytes are here."""
+        self.held_bytes = count
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+class MemoryFeeds:
+    """All feeds, by name and by ID."""
+
+    def __init__(self, *, is_local: bool = False) -> None:
+        self.named: dict[bytes, MemoryFeed] = {}
+        self.visited: dict[FeedId, MemoryFeed] = {}
+        self._is_local = is_local
+
+    def names(self) -> list[tuple[bytes, MemoryFeed]]:
+        return sorted(self.named.items())
+
+    def by_name(self, name: bytes) -> MemoryFeed | None:
+        return self.named.get(name)
+
+    def by_id(self, feed_id: FeedId) -> MemoryFeed | None:
+        for feed in self.named.values():
+            if feed.feed_id == feed_id:
+                return feed
+        return self.visited.get(feed_id)
+
+    def create(self, name: bytes) -> MemoryFeed:
+        self._check_free(name)
+        pair = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
+        self.named[name] = MemoryFeed(FeedId(pair.public_key), is_owned=True)
+        return self.named[name]
+
+    def follow(self, feed_id: FeedId, name: bytes) -> MemoryFeed:
+        self._check_free(name)
+        if any(feed.feed_id == feed_id for feed in self.named.values()):
+            raise NameTaken("has a name")
+        feed = self.visit(feed_id)
+        del self.visited[feed_id]
+        self.named[name] = feed
+        return feed
+
+    def visit(self, feed_id: FeedId) -> MemoryFeed:
+        return self.visited.setdefault(feed_id, self._remote(feed_id))
+
+    def rename(self, old: bytes, new: bytes) -> None:
+        self._check_free(new)
+        self.named[new] = self.named.pop(old)
+
+    def remove(self, name: bytes) -> None:
+        feed = self.named.get(name)
+        if feed is None:
+            raise NoSuchFeed("no feed of that name")
+        if feed.is_owned and feed.length:
+            raise NotRemovable("its key would be lost")
+        del self.named[name]
+
+    def delete_key(self, name: bytes, feed_id: FeedId) -> None:
+        if self.named[name].feed_id != feed_id:
+            raise NoSuchFeed("no feed of that name and ID")
+        del self.named[name]
+
+    def statvfs(self) -> os.statvfs_result:
+        return os.statvfs("/")
+
+    def _check_free(self, name: bytes) -> None:
+        if name in self.named:
+            raise NameTaken("there is a feed of that name")
+
+    def _remote(self, feed_id: FeedId) -> MemoryFeed:
+        return MemoryFeed(feed_id, is_owned=False, is_local=self._is_local)
