@@ -1,0 +1,146 @@
+"""What the end-to-end tests are staged with: mounts on loopback, processes, conditions.
+
+Everything waits for a condition, with a deadline.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protozorfs.types import Address, FeedId
+from tests.mounts import WATCHDOG_SECONDS, Mount, mounted
+from tests.node_peer import LOOPBACK
+from tests.sizes import long_or_short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+WAIT_SECONDS = long_or_short(600.0, 30.0)  # an upper bound for a slow machine, not a delay
+LOOK_SECONDS = 0.005
+MOUNT_SECONDS = long_or_short(3000.0, WATCHDOG_SECONDS)  # that one mount of a test may be used
+PORTS = range(20_000, 32_000)  # below those that the kernel gives to who dials
+# Where the kernel lets a process sleep that waits for an answer of FUSE: a direct read; a read
+# through the page cache.
+FUSE_WAITS = ("request_wait_answer", "folio_wait_bit_common", "fuse")
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody listens on, for who must know it before it is used."""
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
+
+
+def options(port: int, *peers: Address, more: Sequence[str] = ()) -> str:
+    """Mount options of a node on loopback that listens on a port and dials the peers."""
+    always = ["nodht", "nolan", "noportmap", f"bind={LOOPBACK}", f"port={port}"]
+    return ",".join([*always, *(f"peer={peer}" for peer in peers), *more])
+
+
+@contextmanager
+def mounted_at(
+    directory: Path, name: str, port: int, *peers: Address, more: Sequence[str] = ()
+) -> Iterator[Mount]:
+    """A mount of the installed command on loopback; see `tests.mounts.mounted`."""
+    settings = options(port, *peers, more=more)
+    with mounted(directory, "-o", settings, name=name, watchdog_seconds=MOUNT_SECONDS) as mount:
+        yield mount
+
+
+def at(port: int) -> Address:
+    """The address of a port on loopback."""
+    return Address(LOOPBACK, port)
+
+
+def wait_until(condition: Callable[[], bool], timeout_seconds: float = WAIT_SECONDS) -> None:
+    """Returns when it is true; looks often."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(LOOK_SECONDS)
+
+
+def xattr(feed: Path, name: str) -> str:
+    """The value of `protozorfs.NAME` of a feed's file."""
+    return os.getxattr(feed, f"protozorfs.{name}").decode()
+
+
+def number(feed: Path, name: str) -> int:
+    """The value of a `protozorfs.NAME` that is a number."""
+    return int(xattr(feed, name))
+
+
+def id_of(feed: Path) -> FeedId:
+    """The ID of a feed's file."""
+    return FeedId(bytes.fromhex(xattr(feed, "id")))
+
+
+def follow(feed_id: FeedId, path: Path) -> Path:
+    """Follows a feed as the file at `path`, as `ln -s` does; returns `path`."""
+    path.symlink_to(feed_id.hex())
+    return path
+
+
+def wait_size(feed: Path, size: int) -> None:
+    """Waits until that many bytes of the feed are known."""
+    wait_until(lambda: feed.stat().st_size >= size)
+
+
+def wait_whole(feed: Path, size: int) -> None:
+    """Waits until that many bytes of the feed are here."""
+    wait_until(lambda: number(feed, "local") >= size)
+
+
+def shell(command: str, timeout_seconds: float = WAIT_SECONDS) -> str:
+    """Runs a shell command that must succeed and say nothing on standard error."""
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=timeout_seconds
+    )
+    assert (done.returncode, done.stderr) == (0, ""), command
+    return done.stdout
+
+
+def are_same(one: Path, other: Path) -> bool:
+    """What `cmp` says of two files, one of which may be waiting for its bytes."""
+    return subprocess.run(["cmp", one, other], timeout=WAIT_SECONDS).returncode == 0
+
+
+def waits_in_fuse(pid: int) -> bool:
+    """True while a process sleeps for an answer of a mount."""
+    place = Path(f"/proc/{pid}/wchan").read_text()
+    return any(wait in place for wait in FUSE_WAITS)
+
+
+@contextmanager
+def running(*command: str | Path, stdin: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a group of its own, which is killed at the end.
+
+    It starts with default signal dispositions, whatever those of the test run are.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        process_group=0,
+        restore_signals=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(WAIT_SECONDS)
+        process.stdout.close()
