@@ -48,7 +48,7 @@ IGNORED_WORDS = {
 }
 IGNORED_PREFIXES = ("x-", "X-")
 
-_SIZE = re.compile(r"(\d+)([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+)([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
 _SIZE_SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _HELP_FLAGS = ("-h", "--help")
 _VERSION_FLAGS = ("-V", "--version")

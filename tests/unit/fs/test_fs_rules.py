@@ -1,0 +1,193 @@
+"""The pure rules of the mount: policy, names, errnos, attributes as text, inodes."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protozorfs import crypto, errors, ids
+from protozorfs.fs import errnos, names, policy, xattrs
+from protozorfs.fs.inodes import ROOT_INODE, Inodes
+from protozorfs.types import FeedId
+from tests.memory_feeds import MemoryFeed
+
+ID = FeedId(crypto.key_pair(b"\1" * 32).public_key)
+OTHER = FeedId(crypto.key_pair(b"\2" * 32).public_key)
+
+
+@pytest.mark.parametrize(
+    ("flags", "owned", "followed"),
+    [
+        (os.O_RDONLY, 0, 0),
+        (os.O_RDONLY | os.O_NONBLOCK | os.O_DIRECT, 0, 0),
+        (os.O_RDONLY | os.O_TRUNC, errno.EPERM, errno.EACCES),
+        (os.O_WRONLY, errno.EPERM, errno.EACCES),
+        (os.O_RDWR, errno.EPERM, errno.EACCES),
+        (os.O_WRONLY | os.O_APPEND, 0, errno.EACCES),
+        (os.O_RDWR | os.O_APPEND | os.O_SYNC, 0, errno.EACCES),
+        (os.O_WRONLY | os.O_APPEND | os.O_TRUNC, errno.EPERM, errno.EACCES),
+    ],
+)
+def test_open(flags: int, owned: int, followed: int) -> None:
+    assert policy.open_refusal(is_owned=True, flags=flags) == owned
+    assert policy.open_refusal(is_owned=False, flags=flags) == followed
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "expected"),
+    [
+        (b"journal", os.O_WRONLY | os.O_APPEND, 0),
+        (b"journal", os.O_WRONLY | os.O_TRUNC, 0),
+        (b"journal", os.O_WRONLY | os.O_EXCL, 0),
+        (b"journal", os.O_RDWR, 0),
+        (b"sedXXXXXX", os.O_RDWR | os.O_EXCL, errno.EPERM),
+        (b".journal.swp", os.O_WRONLY, errno.EPERM),
+        (b".live", os.O_WRONLY, errno.EPERM),
+        (b"x" * 255, os.O_WRONLY, 0),
+        (b"x" * 256, os.O_WRONLY, errno.ENAMETOOLONG),
+        (b"." * 256, os.O_WRONLY, errno.ENAMETOOLONG),
+        (ids.format_hex(ID).encode(), os.O_WRONLY, errno.EPERM),
+        (ids.format_zbase32(ID).encode(), os.O_WRONLY, errno.EPERM),
+        (b"f" * 64, os.O_WRONLY, 0),  # no point of the curve, so no ID
+    ],
+)
+def test_create(name: bytes, flags: int, expected: int) -> None:
+    assert policy.create_refusal(name, flags) == expected
+
+
+def test_write() -> None:
+    assert policy.write_refusal(appends=True, in_sequence=False, offset=0, end=9) == 0
+    assert policy.write_refusal(appends=False, in_sequence=True, offset=9, end=9) == 0
+    assert policy.write_refusal(appends=False, in_sequence=True, offset=8, end=9) == errno.EPERM
+    assert policy.write_refusal(appends=False, in_sequence=False, offset=9, end=9) == errno.EPERM
+
+
+def test_rename() -> None:
+    def refusal(*, exists: bool = False, no_replace: bool = False, exchange: bool = False) -> int:
+        return policy.rename_refusal(target_exists=exists, no_replace=no_replace, exchange=exchange)
+
+    assert refusal() == refusal(no_replace=True) == 0
+    assert refusal(exists=True) == errno.EPERM
+    assert refusal(exists=True, no_replace=True) == errno.EEXIST
+    assert refusal(exists=True, exchange=True) == errno.EPERM
+
+
+def test_setattr() -> None:
+    assert policy.setattr_refusal(size=False, mode=False, owner=False) == 0
+    for which in ("size", "mode", "owner"):
+        wanted = {"size": False, "mode": False, "owner": False, which: True}
+        assert policy.setattr_refusal(**wanted) == errno.EPERM
+
+
+def test_refused_opens_are_remembered_for_a_while() -> None:
+    refused = policy.RefusedOpens()
+    refused.note(10, 2, now=100.0)
+    assert refused.is_recent(10, 2, now=100.0 + policy.REFUSAL_MEMORY_SECONDS)
+    assert not refused.is_recent(10, 2, now=100.1 + policy.REFUSAL_MEMORY_SECONDS)
+    assert not refused.is_recent(11, 2, now=100.0)
+    assert not refused.is_recent(10, 3, now=100.0)
+
+
+def test_refused_opens_have_a_limit() -> None:
+    refused = policy.RefusedOpens()
+    for pid in range(policy.MAX_REFUSALS):
+        refused.note(pid, 2, now=0.0)
+    refused.note(0, 2, now=0.0)  # seen again: pid 1 is the oldest now
+    refused.note(policy.MAX_REFUSALS, 2, now=0.0)
+    assert refused.is_recent(0, 2, now=0.0)
+    assert not refused.is_recent(1, 2, now=0.0)
+    assert refused.is_recent(2, 2, now=0.0)
+
+
+@given(st.binary(max_size=300))
+def test_any_name_is_an_id_or_not(name: bytes) -> None:
+    feed_id = names.feed_id_of_name(name)
+    assert feed_id is None or len(feed_id) == 32
+
+
+def test_ids_as_names() -> None:
+    assert names.feed_id_of_name(ids.format_hex(ID).upper().encode()) == ID
+    assert names.feed_id_of_name(ids.format_zbase32(ID).encode()) == ID
+    with pytest.raises(errors.DecodeError):
+        names.decode_feed_id(b"\xff" * 64)
+
+
+def all_errors() -> list[type[errors.ProtozorfsError]]:
+    """Every error class of the project's root module."""
+    found = [errors.ProtozorfsError]
+    for kind in found:
+        found += [sub for sub in kind.__subclasses__() if sub.__module__ == errors.__name__]
+    return found
+
+
+# They never reach a file operation: of the peer protocol, of the command line, and base classes.
+NOT_OF_FILES = {
+    *("ProtozorfsError", "UsageError", "LocalProtocolError", "RemoteProtocolError"),
+    *("InvalidProof", "UnanchoredProof", "InvalidSignature", "InvalidRequest", "ProofUnavailable"),
+    *("StoreError", "StoreLocked", "FeedNameError"),
+}
+
+
+def test_every_error_of_the_layer_below_has_an_errno() -> None:
+    unlisted = {kind.__name__ for kind in all_errors() if kind not in errnos.ERRNOS}
+    assert unlisted == NOT_OF_FILES
+
+
+def test_errnos() -> None:
+    assert errnos.errno_of(errors.StoreCorrupt("data", 0, "bits")) == errno.EIO
+    assert errnos.errno_of(errnos.Refused(errno.EPERM)) == errno.EPERM
+    assert errnos.errno_of(OSError(errno.ENOSPC, "full")) == errno.ENOSPC
+    assert errnos.errno_of(FileNotFoundError(errno.ENOENT, "of the store")) is None
+    assert errnos.errno_of(ValueError()) is None
+
+    class Special(errors.StoreFull):
+        """A subclass is what its base is."""
+
+    assert errnos.errno_of(Special()) == errno.ENOSPC
+
+
+def test_xattrs() -> None:
+    feed = MemoryFeed(ID, is_owned=True)
+    assert xattrs.value(ID, feed, b"protozorfs.id") == ids.format_hex(ID).encode()
+    assert xattrs.value(ID, feed, b"protozorfs.owned") == b"1"
+    assert xattrs.value(ID, feed, b"protozorfs.delete_key") is None
+    assert xattrs.value(ID, feed, b"user.id") is None
+    assert xattrs.value(ID, None, b"protozorfs.id") == ids.format_hex(ID).encode()
+    assert xattrs.value(ID, None, b"protozorfs.length") is None
+    assert all(xattrs.value(ID, feed, name) is not None for name in xattrs.names_of(feed))
+    assert xattrs.names_of(None) == (b"protozorfs.id",)
+    assert xattrs.change_refusal(b"user.x") == errno.EPERM
+    assert xattrs.change_refusal(b"system.posix_acl_access") == errno.ENOTSUP
+
+
+def test_an_inode_lives_as_long_as_the_kernel_or_a_handle_knows_it() -> None:
+    inodes = Inodes()
+    inode = inodes.of_feed(ID)
+    assert inode.number != ROOT_INODE
+    inode.lookups += 2
+    assert inodes.of_feed(ID) is inode
+    assert inodes.of_feed(OTHER).number != inode.number
+    inodes.opened(inode, MemoryFeed(ID, is_owned=False))
+    inodes.forget(inode.number, 2)
+    assert inodes.get(inode.number) is inode
+    inodes.closed(inode)
+    assert inodes.get(inode.number) is None
+    assert inodes.of_feed(ID).number > inode.number  # never used again
+    inodes.forget(10_000, 1)  # a throw-away number: unknown
+
+
+def test_a_handle_keeps_its_feed_and_gives_it_back() -> None:
+    inodes = Inodes()
+    inode, feed = inodes.of_feed(ID), MemoryFeed(ID, is_owned=False)
+    inode.lookups += 1
+    inodes.opened(inode, feed)
+    inodes.opened(inode, feed)
+    inodes.closed(inode)
+    assert inode.open_feed is feed
+    inodes.closed(inode)
+    assert inode.open_feed is None
+    assert len(inodes) == 1
