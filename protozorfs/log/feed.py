@@ -33,6 +33,7 @@ class Log(ReadableLog):
         super().__init__(opened)
         self._pending_sync: PendingSync | None = None
         self._has_failed_sync = False
+        self._has_leavings = False  # of a change that failed, behind the end of the files
 
     @classmethod
     def create(cls, directory: FeedDirectory, seed: bytes | None = None) -> Log:
@@ -70,6 +71,8 @@ class Log(ReadableLog):
         self._check_has_tree()
         files, state = self._files, self._state
         files.before_write()
+        if self._has_leavings:
+            self._remove_leavings()
         change = append_blocks(state, blocks)
         head = sign_head(change.roots, change.length, state.fork, self._key_pair.secret_key)
         try:
@@ -77,13 +80,13 @@ class Log(ReadableLog):
             self._nodes.put(change.new_nodes)
             self._nodes.flush()
             files.heads.write_signed(head)
-        except StoreFull:
+        except BaseException as error:
             self._nodes.discard()
-            self._data.truncate(self._byte_length)  # the half that was written takes space, too
+            self._has_leavings = True
+            if isinstance(error, StoreFull):
+                self._data.truncate(self._byte_length)  # what was written takes space, too
             raise
-        except BaseException:
-            self._nodes.discard()
-            raise
+        self._nodes.commit()
         self._held.set_range(state.length, change.length)
         self._held_bytes += change.byte_length - self._byte_length
         self._state = state._replace(length=change.length, roots=change.roots)
@@ -91,6 +94,18 @@ class Log(ReadableLog):
         self._head = head
         self._update_contiguous()
         return head
+
+    def _remove_leavings(self) -> None:
+        """Removes what a failed change left behind the end, durably.
+
+        After a power cut its blocks could stand where later ones were lost, and would fit.
+        """
+        self._nodes.flush()
+        self._data.truncate(self._byte_length)
+        self._data.fdatasync()
+        self._files.tree.fdatasync()
+        self._nodes.commit()
+        self._has_leavings = False
 
     def begin_sync(self) -> PendingSync:
         """Starts to make the present head durable.
@@ -166,6 +181,7 @@ class Log(ReadableLog):
                 self._store(batch)
         except BaseException:
             self._nodes.discard()
+            self._has_leavings = self._has_leavings or self.is_owned
             raise
         if batch.head is not None and self.is_owned:
             # Our own history, brought back: to lose it again could mean to sign another one.
@@ -188,6 +204,7 @@ class Log(ReadableLog):
             self._head = batch.head
             self._state = batch.state
             self._byte_length = batch.head.byte_length
+        self._nodes.commit()
         for run in runs:
             held.set_range(run.start, run.end)
             self._held_bytes += sum(map(len, run.values))
@@ -236,6 +253,9 @@ class Log(ReadableLog):
         try:
             can_be_clean = not self._has_failed_sync and self._state.length == self.length
             if can_be_clean and not self._files.is_marked_clean:
+                if self._has_leavings:
+                    self._remove_leavings()
+                self._nodes.flush()  # old nodes, over those of answers that could not be stored
                 self.sync()
                 self._data.fdatasync()  # blocks that came since the head that is durable
                 self._files.tree.fdatasync()

@@ -26,12 +26,18 @@ _NO_HASH = bytes(32)
 
 
 class NodeStore:
-    """The nodes of one feed, a `TreeReader`. What is `put` is there at once, on disk by `flush`."""
+    """The nodes of one feed, a `TreeReader`.
+
+    What is `put` is there at once, on disk by `flush`, and for good by `commit`; until then
+    `discard` takes it back.
+    """
 
     def __init__(self, file: File) -> None:
         self._file = file
         self._pages: dict[int, bytearray] = {}
         self._dirty: dict[int, tuple[int, int]] = {}  # page -> changed slots, half-open
+        self._written: dict[int, tuple[int, int]] = {}  # the same, flushed since the last commit
+        self._before: dict[int, bytes] = {}  # what these pages were at the last commit
 
     def node(self, tree_index: int) -> TreeNode | None:
         """The stored node, or None."""
@@ -44,10 +50,12 @@ class NodeStore:
 
     def put(self, nodes: Iterable[TreeNode]) -> None:
         """Stores nodes, in memory until `flush`."""
-        dirty = self._dirty
+        dirty, before = self._dirty, self._before
         for tree_index, size, node_hash in nodes:
             number, slot = divmod(tree_index, PAGE_NODES)
             page = self._pages.get(number) or self._load(number)
+            if number not in before:
+                before[number] = bytes(page)
             NODE.pack_into(page, slot * NODE_BYTES, size, node_hash)
             changed = dirty.get(number)
             if changed is None:
@@ -64,9 +72,15 @@ class NodeStore:
             StoreFull, OSError: some of it may be written; `discard` it or try again.
         """
         for number, (first, end) in self._dirty.items():
+            self._written[number] = _union(self._written.get(number), (first, end))
             part = memoryview(self._pages[number])[first * NODE_BYTES : end * NODE_BYTES]
             self._file.pwrite(part, number * PAGE_BYTES + first * NODE_BYTES)
         self._dirty.clear()
+
+    def commit(self) -> None:
+        """Keeps what was put and flushed: `discard` does not take it back any more."""
+        self._written.clear()
+        self._before.clear()
 
     @property
     def dirty_pages(self) -> int:
@@ -74,15 +88,18 @@ class NodeStore:
         return len(self._dirty)
 
     def discard(self) -> None:
-        """Forgets what was not flushed."""
-        for number in self._dirty:
-            del self._pages[number]
-        self._dirty.clear()
+        """Forgets what was put since the last `commit`; the old nodes wait for the next `flush`."""
+        for number, content in self._before.items():
+            self._pages[number] = bytearray(content)
+        for number, slots in self._written.items():
+            self._dirty[number] = _union(self._dirty.get(number), slots)
+        self.commit()
 
     def erase(self, start: int, end: int) -> bool:
         """Drops the nodes of a range of tree indexes; whole pages become holes at once.
 
         The parts of pages at both ends need a `flush`. Returns whether there was anything.
+        Nothing may wait for a `commit`.
         """
         first, first_slot = divmod(start, PAGE_NODES)
         last, last_slot = divmod(end, PAGE_NODES)
@@ -118,8 +135,7 @@ class NodeStore:
         if page.count(0, start, stop) == stop - start:
             return False
         page[start:stop] = bytes(stop - start)
-        old_first, old_end = self._dirty.get(number, (first, end))
-        self._dirty[number] = (min(first, old_first), max(end, old_end))
+        self._dirty[number] = _union(self._dirty.get(number), (first, end))
         return True
 
     def _load(self, number: int) -> bytearray:
@@ -135,3 +151,8 @@ class NodeStore:
             if number not in self._dirty:
                 del self._pages[number]
                 return
+
+
+def _union(one: tuple[int, int] | None, other: tuple[int, int]) -> tuple[int, int]:
+    """The smallest range that covers both."""
+    return other if one is None else (min(one[0], other[0]), max(one[1], other[1]))

@@ -160,6 +160,7 @@ class Recovery:
 
     def _checked(self, head: Head | None, state: TreeState) -> Recovered:
         """Erases what is not part of the tree, finds the blocks that are held."""
+        self._flush()
         is_changed = False
         end = 0  # tree index behind the last node that counts
         for node, offset in self._reachable(state.roots):
@@ -171,7 +172,7 @@ class Recovery:
                 self._held.set(node.tree_index >> 1)
                 self._held_bytes += node.size
         is_changed |= self._nodes.truncate(end)
-        self._nodes.flush()
+        self._flush()
         if self._data_bytes > state.byte_length:
             self._data.truncate(state.byte_length)
             is_changed = True
@@ -209,7 +210,11 @@ class Recovery:
 
     def _flush_some(self) -> None:
         if self._nodes.dirty_pages > MAX_DIRTY_PAGES:
-            self._nodes.flush()
+            self._flush()
+
+    def _flush(self) -> None:
+        self._nodes.flush()
+        self._nodes.commit()
 
 
 def _length(head: Head) -> int:

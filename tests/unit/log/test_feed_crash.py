@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from protozorfs.errors import StoreCorrupt, StoreFull
-from protozorfs.log.format import NODE_BYTES
-from protozorfs.log.hashing import tree_hash
+from protozorfs.log.format import NODE, NODE_BYTES
+from protozorfs.log.hashing import leaf_node, tree_hash
 from protozorfs.log.tree import roots_of
 from protozorfs.store import MemoryFiles
 from protozorfs.store.heads import SLOT_BYTES
@@ -222,7 +222,8 @@ def test_a_full_disk_at_each_write_of_an_append_changes_nothing_in_the_open_feed
     check_whole(reopen(files), blocks)
 
 
-def test_no_power_cut_shows_what_a_failed_append_left() -> None:
+@pytest.mark.parametrize("is_closed_between", [False, True])
+def test_no_power_cut_shows_what_a_failed_append_left(is_closed_between: bool) -> None:
     for seed in range(60):
         files = MemoryFiles()
         log = create_owned(files)
@@ -230,11 +231,75 @@ def test_no_power_cut_shows_what_a_failed_append_left() -> None:
         log.sync()
         files.fail_at(files.operations + 2, "full")
         with pytest.raises(StoreFull):
-            log.append([b"failed" * 100, b"failed"])
-        log.append([b"right" * 120, b"right", b"more"])
+            log.append([b"", b"failed"])
+        files.fail_at(None)
+        if is_closed_between:
+            log.close()
+            log = reopen(files)
+        right = [b"right", b"", b"right" * 120, b"more"]
+        log.append(right)
         files.power_cut(random.Random(seed))
         blocks = content(reopen(files))
-        assert blocks == [b"a", b"right" * 120, b"right", b"more"][: len(blocks)]
+        assert blocks == [b"a", *right][: len(blocks)]
+
+
+def test_what_a_recovery_cut_off_does_not_come_back_behind_it() -> None:
+    for seed in range(120):
+        choice = random.Random(seed)
+        files = MemoryFiles()
+        log = create_owned(files)
+        log.append([b"a"])
+        log.sync()
+        log.append([b"q" * 600, b"", b"o" * 10])
+        log.append([b"", b"p" * 600, b""])
+        files.power_cut(choice)
+        log = reopen(files)
+        expected = [*content(log), b"n" * 600, b"", b"m", b"k" * 600]
+        log.append(expected[log.length :])
+        files.power_cut(choice)
+        blocks = content(reopen(files))
+        assert blocks == expected[: len(blocks)]
+
+
+def test_blocks_that_fit_their_leaves_but_no_signature_do_not_count() -> None:
+    files = MemoryFiles()
+    log = create_owned(files)
+    log.append([b"durable"])
+    log.sync()
+    log.append([b"signed"])
+    offset = log.byte_length
+    log.append([b"right"])
+    files.kill()
+    path = directory(files).path
+    files.open(f"{path}/data").pwrite(b"wrong", offset)
+    leaf = leaf_node(2, b"wrong")
+    files.open(f"{path}/tree").pwrite(NODE.pack(leaf.size, leaf.hash), 4 * NODE_BYTES)
+    log = reopen(files)
+    check_whole(log, [b"durable", b"signed"])  # the head before the newest one confirms so much
+
+
+def test_a_slot_from_before_an_earlier_recovery_is_no_evidence() -> None:
+    files = MemoryFiles()
+    log = create_owned(files)
+    log.append([b"durable"])
+    log.sync()
+    log.append([b"x"])
+    log.append([b"old"] * 5)  # signed head 3
+    files.kill()
+    path = directory(files).path
+    head_file = files.open(f"{path}/head")
+    old_slot = head_file.pread(SLOT_BYTES, SLOT_BYTES)
+    files.open(f"{path}/data").truncate(len(b"durablex"))
+    log = reopen(files)  # signs head 4, of length 2
+    assert log.length == 2
+    for block in (b"new 5", b"new 6", b"new 7", b"new 8", b"new 9", b"new 10"):
+        log.append([block])
+    files.kill()
+    files.open(f"{path}/head").pwrite(old_slot, SLOT_BYTES)  # as if the write of head 9 was lost
+    check_whole(
+        reopen(files),
+        [b"durable", b"x", b"new 5", b"new 6", b"new 7", b"new 8", b"new 9", b"new 10"],
+    )
 
 
 def test_rule_1_nothing_counts_as_durable_before_data_tree_and_head_are_synced() -> None:
@@ -385,6 +450,7 @@ def test_a_bad_bitfield_beside_a_clean_mark_is_found_out(damage: str) -> None:
         log.close()
         files.replace(path, old)
     log = reopen(files)
+    assert not directory(files).is_marked_clean()
     check_whole(log, [b"abc", b"def"][: log.length])
     assert log.length == (2 if damage == "stale" else 1)
 
@@ -469,7 +535,7 @@ def test_a_follower_on_a_full_disk_keeps_what_it_had() -> None:
     fetch(source, log, 2)
     source.append([b"more"])
     pairs = [block_pair(source, log, 5), block_pair(source, log, 8), upgrade_pair(source, log)]
-    for operation in range(5):  # two runs of data, two pages of tree at most, the head
+    for operation in range(9):  # the clean mark, two runs of data, two pages of tree, the head
         files.fail_at(files.operations + operation, "full")
         before = files.operations
         try:
@@ -478,6 +544,11 @@ def test_a_follower_on_a_full_disk_keeps_what_it_had() -> None:
             assert log.length == 14
             assert [index for index in range(15) if log.held.get(index)] == [2]
             assert log.block(2) == SOURCE_BLOCKS[2]
+            files.fail_at(None)
+            log.close()
+            log = reopen(files)
+            for index in range(28):  # no half of a node was left
+                assert log.nodes.node(index) in (None, source.nodes.node(index))
             continue
         assert operation >= files.operations - before
         break
