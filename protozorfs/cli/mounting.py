@@ -114,25 +114,36 @@ def _run_mount(
         UsageError: whatever goes wrong, as one sentence with its exit code.
     """
 
+    answers = False
+
     def mounted() -> None:
+        nonlocal answers
+        answers = True
         if as_daemon:
             set_up_logging(command.debug, command.store / LOG_FILE)
         ready()
 
     try:
         trio.run(_serve_until_signal, command, open_node, mounted)
-    except* UsageError as group:
-        raise _first(group) from None
-    except* (ProtozorfsError, OSError) as group:
-        log.debug("the mount failed", exc_info=group)
-        raise MountError(str(_first(group))) from None
+    except Exception as error:
+        # Nobody reads the sentence of a daemon any more; before, the trace is for --debug.
+        level = logging.ERROR if answers and as_daemon else logging.DEBUG
+        log.log(level, "the mount failed", exc_info=error)
+        raise _as_usage_error(_first(error)) from None
     return 0
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first plain exception of a group of groups."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
+def _as_usage_error(error: Exception) -> UsageError:
+    if isinstance(error, UsageError):
+        return error
+    if isinstance(error, (ProtozorfsError, OSError)):
+        return MountError(str(error))
+    return MountError(f"internal error, see --debug: {type(error).__name__}: {error}")
+
+
+def _first(error: Exception) -> Exception:
+    """The first plain exception of a group of groups: nurseries wrap what goes wrong in them."""
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
 

@@ -205,3 +205,50 @@ def test_without_access_to_fuse_it_is_one_sentence(tmp_path: Path) -> None:
     )
     assert done.returncode == MOUNT_FAILURE
     assert done.stderr == "mount.protozorfs: no permission to use /dev/fuse\n"
+
+
+FAILING = """
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from protozorfs.cli.mounting import run
+from protozorfs.errors import StoreLocked
+import trio
+
+@asynccontextmanager
+async def locked(path, options, *, mount_point):
+    async with trio.open_nursery():
+        raise StoreLocked(str(path), 4711, "/mnt/feeds")
+        yield
+
+@asynccontextmanager
+async def broken(path, options, *, mount_point):
+    raise ZeroDivisionError("oops")
+    yield
+
+sys.exit(run(sys.argv[2:], {"locked": locked, "broken": broken}[sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("flags", [(), ("--foreground",)])
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("locked", "the store {store} is in use by process 4711, mounted at /mnt/feeds"),
+        ("broken", "internal error, see --debug: ZeroDivisionError: oops"),
+    ],
+)
+def test_what_goes_wrong_below_is_one_sentence(
+    tmp_path: Path, kind: str, sentence: str, flags: tuple[str, ...]
+) -> None:
+    store, path = tmp_path / "store", tmp_path / "m"
+    path.mkdir()
+    done = subprocess.run(
+        [memory_command()[0], "-c", FAILING, kind, str(store), str(path), *flags],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == MOUNT_FAILURE
+    assert done.stderr == f"mount.protozorfs: {sentence.format(store=store)}\n"
