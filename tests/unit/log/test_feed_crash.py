@@ -7,6 +7,7 @@ head that a sync returned, which may have been published, is ever contradicted b
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from protozorfs.errors import StoreCorrupt, StoreFull
 from protozorfs.log.format import NODE, NODE_BYTES
 from protozorfs.log.hashing import leaf_node, tree_hash
+from protozorfs.log.seek import Located
 from protozorfs.log.tree import roots_of
 from protozorfs.store import MemoryFiles
 from protozorfs.store.heads import SLOT_BYTES
@@ -453,6 +455,67 @@ def test_a_bad_bitfield_beside_a_clean_mark_is_found_out(damage: str) -> None:
     assert not directory(files).is_marked_clean()
     check_whole(log, [b"abc", b"def"][: log.length])
     assert log.length == (2 if damage == "stale" else 1)
+
+
+def change_by_append(files: MemoryFiles) -> None:
+    reopen(files).append([b"x"])
+
+
+def change_by_upgrade(files: MemoryFiles) -> None:
+    upgrade(owned_with(SOURCE_BLOCKS), reopen(files))
+
+
+def change_by_block(files: MemoryFiles) -> None:
+    fetch(owned_with(SOURCE_BLOCKS[:6]), reopen(files), 5)
+
+
+def change_by_drop(files: MemoryFiles) -> None:
+    reopen(files).drop(3, 4)
+
+
+def change_by_finding_damage(files: MemoryFiles) -> None:
+    log = reopen(files)
+    block = log.locate(100)
+    assert isinstance(block, Located)
+    assert not log.check_block(block.block_index)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_by_append,
+        change_by_upgrade,
+        change_by_block,
+        change_by_drop,
+        change_by_finding_damage,
+    ],
+)
+def test_the_clean_mark_is_gone_for_good_before_anything_changes(
+    change: Callable[[MemoryFiles], None],
+) -> None:
+    for operation in range(4):
+        files = MemoryFiles()
+        log = create_owned(files) if change is change_by_append else create_followed(files)
+        if not log.is_owned:
+            source = owned_with(SOURCE_BLOCKS[:6])
+            upgrade(source, log)
+            for index in range(5):
+                fetch(source, log, index)
+        log.close()
+        if change is change_by_finding_damage:
+            data = files.open(f"{log.directory.path}/data")
+            data.pwrite(b"!", 100)
+            data.fdatasync()
+        before = {name: files.read(f"{log.directory.path}/{name}") for name in ("data", "head")}
+        files.fail_at(files.operations + operation)
+        with suppress(Stopped):
+            change(files)
+        files.power_cut(random.Random(operation))
+        if operation < 2:  # the mark is removed, its directory synced
+            for name, content_before in before.items():
+                assert files.read(f"{log.directory.path}/{name}") == content_before
+        else:
+            assert not directory(files).is_marked_clean()
 
 
 SOURCE_BLOCKS = [b"%d" % number * (number * 13 % 300) for number in range(14)]
