@@ -15,31 +15,37 @@ if TYPE_CHECKING:
 
 
 class SlotHead(NamedTuple):
-    """A head as it was found in a slot. Its signature is checked; its byte length is not."""
+    """A head as it was found in a slot: whole, but its signature may not be checked yet."""
 
     sequence: int
     head: Head
 
 
 class StoredHeads(NamedTuple):
-    """The valid heads of both kinds, newest first; none, one or two of each."""
+    """The whole slots of both kinds, newest first; none, one or two of each."""
 
     signed: tuple[SlotHead, ...]
     durable: tuple[SlotHead, ...]
+
+    def verified(self, public_key: PublicKey) -> StoredHeads:
+        """Those among them that the feed's key signed."""
+        return StoredHeads(
+            tuple(slot for slot in self.signed if _is_signed(slot.head, public_key)),
+            tuple(slot for slot in self.durable if _is_signed(slot.head, public_key)),
+        )
 
 
 class HeadStore:
     """Writes heads of one feed, each where the one before it is not."""
 
-    def __init__(self, file: PooledFile, public_key: PublicKey) -> None:
+    def __init__(self, file: PooledFile) -> None:
         self.file = file
-        self._public_key = public_key
         self._signed_sequence = 0
         self._durable_sequence = 0
 
     def load(self) -> StoredHeads:
-        """Reads the heads that are valid; what is written next follows them."""
-        signed, durable = self._valid(HeadKind.SIGNED), self._valid(HeadKind.DURABLE)
+        """Reads the slots that are whole; what is written next follows them."""
+        signed, durable = self._whole(HeadKind.SIGNED), self._whole(HeadKind.DURABLE)
         self._signed_sequence = signed[0].sequence if signed else 0
         self._durable_sequence = durable[0].sequence if durable else 0
         return StoredHeads(signed, durable)
@@ -59,18 +65,24 @@ class HeadStore:
         file.fdatasync()
         self._durable_sequence = sequence
 
-    def _valid(self, kind: HeadKind) -> tuple[SlotHead, ...]:
-        found = [self._decoded(kind, record) for record in read_slots(self.file, kind)]
+    def _whole(self, kind: HeadKind) -> tuple[SlotHead, ...]:
+        found = [_decoded(kind, record) for record in read_slots(self.file, kind)]
         heads = [slot for slot in found if slot is not None]
         return tuple(sorted(heads, key=lambda slot: slot.sequence, reverse=True))
 
-    def _decoded(self, kind: HeadKind, record: bytes) -> SlotHead | None:
-        # A torn slot is what a power cut leaves; the slot beside it, and recovery, make up for it.
-        try:
-            slot = decode_head_slot(record)
-            if slot is None or slot.kind != kind:
-                return None
-            verify_head(slot.head, self._public_key)
-        except (DecodeError, InvalidSignature):
-            return None
-        return SlotHead(slot.sequence, slot.head)
+
+def _decoded(kind: HeadKind, record: bytes) -> SlotHead | None:
+    # A torn slot is what a power cut leaves; the slot beside it, and recovery, make up for it.
+    try:
+        slot = decode_head_slot(record)
+    except DecodeError:
+        return None
+    return SlotHead(slot.sequence, slot.head) if slot is not None and slot.kind == kind else None
+
+
+def _is_signed(head: Head, public_key: PublicKey) -> bool:
+    try:
+        verify_head(head, public_key)
+    except InvalidSignature:
+        return False
+    return True

@@ -28,7 +28,7 @@ class LogFiles:
         self.data = directory.file("data")
         self.tree = directory.file("tree")
         self.nodes = NodeStore(self.tree)
-        self.heads = HeadStore(directory.file("head"), public_key_of(directory.feed_id))
+        self.heads = HeadStore(directory.file("head"))
         self.is_marked_clean = directory.is_marked_clean()
 
     def before_write(self) -> None:
@@ -75,6 +75,8 @@ def open_files(directory: FeedDirectory) -> Opened:
     found = _as_left_clean(files, heads) if files.is_marked_clean else None
     if found is None:
         files.before_write()
+        # Beside a clean mark the slots' checksums are enough; a signature costs 50 us to check.
+        heads = heads.verified(public_key_of(directory.feed_id))
         found = _recovered(files, heads, key_pair)
     durable_head = heads.durable[0].head if heads.durable else None
     if durable_head is not None and durable_head.length > found.state.length:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from protozorfs.errors import StoreCorrupt, StoreFull
-from protozorfs.log.format import NODE, NODE_BYTES
+from protozorfs.log.format import NODE, NODE_BYTES, encode_head_slot
 from protozorfs.log.hashing import leaf_node, tree_hash
 from protozorfs.log.seek import Located
 from protozorfs.log.tree import roots_of
 from protozorfs.store import MemoryFiles
-from protozorfs.store.heads import SLOT_BYTES
+from protozorfs.store.heads import SLOT_BYTES, HeadKind
 from protozorfs.store.memory_files import Stopped
 from tests.unit.log.feed_tools import (
     block_pair,
@@ -358,6 +359,26 @@ def test_rule_2_what_is_below_durable_is_damage_and_never_signed_again() -> None
     assert roots is not None
     assert head is not None
     assert tree_hash(roots) == head.tree_hash
+
+
+@pytest.mark.parametrize("slot", range(4))
+def test_a_whole_slot_that_the_key_did_not_sign_counts_for_nothing(slot: int) -> None:
+    files = MemoryFiles()
+    log = create_owned(files)
+    log.append([b"a"])
+    log.sync()
+    assert log.head is not None
+    forged = replace(log.head, length=2)
+    files.kill()
+    kind = HeadKind(slot // 2)
+    record = encode_head_slot(kind, 100 + slot % 2, forged)
+    files.open(f"{directory(files).path}/head").pwrite(record, slot * SLOT_BYTES)
+    log = reopen(files)
+    check_whole(log, [b"a"])
+    log.append([b"b"])
+    log.sync()
+    files.power_cut(random.Random(slot))
+    check_whole(reopen(files), [b"a", b"b"])
 
 
 def damaged_tree(change: Callable[[bytearray], None]) -> tuple[Log, list[bytes]]:
