@@ -192,10 +192,7 @@ class Engine:
                 is_stranger=not self._outbound.guard.was_contacted(source, now),
                 now=now,
             )
-        # A read-only node does nothing that would make it worth keeping. But libtorrent keeps
-        # whoever stored something and then waits for it: the simple questions are answered.
-        if network.is_read_only and query.method not in (b"ping", b"find_node"):
-            return
+        # Also as a read-only node: who asks has us in its table already, and silence would cost it.
         if not self.budget.may_reply(now):
             return
         reply = self.answers.answer(query, source, now)

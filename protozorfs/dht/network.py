@@ -37,6 +37,8 @@ NEWCOMER_INTERVAL = 1.0  # seconds between pings of nodes that asked us somethin
 # The same while hardly any node is known: a small network that comes up finds itself at once.
 FIRST_NEWCOMER_INTERVAL = 0.05
 MAX_NEWCOMERS = 32
+MAX_SUSPECTS = 64  # nodes that did not answer while nobody did
+MAX_SEEDS = 32  # of a lookup; it asks 8, and the others only if those do not answer
 MAX_HINTS = 32  # nodes heard of that are tried when too few are known
 MAX_SAVED_CONTACTS = 300
 READ_ONLY_AFTER = 900.0  # seconds with SETTLED_NODES and no query from a stranger
@@ -81,6 +83,7 @@ class Network:
         self._router_retry_after = ROUTER_RETRY
         self._upkeep_at = now + UPKEEP_INTERVAL
         self._heard_at = now
+        self._suspects: set[Endpoint] = set()
         self._silent_since: float | None = None  # no query from strangers; None: does not count
         self.is_read_only = False
 
@@ -102,6 +105,10 @@ class Network:
     ) -> bool:
         """A reply to our query after that time; True if it made us take a new id."""
         self._heard_at = now
+        self._suspects.discard(contact.endpoint)
+        for endpoint in self._suspects:
+            self.table.on_timeout(endpoint)
+        self._suspects.clear()
         self.round_trips.add(seconds)
         if contact.endpoint not in self._routers:
             self.table.on_response(contact, now)
@@ -114,9 +121,14 @@ class Network:
         return True
 
     def on_timeout(self, endpoint: Endpoint, sent_at: float) -> None:
-        """A query was not answered. While nobody answers, it is our line that is down."""
+        """A query was not answered. While nobody answers, it may be our line that is down.
+
+        Such failures count only once somebody answers, and then no more than once for each node.
+        """
         if self._heard_at > sent_at:
             self.table.on_timeout(endpoint)
+        elif len(self._suspects) < MAX_SUSPECTS:
+            self._suspects.add(endpoint)
 
     def on_query(
         self, contact: Contact, *, is_read_only: bool, is_stranger: bool, now: float
@@ -162,7 +174,7 @@ class Network:
 
     def seeds(self, target: NodeId) -> tuple[list[Contact], list[Endpoint]]:
         """Where a lookup starts: known nodes; while there are few, whatever may be one."""
-        known = self.table.closest(target)
+        known = self.table.closest(target, MAX_SEEDS)
         if len(known) >= FEW_NODES:
             return known, []
         return [*known, *self._hints], self._bootstrap
@@ -208,7 +220,8 @@ class Network:
 
     def next_ping(self, now: float) -> Contact | None:
         """A node to ping, None if none is due."""
-        return self._next_newcomer(now) or self.table.next_to_ping(now)
+        probe = self.table.freshest() if self._suspects else None
+        return self._next_newcomer(now) or probe or self.table.next_to_ping(now)
 
     def _judge_reachability(self, now: float) -> None:
         """Read-only if we reach the network for long, and nobody there ever reached us."""

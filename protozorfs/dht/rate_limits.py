@@ -23,7 +23,7 @@ QUERIES_BURST = 8.0
 MAX_UNANSWERED = 2
 MAX_UNANSWERED_KNOWN = 8  # of a host that answered before: several lookups may ask it at once
 UNANSWERED_WINDOW = 60.0  # seconds
-CONTACT_MEMORY = 900.0  # seconds; NAT mappings that our own query opened are closed by then
+CONTACT_MEMORY = 300.0  # seconds; UDP mappings of a NAT last that long at most. RFC 4787, REQ-5
 
 
 class KeyedBuckets:

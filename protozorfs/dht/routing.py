@@ -34,6 +34,8 @@ MAX_FAILS = 2  # in a row
 GOOD_TIME = 900.0  # seconds; BEP 5
 ID_CHANGE_MEMORY = 3600.0  # seconds; a host whose id changes twice in that time is left out
 MAX_REMEMBERED_CHANGES = 256
+FULL_REFRESH_TIME = 3600.0  # seconds between searches in a bucket that has nodes enough
+PING_AFTER = 450.0  # seconds of silence; so most entries stay good without ever being in doubt
 RETRY_INTERVAL = 15.0  # seconds between pings of one node that did not answer
 
 
@@ -139,7 +141,6 @@ class RoutingTable:
         if known is not None and known.contact == contact:
             known.responded_at = known.asked_at = now
             known.fails = 0
-            self._buckets[self._index(contact.node_id)].changed_at = now
             return
         if known is not None:
             if known.contact.endpoint != contact.endpoint and known.is_good(now):
@@ -272,21 +273,28 @@ class RoutingTable:
     # --- upkeep -----------------------------------------------------------------------------------
 
     def next_to_ping(self, now: float) -> Contact | None:
-        """The entry most in need of a ping: it failed once, or is silent for 15 minutes."""
+        """The entry most in need of a ping: one that failed once, or the longest silent one."""
         due = [
             entry
             for entry in self._by_host.values()
-            if not entry.is_good(now) and now >= entry.asked_at + RETRY_INTERVAL
+            if now >= entry.asked_at + (RETRY_INTERVAL if entry.fails else PING_AFTER)
+            and (entry.fails or now >= entry.responded_at + PING_AFTER)
         ]
         return min(due, key=lambda entry: entry.asked_at).contact if due else None
 
+    def freshest(self) -> Contact | None:
+        """The entry that answered last, if any: the one most likely to answer now."""
+        healthy = [entry for entry in self._by_host.values() if entry.fails == 0]
+        return max(healthy, key=lambda entry: entry.responded_at).contact if healthy else None
+
     def bucket_to_refresh(self, now: float) -> int | None:
-        """The index of a bucket that nothing happened in for 15 minutes; marks it as refreshed."""
-        index = min(range(len(self._buckets)), key=lambda i: self._buckets[i].changed_at)
-        if now < self._buckets[index].changed_at + GOOD_TIME:
-            return None
-        self._buckets[index].changed_at = now
-        return index
+        """The index of a bucket that nobody new came into for long; it counts as refreshed now."""
+        for index, bucket in enumerate(self._buckets):
+            is_thin = len(bucket.entries) < BUCKET_SIZE
+            if now >= bucket.changed_at + (GOOD_TIME if is_thin else FULL_REFRESH_TIME):
+                bucket.changed_at = now
+                return index
+        return None
 
     def with_id(self, own_id: NodeId, now: float) -> RoutingTable:
         """A table for another own id with the same nodes; who is seen as good stays so."""

@@ -10,7 +10,7 @@ import heapq
 import itertools
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from protozorfs import bencoding
 from protozorfs.dht import krpc
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     from protozorfs.dht.operations import Operation
 
+# Changes the values of a reply to a query before they leave; False: the reply is not sent at all.
+Lie: TypeAlias = "Callable[[krpc.Query, dict[bytes, bencoding.Encodable]], bool]"
+
+NAT_SECONDS = 60.0  # a mapping without traffic is forgotten then
 MAX_WAKES_AT_ONE_TIME = 50  # more of one node at the same instant: it spins
 PORT = 6881
 
@@ -35,11 +39,14 @@ class Node:
     endpoint: Endpoint
     engine: Engine
     is_alive: bool = True
-    lie: Callable[[krpc.Query, dict[bytes, bencoding.Encodable]], bool] | None = None
+    lie: Lie | None = None
+    is_behind_nat: bool = False  # only nodes that it asked get through to it
+    asked_at: dict[Endpoint, float] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     sent: int = 0
     wake_at: float = float("inf")
-    wakes: int = 0
+    wakes: int = 0  # in all
+    wakes_now: int = 0  # at the present instant
     asked: dict[bytes, krpc.Query] = field(default_factory=dict)
 
 
@@ -103,6 +110,18 @@ class World:
         self.run(settle)
         return added
 
+    def churn(self, count: int) -> None:
+        """So many nodes vanish, and as many come."""
+        alive = [node for node in self.nodes.values() if node.is_alive]
+        for node in self.random.sample(alive, count):
+            self.kill(node)
+            known = [other.endpoint for other in self.random.sample(alive, 3)]
+            self.add_node(known)
+
+    def honest(self) -> list[Node]:
+        """The nodes that are up and do not lie."""
+        return [node for node in self.nodes.values() if node.is_alive and node.lie is None]
+
     def kill(self, node: Node) -> None:
         """The node vanishes without a word."""
         node.is_alive = False
@@ -135,10 +154,13 @@ class World:
             self._deliver(node, *datagram)
         elif at == node.wake_at:
             node.wake_at = float("inf")
+            node.wakes += 1
             node.engine.handle_timeout(self.now)
             self.pump(node)
 
     def _deliver(self, node: Node, data: bytes, source: Endpoint) -> None:
+        if node.is_behind_nat and self.now > node.asked_at.get(source, 0.0) + NAT_SECONDS:
+            return
         if node.lie is not None:
             message = krpc.decode_message(data)
             if isinstance(message, krpc.Query):
@@ -150,15 +172,17 @@ class World:
         """Sends what the node wants sent, takes its events, and notes when it wants to wake."""
         for data, target in node.engine.datagrams_to_send(self.now):
             node.sent += 1
+            if node.is_behind_nat:
+                node.asked_at[target] = self.now
             self._send(node, data, target)
         while (event := node.engine.next_event()) is not None:
             node.events.append(event)
         deadline = node.engine.next_deadline()
         if deadline <= self.now:
-            node.wakes += 1
-            assert node.wakes < MAX_WAKES_AT_ONE_TIME, "a node spins"
+            node.wakes_now += 1
+            assert node.wakes_now < MAX_WAKES_AT_ONE_TIME, "a node spins"
         else:
-            node.wakes = 0
+            node.wakes_now = 0
         if deadline < node.wake_at:
             node.wake_at = deadline
             heapq.heappush(self._queue, (deadline, next(self._numbers), node, None))
@@ -216,7 +240,21 @@ def withhold(query: krpc.Query, values: dict[bytes, bencoding.Encodable]) -> boo
     return True
 
 
-def name_ghosts(seed: int) -> Callable[[krpc.Query, dict[bytes, bencoding.Encodable]], bool]:
+def keep_the_first() -> Lie:
+    """Serves the first item that it ever had of a target, whatever was put since."""
+    first: dict[NodeId, dict[bytes, bencoding.Encodable]] = {}
+
+    def lie(query: krpc.Query, values: dict[bytes, bencoding.Encodable]) -> bool:
+        target = krpc.read_id(query.arguments, b"target")
+        if query.method == b"get" and target is not None and b"v" in values:
+            item = {key: values[key] for key in (b"v", b"k", b"sig", b"seq")}
+            values |= first.setdefault(target, item)
+        return True
+
+    return lie
+
+
+def name_ghosts(seed: int) -> Lie:
     """Names 8 nodes right beside the target that do not exist, and keeps what it has to itself."""
     source = random.Random(seed)
 
