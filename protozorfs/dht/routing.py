@@ -213,7 +213,7 @@ class RoutingTable:
             self._split()
         replaced = self._replaceable(bucket)
         if replaced is not None and (replaced.fails > 0 or entry.belongs):
-            self._remove(replaced)
+            self._take_out(replaced)
             self._place(bucket, entry, now)
         else:
             self._add_spare(bucket, entry)
@@ -240,28 +240,31 @@ class RoutingTable:
         del bucket.spares[:-MAX_SPARES]
 
     def _split(self) -> None:
-        """Divides the last bucket: what shares one more bit with our id moves on."""
-        last = self._buckets[-1]
-        bits = len(self._buckets) - 1
-        new = _Bucket(changed_at=last.changed_at)
+        """Divides the last bucket, and again as long as the new last one has too many.
 
-        def moves(entry: Entry) -> bool:
-            return common_prefix_bits(self.own_id, entry.contact.node_id) > bits
-
-        new.entries = [entry for entry in last.entries if moves(entry)]
-        last.entries = [entry for entry in last.entries if not moves(entry)]
-        new.spares = [spare for spare in last.spares if moves(spare)]
-        last.spares = [spare for spare in last.spares if not moves(spare)]
-        self._buckets.append(new)
+        What shares one more bit with our id moves on. Later buckets are smaller: of what stays
+        behind the oldest keep their places.
+        """
+        while True:
+            bits = len(self._buckets) - 1
+            last, new = self._buckets[-1], _Bucket(changed_at=self._buckets[-1].changed_at)
+            for entry in (*last.entries, *last.spares):
+                moves = common_prefix_bits(self.own_id, entry.contact.node_id) > bits
+                bucket = new if moves else last
+                is_spare = self._by_host.get(host_key(entry.contact.endpoint)) is not entry
+                (last.spares if is_spare else last.entries).remove(entry)
+                (bucket.spares if is_spare else bucket.entries).append(entry)
+            for entry in last.entries[_capacity(bits) :]:
+                del self._by_host[host_key(entry.contact.endpoint)]
+                self._add_spare(last, entry)
+            del last.entries[_capacity(bits) :]
+            self._buckets.append(new)
+            if len(new.entries) <= _capacity(bits + 1):
+                return
 
     def _remove(self, entry: Entry) -> None:
         """Takes an entry out; the newest spare of its bucket takes its place."""
-        host = host_key(entry.contact.endpoint)
-        if self._by_host.get(host) is not entry:
-            return
-        del self._by_host[host]
-        bucket = self._buckets[self._index(entry.contact.node_id)]
-        bucket.entries.remove(entry)
+        bucket = self._take_out(entry)
         while bucket.spares:
             spare = bucket.spares.pop()
             taken = any(other.subnet == spare.subnet for other in bucket.entries)
@@ -269,6 +272,12 @@ class RoutingTable:
                 bucket.entries.append(spare)
                 self._by_host[host_key(spare.contact.endpoint)] = spare
                 return
+
+    def _take_out(self, entry: Entry) -> _Bucket:
+        del self._by_host[host_key(entry.contact.endpoint)]
+        bucket = self._buckets[self._index(entry.contact.node_id)]
+        bucket.entries.remove(entry)
+        return bucket
 
     # --- upkeep -----------------------------------------------------------------------------------
 
