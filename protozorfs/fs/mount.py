@@ -162,7 +162,6 @@ def _libfuse_options(options: MountOptions) -> set[str]:
     source = options.source.encode("ascii", "replace").decode("ascii")
     source = source.replace("\\", "\\\\").replace(",", "\\,")
     return {
-        "default_permissions",
         f"fsname={source}",
         f"subtype={SUBTYPE}",
         *options.kernel_options,

@@ -1,7 +1,8 @@
 """The file system's handlers, as pyfuse3 calls them.
 
-Thin: names are in `directory`, rules in `policy`, waiting in `reads` and `waits`. Only READ and
-OPEN may wait for the network, WRITE and FSYNC for the disk; everything else is answered at once.
+Thin: names are in `directory`, attributes in `metadata`, rules in `policy`, waiting in `reads` and
+`waits`. Only READ and OPEN may wait for the network, WRITE and FSYNC for the disk; all others are
+answered at once.
 """
 
 from __future__ import annotations
@@ -15,20 +16,17 @@ from typing import TYPE_CHECKING
 
 import pyfuse3
 import trio
-from pyfuse3 import FUSEError
 
 from protozorfs.errors import StoreError
 from protozorfs.feeds.blocks import cut_blocks
-from protozorfs.fs import policy, xattrs
-from protozorfs.fs.attributes import Attributes
-from protozorfs.fs.directory import Directory, refuse
+from protozorfs.fs import policy
+from protozorfs.fs.directory import refuse
 from protozorfs.fs.errnos import Refused, WaitTimedOut
 from protozorfs.fs.guard import guarded
-from protozorfs.fs.inodes import ROOT_INODE, FeedInode, Handle, Inodes
+from protozorfs.fs.inodes import FeedInode, Handle
 from protozorfs.fs.interrupts import SelfTest
-from protozorfs.fs.names import MAX_NAME_BYTES
+from protozorfs.fs.metadata import MetadataOperations
 from protozorfs.fs.reads import bytes_needed, read_waiting
-from protozorfs.fs.refusals import RefusedOperations
 from protozorfs.fs.requests import OpenRequest
 
 if TYPE_CHECKING:
@@ -39,20 +37,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_STATVFS_FIELDS = (
-    "f_bsize",
-    "f_frsize",
-    "f_blocks",
-    "f_bfree",
-    "f_bavail",
-    "f_files",
-    "f_ffree",
-    "f_favail",
-)
-
 
 @guarded
-class Operations(RefusedOperations):
+class Operations(MetadataOperations):
     """The handlers of one mount."""
 
     supports_dot_lookup = False
@@ -67,21 +54,16 @@ class Operations(RefusedOperations):
         patience: Patience,
         syncs: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(feeds)
         self.initialised = trio.Event()  # the kernel's INIT was handled
-        self._feeds = feeds
         self._waits = waits
         self._self_test = self_test
         self._patience = patience
         self._syncs = syncs
-        self._directory = Directory(feeds)
-        self._attributes = Attributes()
-        self._inodes = Inodes()
         self._refused_opens = policy.RefusedOpens()
         self._handles: dict[int, Handle] = {}
         self._listings: dict[int, Sequence[tuple[bytes, FeedView]]] = {}
         self._next_handle = 1
-        self._root_mtime_ns = time.time_ns()
 
     def init(self) -> None:
         """Called when the kernel's INIT is handled."""
@@ -110,6 +92,7 @@ class Operations(RefusedOperations):
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         """A new name: a new owned feed."""
+        self._refuse_strangers(ctx)
         feed = self._directory.create(name, flags)
         self._root_mtime_ns = time.time_ns()
         inode = self._inodes.of_feed(feed.feed_id)
@@ -126,6 +109,7 @@ class Operations(RefusedOperations):
         The kernel insists on a symbolic link as the answer, so it gets one that is valid for no
         time; its next lookup finds the feed's file.
         """
+        self._refuse_strangers(ctx)
         self._directory.follow(name, target)
         self._root_mtime_ns = time.time_ns()
         return self._attributes.link(self._inodes.throw_away(), target)
@@ -140,6 +124,7 @@ class Operations(RefusedOperations):
         ctx: pyfuse3.RequestContext,
     ) -> None:
         """Gives a feed another name; never replaces one."""
+        self._refuse_strangers(ctx)
         self._refuse_after_refused_open(name_old, ctx.pid)
         self._directory.rename(
             name_old,
@@ -151,6 +136,7 @@ class Operations(RefusedOperations):
 
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """Unfollows a feed, or removes an owned one that nobody can know."""
+        self._refuse_strangers(ctx)
         self._refuse_after_refused_open(name, ctx.pid)
         self._directory.remove(name)
         self._root_mtime_ns = time.time_ns()
@@ -182,73 +168,6 @@ class Operations(RefusedOperations):
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         """Names are durable when the operation that changed them returns."""
 
-    # Attributes
-
-    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        """From what is here."""
-        if inode == ROOT_INODE:
-            return self._attributes.root(self._root_mtime_ns)
-        if inode == SelfTest.INODE:
-            return self._attributes.hidden(SelfTest.INODE)
-        known = self._inode(inode)
-        return self._attributes.feed(known, self._feed_of(known))
-
-    async def setattr(
-        self,
-        inode: int,
-        attr: pyfuse3.EntryAttributes,
-        fields: pyfuse3.SetattrFields,
-        fh: int | None,
-        ctx: pyfuse3.RequestContext,
-    ) -> pyfuse3.EntryAttributes:
-        """Times are accepted and ignored, the rest is refused."""
-        refuse(
-            policy.setattr_refusal(
-                size=fields.update_size,
-                mode=fields.update_mode,
-                owner=fields.update_uid or fields.update_gid,
-            )
-        )
-        return await self.getattr(inode, ctx)
-
-    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
-        """The store's file system."""
-        below = self._feeds.statvfs()
-        answer = pyfuse3.StatvfsData()
-        for field in _STATVFS_FIELDS:
-            setattr(answer, field, getattr(below, field))
-        answer.f_namemax = MAX_NAME_BYTES
-        return answer
-
-    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
-        """The names `protozorfs.*`."""
-        if inode == ROOT_INODE:
-            return ()
-        return xattrs.names_of(self._feed_of(self._inode(inode)))
-
-    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        """The feed's state as text."""
-        # Asked for security.* before each write and at each `ls -l`: the common answer comes first.
-        if not name.startswith(xattrs.PREFIX) or inode == ROOT_INODE:
-            raise FUSEError(errno.ENODATA)
-        known = self._inode(inode)
-        value = xattrs.value(known.feed_id, self._feed_of(known), name)
-        if value is None:
-            raise FUSEError(errno.ENODATA)
-        return value
-
-    async def setxattr(
-        self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext
-    ) -> None:
-        """`protozorfs.delete_key` with the feed's ID deletes an owned feed."""
-        if name != xattrs.DELETE_KEY or inode == ROOT_INODE:
-            raise Refused(xattrs.change_refusal(name))
-        feed = self._feed_of(self._inode(inode))
-        if feed is None:
-            raise Refused(errno.EPERM)
-        self._directory.delete_key(feed, value)
-        self._root_mtime_ns = time.time_ns()
-
     # Contents
 
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
@@ -258,7 +177,8 @@ class Operations(RefusedOperations):
             return pyfuse3.FileInfo(fh=SelfTest.HANDLE, direct_io=True, keep_cache=False)
         known = self._inode(inode)
         feed = self._feed_of(known)
-        code = policy.open_refusal(is_owned=feed is not None and feed.is_owned, flags=flags)
+        is_owned = feed is not None and feed.is_owned and self._may_change(ctx)
+        code = policy.open_refusal(is_owned=is_owned, flags=flags)
         if code:
             self._refused_opens.note(ctx.pid, inode, trio.current_time())
             raise Refused(code)
@@ -335,17 +255,6 @@ class Operations(RefusedOperations):
             # One feed that cannot be opened must not hide the others; its own stat tells the error.
             log.exception("a feed cannot be shown")
             return self._attributes.feed(inode, None)
-
-    def _inode(self, number: int) -> FeedInode:
-        inode = self._inodes.get(number)
-        if inode is None:
-            raise Refused(errno.ENOENT)
-        return inode
-
-    def _feed_of(self, inode: FeedInode) -> FeedView | None:
-        """The feed now; after a removal the one that open handles hold."""
-        feed = self._feeds.by_id(inode.feed_id)
-        return inode.open_feed if feed is None else feed
 
     def _refuse_after_refused_open(self, name: bytes, pid: int) -> None:
         """Stops a tool that could not write to the feed from replacing it by a new file."""

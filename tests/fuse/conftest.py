@@ -53,6 +53,8 @@ def _stage(directory: Path, *arguments: str, flags: tuple[str, ...] = ()) -> Ite
             yield Staged(mount, control)
         finally:
             control.close()
+        if not flags:
+            assert "interrupts are not available" not in mount.said
 
 
 @pytest.fixture

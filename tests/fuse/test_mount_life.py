@@ -146,7 +146,7 @@ def test_what_mount_shows(tmp_path: Path) -> None:
             (line,) = [line for line in mounts if f" {mount.path} " in line]
         source, _, kind, options = line.split()[:4]
         assert (source, kind) == (str(mount.store), "fuse.protozorfs")
-        assert {"noexec", "nodev", "default_permissions"} <= set(options.split(","))
+        assert {"noexec", "nodev"} <= set(options.split(","))
 
 
 def test_a_second_mount_at_the_same_place_is_refused(staged: Staged) -> None:

@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
 
 import pyfuse3
 import pytest
@@ -31,6 +31,7 @@ from protozorfs.types import FeedId
 from tests.memory_feeds import MemoryFeed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 ID = FeedId(crypto.key_pair(b"\1" * 32).public_key)
@@ -208,43 +209,49 @@ def test_the_kernels_limit(
 
 
 BLOCKS_SIGNAL = """
-import signal, sys, time
+import signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 print(flush=True)
 sys.stdin.read()
 """
 
 
+@contextmanager
+def child(*command: str, stdin: IO[bytes] | int) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is killed at the end, stopped or not."""
+    with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def stop_with_pending_signal(process: subprocess.Popen[bytes]) -> None:
+    """A stopped process does not act on its next signal: it stays pending, as in a wait of FUSE."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    process.send_signal(signal.SIGTERM)
+
+
 def test_blocked_signals_are_not_pending() -> None:
-    command = [sys.executable, "-c", BLOCKS_SIGNAL]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
+    with child(sys.executable, "-c", BLOCKS_SIGNAL, stdin=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGUSR1)
         assert not signals.has_pending_signal(process.pid)
-        process.send_signal(signal.SIGSTOP)
-        deadline = time.monotonic() + 10
-        # A stopped process does not act on the next signal: it stays pending, as in a wait.
-        while not signals.has_pending_signal(process.pid) and time.monotonic() < deadline:
-            process.send_signal(signal.SIGTERM)
+        stop_with_pending_signal(process)
         assert signals.has_pending_signal(process.pid)
-        process.kill()
     assert signals.has_pending_signal(process.pid)  # gone
 
 
 def test_open_files_of_a_signalled_process_are_found(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("x")
-    with path.open() as file, subprocess.Popen(["sleep", "60"], stdin=file) as process:
+    with path.open("rb") as file, child("sleep", "60", stdin=file) as process:
         assert signals.signalled_inodes(str(tmp_path)) == set()
-        process.send_signal(signal.SIGSTOP)
-        deadline = time.monotonic() + 10
-        while not signals.has_pending_signal(process.pid) and time.monotonic() < deadline:
-            process.send_signal(signal.SIGTERM)
+        stop_with_pending_signal(process)
         assert signals.signalled_inodes(str(tmp_path)) == {path.stat().st_ino}
         assert signals.signalled_inodes(str(tmp_path / "fi")) == set()
-        process.kill()
 
 
 async def test_handlers_raise_nothing_but_fuse_errors(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,150 @@
+"""The handlers that tell or change attributes, and who may change anything.
+
+The kernel's own check (`default_permissions`) is not used: it refuses a writing open of a followed
+feed without asking, so that the unlink by which `cp -f` goes on could not be told from an `rm`. The
+rule is short: everybody may read, and the user who mounts (and root) may change. Who gets into the
+mount at all is the kernel's affair (`allow_other`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pyfuse3
+from pyfuse3 import FUSEError
+
+from protozorfs.fs import policy, xattrs
+from protozorfs.fs.attributes import Attributes
+from protozorfs.fs.directory import Directory, refuse
+from protozorfs.fs.errnos import Refused
+from protozorfs.fs.guard import guarded
+from protozorfs.fs.inodes import ROOT_INODE, FeedInode, Inodes
+from protozorfs.fs.interrupts import SelfTest
+from protozorfs.fs.names import MAX_NAME_BYTES
+from protozorfs.fs.refusals import RefusedOperations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from protozorfs.fs.ports import FeedsView, FeedView
+
+_STATVFS_FIELDS = (
+    "f_bsize",
+    "f_frsize",
+    "f_blocks",
+    "f_bfree",
+    "f_bavail",
+    "f_files",
+    "f_ffree",
+    "f_favail",
+)
+
+
+@guarded
+class MetadataOperations(RefusedOperations):
+    """Attributes of the directory and of feeds."""
+
+    def __init__(self, feeds: FeedsView) -> None:
+        super().__init__()
+        self._feeds = feeds
+        self._directory = Directory(feeds)
+        self._attributes = Attributes()
+        self._inodes = Inodes()
+        self._may_change_uids = frozenset({0, os.geteuid()})
+        self._root_mtime_ns = time.time_ns()
+
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """From what is here."""
+        if inode == ROOT_INODE:
+            return self._attributes.root(self._root_mtime_ns)
+        if inode == SelfTest.INODE:
+            return self._attributes.hidden(SelfTest.INODE)
+        known = self._inode(inode)
+        return self._attributes.feed(known, self._feed_of(known))
+
+    async def setattr(
+        self,
+        inode: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        """Times are accepted and ignored, the rest is refused."""
+        self._refuse_strangers(ctx, errno.EPERM)
+        refuse(
+            policy.setattr_refusal(
+                size=fields.update_size,
+                mode=fields.update_mode,
+                owner=fields.update_uid or fields.update_gid,
+            )
+        )
+        return await self.getattr(inode, ctx)
+
+    async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
+        """For access(2) and chdir(2)."""
+        if mode & os.W_OK and not self._may_change(ctx):
+            return False
+        if inode in (ROOT_INODE, SelfTest.INODE):
+            return True
+        feed = self._feed_of(self._inode(inode))
+        return not (mode & os.X_OK or (mode & os.W_OK and (feed is None or not feed.is_owned)))
+
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        """The store's file system."""
+        below = self._feeds.statvfs()
+        answer = pyfuse3.StatvfsData()
+        for field in _STATVFS_FIELDS:
+            setattr(answer, field, getattr(below, field))
+        answer.f_namemax = MAX_NAME_BYTES
+        return answer
+
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
+        """The names `protozorfs.*`."""
+        if inode == ROOT_INODE:
+            return ()
+        return xattrs.names_of(self._feed_of(self._inode(inode)))
+
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        """The feed's state as text."""
+        # Asked for security.* before each write and at each `ls -l`: the common answer comes first.
+        if not name.startswith(xattrs.PREFIX) or inode == ROOT_INODE:
+            raise FUSEError(errno.ENODATA)
+        known = self._inode(inode)
+        value = xattrs.value(known.feed_id, self._feed_of(known), name)
+        if value is None:
+            raise FUSEError(errno.ENODATA)
+        return value
+
+    async def setxattr(
+        self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext
+    ) -> None:
+        """`protozorfs.delete_key` with the feed's ID deletes an owned feed."""
+        if name != xattrs.DELETE_KEY or inode == ROOT_INODE:
+            raise Refused(xattrs.change_refusal(name))
+        self._refuse_strangers(ctx)
+        feed = self._feed_of(self._inode(inode))
+        if feed is None:
+            raise Refused(errno.EPERM)
+        self._directory.delete_key(feed, value)
+        self._root_mtime_ns = time.time_ns()
+
+    def _inode(self, number: int) -> FeedInode:
+        inode = self._inodes.get(number)
+        if inode is None:
+            raise Refused(errno.ENOENT)
+        return inode
+
+    def _feed_of(self, inode: FeedInode) -> FeedView | None:
+        """The feed now; after a removal the one that open handles hold."""
+        feed = self._feeds.by_id(inode.feed_id)
+        return inode.open_feed if feed is None else feed
+
+    def _may_change(self, ctx: pyfuse3.RequestContext) -> bool:
+        return ctx.uid in self._may_change_uids
+
+    def _refuse_strangers(self, ctx: pyfuse3.RequestContext, code: int = errno.EACCES) -> None:
+        refuse(0 if self._may_change(ctx) else code)
