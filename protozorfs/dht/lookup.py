@@ -179,7 +179,8 @@ class Lookup:
         candidate.state = State.ANSWERED
         for referrer in candidate.referrers:
             referrer.good_referrals += 1
-        nearest = sorted(nodes, key=lambda contact: distance(contact.node_id, self.target))
+        named = dict.fromkeys(nodes)
+        nearest = sorted(named, key=lambda contact: distance(contact.node_id, self.target))
         for contact in nearest[:MAX_NAMED_PER_REPLY]:
             if is_plausible(contact.endpoint, candidate.endpoint.ip):
                 self._add(contact, candidate)
