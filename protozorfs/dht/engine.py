@@ -257,9 +257,10 @@ class Engine:
         for network in self.networks.values():
             datagrams.extend(self._upkeep(network, now))
         self._settle(now)
-        datagrams.extend(self._outbound.queries(self.operations.running, now))
-        self._settle(now)
-        return datagrams
+        while True:
+            datagrams.extend(self._outbound.queries(self.operations.running, now))
+            if not self._settle(now):
+                return datagrams
 
     def _upkeep(self, network: Network, now: float) -> list[Datagram]:
         if network.is_upkeep_due(now):
@@ -296,17 +297,18 @@ class Engine:
             for family, network in self.networks.items()
         }
 
-    def _settle(self, now: float) -> None:
-        """Takes what the operations found, notes searches that are over, starts what waits."""
-        is_settled = all(network.is_settled for network in self.networks.values())
-        if is_settled or (self._settled_by is not None and now >= self._settled_by):
-            self._settled_by = None
-        if self._settled_by is None:
-            self.operations.start_due(self._make_lookups, now)
-        for event in self.operations.collect():
+    def _settle(self, now: float) -> bool:
+        """Takes what the operations found, and starts those that wait; True if any of it was."""
+        events = self.operations.collect()
+        for event in events:
             network = self._searches.pop(event.operation, None)
             if network is not None:
                 if network.on_search_done(now):
                     self._events.append(RoutersWanted(family=network.family))
             elif not isinstance(event.operation, FindNode):
                 self._events.append(event)
+        is_settled = all(network.is_settled for network in self.networks.values())
+        if is_settled or (self._settled_by is not None and now >= self._settled_by):
+            self._settled_by = None
+        started = self._settled_by is None and self.operations.start_due(self._make_lookups, now)
+        return bool(events) or started

@@ -83,7 +83,7 @@ class Network:
         self._router_retry_after = ROUTER_RETRY
         self._upkeep_at = now + UPKEEP_INTERVAL
         self._heard_at = now
-        self._suspects: set[Endpoint] = set()
+        self._suspects: dict[Endpoint, None] = {}  # in the order that they failed
         self._silent_since: float | None = None  # no query from strangers; None: does not count
         self.is_read_only = False
 
@@ -105,7 +105,7 @@ class Network:
     ) -> bool:
         """A reply to our query after that time; True if it made us take a new id."""
         self._heard_at = now
-        self._suspects.discard(contact.endpoint)
+        self._suspects.pop(contact.endpoint, None)
         for endpoint in self._suspects:
             self.table.on_timeout(endpoint)
         self._suspects.clear()
@@ -128,7 +128,7 @@ class Network:
         if self._heard_at > sent_at:
             self.table.on_timeout(endpoint)
         elif len(self._suspects) < MAX_SUSPECTS:
-            self._suspects.add(endpoint)
+            self._suspects[endpoint] = None
 
     def on_query(
         self, contact: Contact, *, is_read_only: bool, is_stranger: bool, now: float

@@ -72,16 +72,19 @@ class OperationQueue:
 
     def start_due(
         self, make_lookups: Callable[[Operation], Mapping[Family, Lookup]], now: float
-    ) -> None:
-        """Starts what waits, as far as there is room for its priority."""
+    ) -> bool:
+        """Starts what waits, as far as there is room for its priority; True if anything did."""
+        started = False
         while self._waiting:
             operation = self._waiting[0].operation
             if not operation.is_done:
                 if len(self.running) >= MAX_RUNNING[operation.priority]:
-                    return
+                    break
                 operation.start(make_lookups(operation), now)
                 self.running.append(operation)
+                started = True
             heapq.heappop(self._waiting)
+        return started
 
     def collect(self) -> list[OperationEvent]:
         """Takes the events of all running operations, and forgets those that are done."""

@@ -49,7 +49,9 @@ def item_values(item: SignedItem) -> Values:
 class Surroundings:
     """The engine under test, in a network of scripted nodes all of which it knows."""
 
-    def __init__(self, scripts: dict[int, Script], *, rate: int = 1000) -> None:
+    def __init__(
+        self, scripts: dict[int, Script], *, rate: int = 1000, settle: float = 5.0
+    ) -> None:
         self.now = 0.0
         self.scripts = {contact(number).endpoint: (number, s) for number, s in scripts.items()}
         self.asked: list[tuple[int, krpc.Query]] = []
@@ -64,7 +66,7 @@ class Surroundings:
             families=[IPV4], random=random.Random(1), now=0.0, rate=rate, saved=[saved]
         )
         self._under_way: list[tuple[float, bytes, Endpoint]] = []
-        self.run(5.0)
+        self.run(settle)
         self.asked.clear()
 
     def queries(self, method: bytes) -> list[tuple[int, krpc.Query]]:

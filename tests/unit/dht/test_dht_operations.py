@@ -17,6 +17,7 @@ from protozorfs.dht.operations import ItemFound, PeersFound
 from protozorfs.errors import LocalProtocolError
 from protozorfs.types import Signature
 from tests.unit.dht.scripted import (
+    ROUND_TRIP,
     Script,
     Surroundings,
     Values,
@@ -350,6 +351,15 @@ def test_announce(implied: bool) -> None:
         assert query.arguments[b"port"] == 7777
         assert query.arguments[b"token"] == b"token"
         assert (b"implied_port" in query.arguments) == implied
+
+
+def test_an_operation_starts_as_soon_as_the_first_search_is_over() -> None:
+    world = Surroundings(dict.fromkeys(range(8), plain))
+    fresh = Surroundings(dict.fromkeys(range(8), plain), settle=0.0)
+    early, late = fresh.engine.put_item(NEW), world.engine.put_item(NEW)
+    assert world.finish(late) <= 4 * ROUND_TRIP
+    assert fresh.finish(early) <= 8 * ROUND_TRIP
+    assert early.stored_count == 8
 
 
 # --- operations in general ------------------------------------------------------------------------
