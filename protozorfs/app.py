@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import random
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,12 +21,16 @@ from typing import TYPE_CHECKING
 import trio
 
 from protozorfs import crypto
-from protozorfs.errors import UsageError
+from protozorfs.dht.node import DhtNode
+from protozorfs.dht.routers import DEFAULT_ROUTERS
+from protozorfs.errors import StoreError, UsageError
 from protozorfs.feeds.blocks import cut_blocks
 from protozorfs.feeds.registry import Feeds
 from protozorfs.options import Options
 from protozorfs.store.layout import Store
-from protozorfs.swarm.swarm import Swarm
+from protozorfs.swarm.dht_state import load_state, save_state
+from protozorfs.swarm.sockets import Sockets, open_sockets, resolve
+from protozorfs.swarm.swarm import LanOptions, Swarm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from protozorfs.types import FeedId
 
 READ_BYTES = 256 * 1024  # of one piece of a read stream
+DHT_STATE_INTERVAL = 600.0  # seconds between two looks at which DHT contacts are worth keeping
 PORT_SETTING = "port"
 EXIT_PORT = 5  # the port is taken; the manual lists the codes
 
@@ -126,18 +132,28 @@ async def open_node(
     options = options or Options()
     store = Store(path, mount_point=mount_point)
     try:
-        listeners = await _listen(store, options)
+        sockets = await _open_sockets(store, options)
         feeds = Feeds(store, options)
+        chance = random.SystemRandom()
         try:
-            node_key = store.node_key
-            if options.ephemeral_id:
-                node_key = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
-            swarm = Swarm(feeds, node_key, listeners, options.peers)
+            dht = await _make_dht(store, options, sockets, chance)
+            swarm = Swarm(
+                feeds,
+                _node_key(store, options),
+                sockets.listeners,
+                store.known_peers,
+                users_peers=options.peers,
+                dht=dht,
+                lan=None if options.nolan else LanOptions(options.bind),
+                random=chance,
+            )
             try:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(feeds.run)
                     await nursery.start(swarm.run)
-                    yield Node(feeds, swarm, listeners[0].socket.getsockname()[1])
+                    if dht is not None:
+                        nursery.start_soon(_keep_dht_state, store, dht)
+                    yield Node(feeds, swarm, sockets.port)
                     nursery.cancel_scope.cancel()
             except BaseExceptionGroup as errors:
                 # The nursery is no business of the caller's, who raised the only error.
@@ -146,47 +162,68 @@ async def open_node(
                 raise
         finally:
             feeds.close()
-            for listener in listeners:
-                listener.socket.close()
+            sockets.close()
     finally:
         store.close()
 
 
-async def _listen(store: Store, options: Options) -> list[trio.SocketListener]:
-    if options.port is not None:
-        try:
-            return await _open_listeners(options.port, options.bind)
-        except OSError as error:
-            raise UsageError(
-                f"cannot listen on port {options.port}: {error.strerror or error}", EXIT_PORT
-            ) from error
+def _node_key(store: Store, options: Options) -> crypto.KeyPair:
+    if options.ephemeral_id:
+        return crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
+    return store.node_key
+
+
+async def _make_dht(
+    store: Store, options: Options, sockets: Sockets, chance: random.SystemRandom
+) -> DhtNode | None:
+    if options.nodht:
+        return None
+    return DhtNode(
+        sockets.udp,
+        random=chance,
+        rate=options.dht_rate,
+        bootstrap=await resolve(options.bootstrap or ()),
+        routers=DEFAULT_ROUTERS if options.bootstrap is None else (),
+        saved=() if options.ephemeral_id or store.is_new_node else load_state(store.files),
+    )
+
+
+async def _keep_dht_state(store: Store, dht: DhtNode) -> None:
+    """Keeps contacts every few minutes, and at the end."""
+    try:
+        while True:
+            await trio.sleep(DHT_STATE_INTERVAL)
+            _save_dht_state(store, dht)
+    finally:
+        _save_dht_state(store, dht)
+
+
+def _save_dht_state(store: Store, dht: DhtNode) -> None:
+    try:
+        save_state(store.files, dht.engine.saved())
+    except (StoreError, OSError) as error:  # a hint for the next start, worth no more
+        logger.warning("the DHT contacts could not be kept: %s", error)
+
+
+async def _open_sockets(store: Store, options: Options) -> Sockets:
+    """Opens the port that was asked for, or the one of last time, or another.
+
+    Raises:
+        UsageError: it is taken, or there is nothing to listen on.
+    """
     remembered = store.names.setting(PORT_SETTING)
-    if isinstance(remembered, int):
+    if options.port is None and isinstance(remembered, int):
         try:
-            return await _open_listeners(remembered, options.bind)
+            return await open_sockets(remembered, options.bind, with_udp=not options.nodht)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise UsageError(f"cannot listen: {error.strerror or error}", EXIT_PORT) from error
             logger.warning("port %d is taken, using another", remembered)
     try:
-        listeners = await _open_listeners(0, options.bind)
+        sockets = await open_sockets(options.port or 0, options.bind, with_udp=not options.nodht)
     except OSError as error:
-        raise UsageError(f"cannot listen: {error.strerror or error}", EXIT_PORT) from error
-    if remembered is None:
-        store.names.set_setting(PORT_SETTING, listeners[0].socket.getsockname()[1])
-    return listeners
-
-
-async def _open_listeners(port: int, bind: str | None) -> list[trio.SocketListener]:
-    """One listener per family, all on one port number."""
-    if bind is not None:
-        return await trio.open_tcp_listeners(port, host=bind)
-    listeners = await trio.open_tcp_listeners(port, host="0.0.0.0")
-    port = listeners[0].socket.getsockname()[1]
-    try:
-        listeners += await trio.open_tcp_listeners(port, host="::")
-    except OSError as error:
-        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-            listeners[0].socket.close()
-            raise
-    return listeners
+        on = f" on port {options.port}" if options.port else ""
+        raise UsageError(f"cannot listen{on}: {error.strerror or error}", EXIT_PORT) from error
+    if remembered is None and options.port is None:
+        store.names.set_setting(PORT_SETTING, sockets.port)
+    return sockets

@@ -2,28 +2,80 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import DecodeError, InvalidProof, StoreCorrupt
 from protozorfs.ids import public_key_of
 from protozorfs.log.conflict import check_evidence, find_conflict
-from protozorfs.log.format import decode_evidence, encode_evidence
+from protozorfs.log.format import (
+    decode_evidence,
+    decode_head_slot,
+    encode_evidence,
+    encode_head_slot,
+)
+from protozorfs.log.hashing import verify_head
 from protozorfs.log.tree import TreeState
+from protozorfs.store.heads import SLOT_BYTES, HeadKind
 
 if TYPE_CHECKING:
     from protozorfs.log.conflict import Evidence
     from protozorfs.log.feed import Log
     from protozorfs.log.proof_types import Proof
+    from protozorfs.types import Head
 
 FILE_NAME = "evidence"
+HEADS_FILE_NAME = "evidence_heads"  # two head slots: heads of one length, seen without their trees
 
 
-def load_evidence(log: Log) -> Evidence | None:
+class TwoHeads(NamedTuple):
+    """Two heads of one fork and length, signed over different trees."""
+
+    own: Head
+    other: Head
+
+
+def is_conflict(own: Head, other: Head) -> bool:
+    """True if two signed heads cannot both be of one history."""
+    return (own.fork, own.length) == (other.fork, other.length) and (
+        own.tree_hash != other.tree_hash
+    )
+
+
+def load_evidence(log: Log) -> Evidence | TwoHeads | None:
     """What is kept, checked again; None if nothing is.
 
     Raises:
-        StoreCorrupt: the file is there and proves nothing.
+        StoreCorrupt: a file is there and proves nothing.
     """
+    return _load_proofs(log) or _load_heads(log)
+
+
+def keep_heads(log: Log, heads: TwoHeads) -> None:
+    """Writes the evidence of two heads, durably."""
+    slots = (encode_head_slot(HeadKind.SIGNED, number, head) for number, head in enumerate(heads))
+    path = f"{log.directory.path}/{HEADS_FILE_NAME}"
+    log.directory.files.replace(path, b"".join(slots))
+
+
+def _load_heads(log: Log) -> TwoHeads | None:
+    path = f"{log.directory.path}/{HEADS_FILE_NAME}"
+    try:
+        data = log.directory.files.read(path)
+    except FileNotFoundError:
+        return None
+    try:
+        own = decode_head_slot(data[:SLOT_BYTES])
+        other = decode_head_slot(data[SLOT_BYTES:])
+        if own is None or other is None or not is_conflict(own.head, other.head):
+            raise StoreCorrupt(path, 0, "two heads of one history")
+        for slot in (own, other):
+            verify_head(slot.head, public_key_of(log.feed_id))
+    except (DecodeError, InvalidProof) as error:
+        raise StoreCorrupt(path, 0, str(error)) from error
+    return TwoHeads(own.head, other.head)
+
+
+def _load_proofs(log: Log) -> Evidence | None:
     path = f"{log.directory.path}/{FILE_NAME}"
     try:
         data = log.directory.files.read(path)

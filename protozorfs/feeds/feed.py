@@ -2,87 +2,35 @@
 
 from __future__ import annotations
 
-import enum
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
 from protozorfs.errors import BlockUnavailable, Closing, NotWritable, StoreCorrupt
 from protozorfs.feeds.commits import Committer, Publisher
-from protozorfs.feeds.evidence import evidence_in, keep_evidence, load_evidence
+from protozorfs.feeds.evidence import (
+    TwoHeads,
+    evidence_in,
+    is_conflict,
+    keep_evidence,
+    keep_heads,
+    load_evidence,
+)
+from protozorfs.feeds.known_head import KnownHead
+from protozorfs.feeds.ports import FeedState
 from protozorfs.feeds.wants import Wants
 from protozorfs.log.incoming import Applied
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from protozorfs.errors import InvalidProof
+    from protozorfs.feeds.ports import Surroundings
     from protozorfs.log.conflict import Evidence
     from protozorfs.log.feed import Log
     from protozorfs.log.proof_types import Proof, Request
     from protozorfs.types import FeedId, Head
-
-
-class FeedState(enum.StrEnum):
-    """What `protozorfs.state` says."""
-
-    OWNED = "owned"
-    RESOLVING = "resolving"  # no head is known yet
-    CURRENT = "current"  # all that is to be here is here
-    BEHIND = "behind"  # blocks are missing, and there is somebody to ask
-    OFFLINE = "offline"  # blocks or the head are missing or may be old, and nobody is there
-    FROZEN = "frozen"  # two histories are signed: see the evidence
-    DAMAGED = "damaged"  # our own blocks are not what was signed
-    PAUSED = "paused"  # the disk is nearly full
-
-
-class Listener(Protocol):
-    """Who wants to know what happens to feeds: the swarm."""
-
-    def feed_opened(self, feed: Feed) -> None:
-        """The feed is to be found and fetched from now on."""
-
-    def feed_closed(self, feed: Feed) -> None:
-        """The feed is not to be shown or fetched any more."""
-
-    def wants_changed(self, feed: Feed) -> None:
-        """A reader waits for other bytes."""
-
-    def head_published(self, feed: Feed) -> None:
-        """An owned feed has a new durable head."""
-
-
-class Surroundings(Protocol):
-    """What a feed needs of the node around it."""
-
-    @property
-    def listener(self) -> Listener | None:
-        """Who is told, if anybody is."""
-
-    @property
-    def is_local(self) -> bool:
-        """Nothing is fetched for readers."""
-
-    @property
-    def is_sparse(self) -> bool:
-        """Only what is read is fetched."""
-
-    @property
-    def is_closing(self) -> bool:
-        """The node shuts down."""
-
-    def open_log(self, feed: Feed) -> Log:
-        """Opens or creates the feed's log in the store."""
-
-    def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Starts a task that lives at most as long as the node."""
-
-    def handles_changed(self, feed: Feed) -> None:
-        """The first handle was opened or the last one closed."""
-
-    def may_fetch(self) -> bool:
-        """False while the disk is nearly full."""
 
 
 class Feed:
@@ -107,24 +55,29 @@ class Feed:
         is_followed: bool,
         created_ns: int,
         mtime_ns: int,
+        is_new: bool = False,
     ) -> None:
+        """`is_new`: its key was made just now, so that no head of it can be anywhere."""
         self.feed_id = feed_id
         self.is_owned = is_owned
         self.is_followed = is_followed
         self.created_ns = created_ns
         self.mtime_ns = mtime_ns
         self.wants = Wants()
+        self.known_head = KnownHead()
         self.peers: set[str] = set()
         self.remote_length = 0  # the greatest length that a connected peer claims
         self.handles = 0
         self._surroundings = surroundings
         self._log: Log | None = None
-        self._evidence: Evidence | None = None
+        self._evidence: Evidence | TwoHeads | None = None
         self._committer: Committer | None = None
         self._publisher: Publisher | None = None
         self._grown = trio.Event()
         self._attempt: trio.Event | None = None
         self._attempted = False
+        self._is_checked = is_new or not is_owned
+        self._checking = trio.Lock()
 
     # what is known
 
@@ -139,6 +92,7 @@ class Feed:
             log = self._surroundings.open_log(self)
             self._evidence = load_evidence(log)
             self._log = log
+            self.known_head.load(log)
         return self._log
 
     @property
@@ -148,13 +102,19 @@ class Feed:
 
     @property
     def length(self) -> int:
-        """Blocks up to the newest verified head."""
-        return self.log.length if self.is_kept else 0
+        """Blocks up to the newest verified head, ours or a record's."""
+        if not self.is_kept:
+            return 0
+        length = self.log.length
+        return max(length, self.known_head.length)
 
     @property
     def byte_length(self) -> int:
-        """Bytes up to the newest verified head."""
-        return self.log.byte_length if self.is_kept else 0
+        """Bytes up to the newest verified head, ours or a record's."""
+        if not self.is_kept:
+            return 0
+        log = self.log
+        return self.known_head.byte_length_beyond(log) or log.byte_length
 
     @property
     def held_bytes(self) -> int:
@@ -197,11 +157,11 @@ class Feed:
             return FeedState.DAMAGED
         if self.is_owned and log.contiguous_length == log.length:
             return FeedState.OWNED
-        if log.head is None and (self.peers or not self._attempted):
+        if self.length == 0 and (self.peers or not self._attempted):
             return FeedState.RESOLVING
         if not self.peers:
             return FeedState.OFFLINE
-        is_complete = log.length >= self.remote_length and (
+        is_complete = log.length >= max(self.remote_length, self.known_head.length) and (
             not self.is_whole or log.contiguous_length == log.length
         )
         if is_complete:
@@ -247,13 +207,13 @@ class Feed:
         Raises:
             Closing: the node shuts down.
         """
-        while self.log.length <= length:
+        while self.length <= length:
             self._check_open()
             await self._grown.wait()
 
     async def wait_first_head(self) -> None:
         """Returns at once unless the first attempt to find a head is running."""
-        if self._attempt is not None and self.log.head is None:
+        if self._attempt is not None and self.length == 0:
             await self._attempt.wait()
 
     def attempt_started(self) -> None:
@@ -297,8 +257,10 @@ class Feed:
         log = self.log
         if log.damaged:
             raise NotWritable("damaged: repair it first")
-        if log.contiguous_length < log.length:
-            raise NotWritable("a newer head was found; its blocks are still being fetched")
+        if not self._is_checked:
+            await self._check_newest()
+        if log.contiguous_length < max(log.length, self.known_head.length):
+            raise NotWritable("a newer head was found elsewhere; its blocks are being fetched")
         if self._committer is None:
             self._committer = Committer(log)
         publisher = self._get_publisher()
@@ -334,9 +296,17 @@ class Feed:
         ]
         if added or log.length != length:
             self.mtime_ns = time.time_ns()
-            self.wants.update(log, added)
+            if log.length != length:
+                self.wants.refresh(log)
+            else:
+                self.wants.update(log, added)
             self._set_grown()
         return results
+
+    @property
+    def is_syncing(self) -> bool:
+        """An owned log is being made durable: nothing can be applied to it until it is."""
+        return self.is_owned and self.log.is_syncing
 
     def proof(self, request: Request) -> Proof:
         """The answer to a peer's request, under the head that may be shown.
@@ -361,10 +331,28 @@ class Feed:
             self._evidence = evidence
         return evidence is not None
 
+    def check_head(self, head: Head) -> bool:
+        """True if a signed head that was seen is not of our history: the feed is frozen then."""
+        for own in (self.log.head, self.known_head.head):
+            if own is not None and is_conflict(own, head):
+                if not self.is_frozen:
+                    self._evidence = TwoHeads(own, head)
+                    keep_heads(self.log, self._evidence)
+                return True
+        return False
+
     @property
     def is_frozen(self) -> bool:
         """Two histories of it are signed."""
         return self._evidence is not None
+
+    def learn_head(self, head: Head, record: bytes) -> None:
+        """A newer head than was known, with the signed record that shows it; both are kept."""
+        self.known_head.learn(self.log, head, record)
+        self.wants.refresh(self.log)
+        self._set_grown()
+        self.attempt_ended()
+        self._notify_wants()
 
     # for the registry
 
@@ -378,6 +366,20 @@ class Feed:
             self._log = None
             self._committer = None
             self._publisher = None
+
+    async def _check_newest(self) -> None:
+        """Before the first append of a run: has the feed grown somewhere else? (Rule 3.)"""
+        async with self._checking:
+            if self._is_checked or self._surroundings.forces_appends:
+                return
+            listener = self._surroundings.listener
+            succeeded = listener is not None and await listener.check_newest(self)
+            if not succeeded and not self.log.directory.is_in_place():
+                raise NotWritable(
+                    "this store is not where the feed was made, and nobody could be asked whether"
+                    " it has grown elsewhere; force_append appends all the same"
+                )
+            self._is_checked = True
 
     def _get_publisher(self) -> Publisher:
         if self._publisher is None:

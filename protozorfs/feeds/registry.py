@@ -15,7 +15,7 @@ from protozorfs.errors import (
     NotRemovable,
     TooManyVisits,
 )
-from protozorfs.feeds.feed import Feed, Listener
+from protozorfs.feeds.feed import Feed
 from protozorfs.feeds.space import SpaceGuard
 from protozorfs.log.feed import Log
 from protozorfs.store.database import MAX_NAME_BYTES, NameRow
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Awaitable, Callable, Iterator
 
+    from protozorfs.feeds.ports import Listener
     from protozorfs.options import Options
     from protozorfs.store.layout import Store
 
@@ -131,6 +132,7 @@ class Feeds:
             is_followed=True,
             created_ns=created_ns,
             mtime_ns=created_ns,
+            is_new=True,
         )
         self._add(feed, name)
         self._opened(feed)
@@ -230,6 +232,11 @@ class Feeds:
     def is_sparse(self) -> bool:
         """Only what is read is fetched."""
         return self._options.sparse
+
+    @property
+    def forces_appends(self) -> bool:
+        """The user knows that no newer head is elsewhere."""
+        return self._options.force_append
 
     @property
     def is_closing(self) -> bool:

@@ -156,6 +156,9 @@ class Wants:
         if at >= want.end:
             want.done.set()
             return
+        if at >= log.byte_length:  # known from a head record; its tree is not here yet
+            want.missing_block = None
+            return
         found = log.locate(at)
         want.missing_block = found.block_index if isinstance(found, Located) else guess_block(found)
 

@@ -107,6 +107,11 @@ class Log(ReadableLog):
         self._nodes.commit()
         self._has_leavings = False
 
+    @property
+    def is_syncing(self) -> bool:
+        """Between `begin_sync` and `end_sync`."""
+        return self._pending_sync is not None
+
     def begin_sync(self) -> PendingSync:
         """Starts to make the present head durable.
 

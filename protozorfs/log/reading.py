@@ -13,6 +13,7 @@ from protozorfs.log import prove, seek
 if TYPE_CHECKING:
     from collections.abc import Container
 
+    from protozorfs.crypto import KeyPair
     from protozorfs.log.bitfield import Bitfield
     from protozorfs.log.node_store import NodeStore
     from protozorfs.log.opening import Opened
@@ -46,6 +47,11 @@ class ReadableLog:
     def feed_id(self) -> FeedId:
         """The feed's ID."""
         return self._files.directory.feed_id
+
+    @property
+    def key_pair(self) -> KeyPair | None:
+        """The feed's key pair, if it is owned."""
+        return self._key_pair
 
     @property
     def is_owned(self) -> bool:

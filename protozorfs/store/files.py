@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from protozorfs.errors import StoreFull
+from protozorfs.store.place import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,6 +107,9 @@ class Files(Protocol):
 
     def read(self, path: str) -> bytes:
         """All bytes of a file. Raises FileNotFoundError."""
+
+    def place(self, path: str) -> bytes:
+        """What tells a file from a copy of it: one line. Raises FileNotFoundError."""
 
     def free_space(self) -> FreeSpace:
         """What is left on the file system."""
@@ -273,6 +277,9 @@ class RealFiles:
     def read(self, path: str) -> bytes:
         with open(self._full(path), "rb") as file:
             return file.read()
+
+    def place(self, path: str) -> bytes:
+        return place_of(self._full(path))
 
     def free_space(self) -> FreeSpace:
         stat = os.statvfs(self._root)

@@ -33,11 +33,27 @@ def read_key_pair(files: Files, path: str) -> crypto.KeyPair | None:
     return crypto.key_pair(seed)
 
 
-def load_or_make_key_pair(files: Files, path: str) -> crypto.KeyPair:
-    """The key pair of `path`; a new random one, made durable, if there is none."""
+def load_or_make_key_pair(files: Files, path: str) -> tuple[crypto.KeyPair, bool]:
+    """The key pair of `path`; a new random one, made durable, if there is none, or in a copy.
+
+    Two stores with one node key would take each other for themselves, and never connect.
+
+    Returns:
+        The pair, and whether it is new.
+    """
     pair = read_key_pair(files, path)
-    if pair is None:
-        seed = crypto.random_bytes(crypto.SEED_BYTES)
-        write_seed(files, path, seed)
-        pair = crypto.key_pair(seed)
-    return pair
+    place = f"{path}_place"
+    if pair is not None and is_in_place(files, path, place):
+        return pair, False
+    seed = crypto.random_bytes(crypto.SEED_BYTES)
+    write_seed(files, path, seed)
+    files.replace(place, files.place(path))
+    return crypto.key_pair(seed), True
+
+
+def is_in_place(files: Files, path: str, place: str) -> bool:
+    """Whether the file at `path` is where it was made, as the file `place` says: not a copy."""
+    try:
+        return files.read(place) == files.place(path)
+    except FileNotFoundError:
+        return False

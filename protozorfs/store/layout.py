@@ -4,6 +4,8 @@ STORE/                          owner-only
     format                      "protozorfs store 1\n"
     lock                        held while a process has the store open
     node_key                    32 bytes: the seed of the node's own key
+    node_key_place              what tells the store from a copy of it, which gets a key of its own
+    dht                         ids and contacts of the DHT
     names.db  stale.db          SQLite
     feeds/<2 hex>/<64 hex>/     one directory per feed, by its ID
         data                    blocks at their byte offsets; holes where some are missing
@@ -11,6 +13,7 @@ STORE/                          owner-only
         head                    four 512-byte slots
         bitfield                which blocks are here; written at a clean close
         secret                  32 bytes, owned feeds only: the seed of the feed's key
+        place                   owned feeds only: what tells this store from a copy of it
         clean                   exists while the files above are known to agree
 """
 
@@ -22,7 +25,12 @@ from typing import TYPE_CHECKING
 from protozorfs.errors import NotRemovable, UsageError
 from protozorfs.store.database import Names
 from protozorfs.store.files import PRIVATE_DIRECTORY, RealFiles
-from protozorfs.store.keys import load_or_make_key_pair, read_key_pair, write_seed
+from protozorfs.store.keys import (
+    is_in_place,
+    load_or_make_key_pair,
+    read_key_pair,
+    write_seed,
+)
 from protozorfs.store.known_peers import KnownPeers
 from protozorfs.store.lock import StoreLock
 from protozorfs.store.pool import FilePool, PooledFile
@@ -72,12 +80,18 @@ class FeedDirectory:
             self.files.open(f"{self.path}/{name}", create=True).close()
         if seed is not None:
             write_seed(self.files, f"{self.path}/secret", seed)
+            place = self.files.place(f"{self.path}/secret")
+            self.files.replace(f"{self.path}/place", place)
         for path in (self.path, bucket, _FEEDS, ""):
             self.files.sync_dir(path)
 
     def secret(self) -> KeyPair | None:
         """The feed's key pair, if it is owned. Raises StoreCorrupt."""
         return read_key_pair(self.files, f"{self.path}/secret")
+
+    def is_in_place(self) -> bool:
+        """Whether the feed's secret is where it was made, not in a copy of the store."""
+        return is_in_place(self.files, f"{self.path}/secret", f"{self.path}/place")
 
     def is_marked_clean(self) -> bool:
         """Whether the files are known to agree with one another."""
@@ -134,7 +148,7 @@ class Store:
             _check_format(self.files, path)
             self.pool = FilePool(self.files)
             self.files.mkdir(_FEEDS)
-            self.node_key = load_or_make_key_pair(self.files, "node_key")
+            self.node_key, self.is_new_node = load_or_make_key_pair(self.files, "node_key")
             self.names = Names(path / "names.db")
         except BaseException:
             self.lock.release()

@@ -309,6 +309,12 @@ class MemoryFiles:
         file = self.open(path)
         return file.pread(file.size(), 0)
 
+    def place(self, path: str) -> bytes:
+        directory, name = self._place(path)
+        if name not in directory.current:
+            raise _error(errno.ENOENT, path)
+        return b"memory %d\n" % id(directory.current[name])
+
     def free_space(self) -> FreeSpace:
         return FreeSpace(_TOTAL_BYTES, _TOTAL_BYTES)
 

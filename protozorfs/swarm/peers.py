@@ -5,19 +5,24 @@ Pure: time and chance are arguments.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from protozorfs.types import Address
+    from protozorfs.types import Address, FeedId
 
 FIRST_DELAY = 0.25  # seconds after the first failure; a peer that restarts is back soon
 MAX_DELAY = 300.0
 MAX_USER_DELAY = 10.0  # for a peer that the user named: somebody waits for it
 FIRST_BAN = 60.0  # seconds without contact after something invalid; doubles each time
 MAX_BAN = 3600.0
+UNWANTED_DELAY = 60.0  # until a peer whose feeds have enough connections is considered again
+MAX_FAILURES = 6  # in a row, then a peer that was only found is forgotten
+MAX_PEERS = 4096  # in all; anybody may have put them where we found them
+MAX_PEERS_PER_FEED = 64  # that were found; many more than are ever connected
 JITTER = 0.25  # of a delay, so that peers that lost each other do not dial in step
 
 
@@ -27,6 +32,7 @@ class Peer:
 
     Attributes:
         is_users: the user named it: all feeds are shown to it, and it is never forgotten.
+        feeds: for which it was found; these are shown to it.
         is_dialling, is_connected: what goes on with it.
         was_tried: the first attempt is over.
         next_dial: the earliest time of the next attempt; seconds, monotonic.
@@ -36,6 +42,7 @@ class Peer:
 
     address: Address
     is_users: bool
+    feeds: set[FeedId] = field(default_factory=set)
     is_dialling: bool = False
     is_connected: bool = False
     was_tried: bool = False
@@ -54,17 +61,49 @@ class PeerTable:
     def __iter__(self) -> Iterator[Peer]:
         return iter(list(self._peers.values()))
 
-    def add(self, address: Address, *, is_users: bool) -> Peer:
-        """The entry of an address, made if it is new."""
-        peer = self._peers.get(address)
-        if peer is None:
-            peer = self._peers[address] = Peer(address, is_users)
-        peer.is_users = peer.is_users or is_users
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def add_users(self, address: Address) -> Peer:
+        """The entry of an address that the user named."""
+        peer = self._peers.setdefault(address, Peer(address, True))
+        peer.is_users = True
         return peer
 
-    def due(self, now: float) -> list[Peer]:
-        """Those that may be dialled now."""
-        return [peer for peer in self._idle() if peer.next_dial <= now]
+    def add_found(self, address: Address, feed_id: FeedId) -> Peer | None:
+        """The entry of an address that was found for a feed; None if there are too many."""
+        peer = self._peers.get(address)
+        if peer is None:
+            found = sum(feed_id in other.feeds for other in self._peers.values())
+            if found >= MAX_PEERS_PER_FEED or not self._make_room():
+                return None
+            peer = self._peers[address] = Peer(address, False)
+        peer.feeds.add(feed_id)
+        return peer
+
+    def forget_feed(self, feed_id: FeedId) -> None:
+        """The feed is not here any more."""
+        for peer in list(self._peers.values()):
+            peer.feeds.discard(feed_id)
+            self._forget_if_useless(peer)
+
+    def due(self, now: float, is_wanted: Callable[[Peer], bool]) -> list[Peer]:
+        """Those to dial now, the user's first. Who is not wanted now is put off for a while."""
+        due = []
+        for peer in self._idle():
+            if peer.next_dial > now:
+                continue
+            if peer.is_users or is_wanted(peer):
+                due.append(peer)
+            else:
+                peer.next_dial = now + UNWANTED_DELAY
+        return sorted(due, key=lambda peer: (not peer.is_users, peer.failures))
+
+    def hurry(self, feed_id: FeedId, now: float) -> None:
+        """The feed needs peers: those put off because it had enough are due again."""
+        for peer in self._idle():
+            if feed_id in peer.feeds and not peer.failures and not peer.bans:
+                peer.next_dial = min(peer.next_dial, now)
 
     def next_due(self) -> float | None:
         """When the next one may be dialled; None if there is none."""
@@ -76,6 +115,9 @@ class PeerTable:
         delay = min(limit, FIRST_DELAY * 2.0 ** min(peer.failures, 32))
         peer.failures += 1
         self._end(peer, why, now + delay * (1 + JITTER * chance))
+        if peer.failures >= MAX_FAILURES:
+            peer.feeds.clear()
+            self._forget_if_useless(peer)
 
     def misbehaved(self, peer: Peer, why: str, now: float, chance: float) -> None:
         """It sent something invalid: it is left alone."""
@@ -83,9 +125,9 @@ class PeerTable:
         peer.bans += 1
         self._end(peer, why, now + delay * (1 + JITTER * chance))
 
-    def superfluous(self, peer: Peer, why: str, now: float, chance: float) -> None:
-        """Another connection to the same node stays; looks again after a while."""
-        self._end(peer, why, now + MAX_USER_DELAY * (1 + JITTER * chance))
+    def is_this_node(self, peer: Peer) -> None:
+        """It turned out to be ourselves: never again in this run."""
+        self._end(peer, "that is this node itself", math.inf)
 
     def connected(self, peer: Peer) -> None:
         """The handshake is over."""
@@ -95,10 +137,26 @@ class PeerTable:
         peer.failures = 0
         peer.why = ""
 
-    def _idle(self) -> Iterator[Peer]:
-        return (
+    def _make_room(self) -> bool:
+        if len(self._peers) < MAX_PEERS:
+            return True
+        useless = [peer for peer in self._idle() if not peer.is_users]
+        if not useless:
+            return False
+        worst = max(useless, key=lambda peer: (peer.bans, peer.failures))
+        del self._peers[worst.address]
+        return True
+
+    def _forget_if_useless(self, peer: Peer) -> None:
+        # A ban is remembered: else it would end when the peer is found again.
+        is_idle = not peer.is_dialling and not peer.is_connected
+        if not peer.is_users and not peer.feeds and is_idle and not peer.bans:
+            self._peers.pop(peer.address, None)
+
+    def _idle(self) -> Iterable[Peer]:
+        return [
             peer for peer in self._peers.values() if not peer.is_dialling and not peer.is_connected
-        )
+        ]
 
     @staticmethod
     def _end(peer: Peer, why: str, next_dial: float) -> None:

@@ -26,7 +26,7 @@ from protozorfs.swarm.link import Link
 from protozorfs.wire import replication as r
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from protozorfs.feeds.feed import Feed
     from protozorfs.log.proof_types import Proof
@@ -46,12 +46,14 @@ logger = logging.getLogger(__name__)
 class Replicator:
     """Keeps one feed the same here and at every connected peer."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, changed: Callable[[Feed], None]) -> None:
+        """`changed` is called when a peer has told its length, or ours has grown."""
         self.feed = feed
+        self._changed = changed
         self.links: dict[Replica, Link] = {}
         self._answers: list[tuple[Link, Sent, Proof]] = []
         self._upgrade: Link | None = None  # who was asked for the newest head
-        self._told_length = -1  # the length in the last sync to everybody
+        self._upgrade_since = 0.0
 
     # peers that come and go
 
@@ -108,7 +110,7 @@ class Replicator:
 
     def flush(self, now: float) -> None:
         """Stores the answers that came, tells the news, answers and asks."""
-        if self._answers:
+        if self._answers and not self.feed.is_syncing:
             answers, self._answers = self._answers, []
             self._apply(answers, now)
         for link in list(self.links.values()):
@@ -164,6 +166,7 @@ class Replicator:
         # Without this acknowledgement Node, shorter than we are, never asks for the rest.
         if remote.fork == self.feed.log.fork and remote.length < length:
             self._send_sync(link)
+        self._changed(self.feed)
 
     def _note_remote_length(self) -> None:
         fork = self.feed.log.fork
@@ -194,12 +197,16 @@ class Replicator:
         if added or log.length != length:
             self._tell_news(added, now)
         if log.length != length:
-            self.feed.attempt_ended()
+            self._changed(self.feed)
 
     def _on_invalid(self, link: Link, sent: Sent, error: Exception, now: float) -> None:
-        if isinstance(error, UnanchoredProof) and sent.assumed:
-            link.trusts_order = False  # an earlier answer failed or came later; ask in full
-            return
+        if isinstance(error, UnanchoredProof):
+            upgrade = sent.request.upgrade
+            if upgrade is not None and upgrade.start != self.feed.log.length:
+                return  # another peer was faster
+            if sent.assumed:
+                link.trusts_order = False  # an earlier answer failed or came later; ask in full
+                return
         if not isinstance(error, InvalidProof):
             raise error
         logger.warning("%s sent something invalid: %s", link.name, error)
@@ -229,8 +236,10 @@ class Replicator:
             link.drop(link.condemned)
 
     def _ended(self, link: Link, sent: Sent) -> None:
-        if sent.request.upgrade is not None and self._upgrade is link:
-            self._upgrade = None
+        if sent.request.upgrade is not None:
+            link.is_late = False
+            if self._upgrade is link:
+                self._upgrade = None
         if sent.request.block is not None:
             self.feed.wants.note_not_asked(sent.request.block.block_index, link.name)
 
@@ -300,6 +309,7 @@ class Replicator:
         remote = replica.remote
         if (
             self._upgrade is not None
+            or link.is_late
             or remote.length <= log.length
             or not remote.can_upgrade
             or remote.acknowledged != log.length
@@ -312,6 +322,7 @@ class Replicator:
             self.feed.wants.note_asked(last, link.name, now)
         upgrade = UpgradeRequest(log.length, remote.length - log.length)
         self._upgrade = link
+        self._upgrade_since = now
         link.asked(now)
         replica.send_request(Request(block=block, upgrade=upgrade), log.fork, now)
 
@@ -371,12 +382,17 @@ class Replicator:
         )
 
     def _reassign(self, now: float) -> None:
-        """Asks others for blocks that a slow peer has kept too long."""
+        """Asks others for what a slow peer has kept too long."""
+        if self._upgrade is not None and now - self._upgrade_since >= SECOND_SOURCE_SECONDS:
+            self._upgrade.is_late = True
+            self._upgrade = None
         wants = self.feed.wants
         slow = [
             block
             for block, asked in wants.asked.items()
-            if len(asked) == 1 and now - asked[0].since >= REASSIGN_SECONDS
+            if block < self.feed.log.length
+            and len(asked) == 1
+            and now - asked[0].since >= REASSIGN_SECONDS
         ]
         for link in self.links.values():
             room = link.window(self.feed.log.length, self.feed.log.byte_length)

@@ -115,16 +115,20 @@ class Session:
             self._channel_ended(channel, now)
         self.wake()
 
-    def is_asking(self, feed: Feed) -> bool:
-        """Whether this peer can help with the feed's head is not known yet."""
+    def is_opening(self, feed: Feed) -> bool:
+        """The feed is shown or being shown to this peer, and its state is not known yet."""
         key = discovery_key_of(feed.feed_id)
-        if not self.is_ready or key in self._opening or feed in self._to_open:
+        if key in self._opening or feed in self._to_open:
             return True
         channel = self._open_keys.get(key)
-        if channel is None:
-            return False
-        remote = self._replicas[channel][0].remote
-        return not remote.is_known or remote.length > 0
+        return channel is not None and not self._replicas[channel][0].remote.is_known
+
+    def is_asking(self, feed: Feed) -> bool:
+        """Whether this peer can help with the feed's head is not known yet."""
+        if not self.is_ready or self.is_opening(feed):
+            return True
+        channel = self._open_keys.get(discovery_key_of(feed.feed_id))
+        return channel is not None and self._replicas[channel][0].remote.length > 0
 
     def receive(self, data: bytes, now: float) -> None:
         """Takes what one `recv` brought.

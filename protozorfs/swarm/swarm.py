@@ -1,61 +1,62 @@
-"""The swarm on trio: listens, dials, and keeps one connection per remote node."""
+"""The swarm: every feed's replicator, and what brings peers to it.
+
+Feeds tell it what is wanted, connections what has come, the DHT and the LAN who might help; here
+these meet. The work is done in the modules beside this one.
+"""
 
 from __future__ import annotations
 
 import logging
-import random
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from protozorfs import crypto
 from protozorfs.ids import discovery_key_of
-from protozorfs.swarm.driver import Driver
-from protozorfs.swarm.peers import PeerTable
+from protozorfs.store.known_peers import KnownPeer
+from protozorfs.swarm.connections import Connections
+from protozorfs.swarm.dht_upkeep import CHECK_SECONDS, DhtUpkeep, infohash_of
+from protozorfs.swarm.lan import LocalDiscovery
+from protozorfs.swarm.lan_node import run_lan
 from protozorfs.swarm.replicator import Replicator
-from protozorfs.swarm.session import Session
-from protozorfs.types import Address, NodeKey
-from protozorfs.wire.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from protozorfs import crypto
+    from protozorfs.dht.node import DhtNode
+    from protozorfs.dht.node_id import RandomSource
     from protozorfs.feeds.feed import Feed
     from protozorfs.feeds.registry import Feeds
+    from protozorfs.store.known_peers import KnownPeers
+    from protozorfs.swarm.connections import Entry
+    from protozorfs.swarm.lan import Found
+    from protozorfs.swarm.lan_node import LanNode
     from protozorfs.swarm.peers import Peer
-    from protozorfs.types import DiscoveryKey
+    from protozorfs.swarm.session import Session
+    from protozorfs.types import Address, DiscoveryKey
 
-DIAL_SECONDS = 15.0  # for TCP to connect; the handshake has its own limit
-MAX_DIALS = 16  # at once
-MAX_CONNECTIONS = 512  # in all; each may take some MiB of buffers
-MAX_CONNECTIONS_PER_HOST = 64
-MAX_UNFINISHED = 32  # handshakes under way with strangers: each costs 0.2 ms of curve arithmetic
 TICK = 1.0  # seconds between looks at deadlines, while there are connections
+LAN_COOKIE_BYTES = 8  # to know our own announcements again
+ENOUGH_PEERS = 8  # connections per feed that we dial for; more come from others
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """One connection. `adopted`: other addresses of the same node, not dialled meanwhile."""
+@dataclass(frozen=True, slots=True)
+class LanOptions:
+    """How the LAN is used; `bind` as in `Options`."""
 
-    session: Session
-    driver: Driver
-    host: str
-    peer: Peer | None
-    adopted: list[Peer] = field(default_factory=list)
-
-    @property
-    def shows_all(self) -> bool:
-        peers = [*self.adopted, *([self.peer] if self.peer is not None else [])]
-        return any(peer.is_users for peer in peers)
+    bind: str | None
 
 
 class Swarm:
-    """All connections of a node.
+    """What makes a node's feeds arrive, and serves them.
 
-    Implements `feeds.feed.Listener` towards the feeds and `session.Directory` towards sessions.
+    Implements `feeds.ports.Listener`, `session.Directory`, `connections.Manager` and
+    `dht_upkeep.Finds`.
     """
 
     def __init__(
@@ -63,69 +64,122 @@ class Swarm:
         feeds: Feeds,
         node_key: crypto.KeyPair,
         listeners: Sequence[trio.SocketListener],
+        known_peers: KnownPeers,
+        *,
         users_peers: Sequence[Address],
+        dht: DhtNode | None,
+        lan: LanOptions | None,
+        random: RandomSource,
     ) -> None:
-        self.peers = PeerTable()
+        """`listeners` all have one port, which is announced; no `dht` with `nodht`, no `lan`
+        with `nolan`."""
+        self.connections = Connections(node_key, listeners, self, self)
+        port = self.connections.addresses[0].port
+        self.upkeep = DhtUpkeep(dht, port, self, random) if dht is not None else None
+        self._lan_options = lan
+        self._lan = LocalDiscovery(random.randbytes(LAN_COOKIE_BYTES), random.random)
+        self._lan_node: LanNode | None = None
+        self._by_infohash: dict[bytes, Feed] = {}
         self._feeds = feeds
-        self._node_key = node_key
-        self._listeners = listeners
+        self._known_peers = known_peers
         self._replicators: dict[DiscoveryKey, Replicator] = {}
-        self._entries: dict[Session, _Entry] = {}
-        self._peers_changed = trio.Event()
-        self._has_connections = trio.Event()
+        self._attempting: dict[Feed, None] = {}  # whose first search for a head is not over
+        self._settled = trio.Event()  # set and replaced when a peer has told something new
         for address in users_peers:
-            self.peers.add(address, is_users=True)
-
-    @property
-    def addresses(self) -> list[Address]:
-        """Where this node listens."""
-        names = (listener.socket.getsockname() for listener in self._listeners)
-        return [Address(name[0], name[1]) for name in names]
+            self.connections.table.add_users(address)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled; all connections end with it."""
-        self._feeds.subscribe(self)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._dial_loop, nursery)
+            if self.upkeep is not None:
+                await nursery.start(self.upkeep.node.run)
+                await nursery.start(self.upkeep.run)
+            if self._lan_options is not None:
+                port = self.connections.addresses[0].port
+                run = partial(run_lan, bind=self._lan_options.bind)
+                self._lan_node = await nursery.start(run, self._lan, port, self._found_on_lan)
+            self._feeds.subscribe(self)
+            await nursery.start(self.connections.run)
             nursery.start_soon(self._tick_loop)
-            for listener in self._listeners:
-                nursery.start_soon(self._accept_loop, listener, nursery)
             task_status.started()
 
-    # feeds.feed.Listener
+    # feeds.ports.Listener
 
     def feed_opened(self, feed: Feed) -> None:
-        """Shows the feed to whom it may be shown."""
+        """Looks for the feed, and shows it to whom it may be shown."""
         key = discovery_key_of(feed.feed_id)
         if key in self._replicators:
             return
-        self._replicators[key] = Replicator(feed)
+        self._replicators[key] = Replicator(feed, self.channel_settled)
+        self._attempting[feed] = None
         feed.attempt_started()
         now = trio.current_time()
-        for session, entry in list(self._entries.items()):
+        for session, entry in list(self.connections.entries.items()):
             if entry.shows_all:
                 session.offer(feed, now)
             else:
                 session.offer_if_asked_before(feed, now)
+        if not feed.is_owned:
+            remembered = self._known_peers.of_feed(feed.feed_id)
+            self.peers_found(feed, [peer.address for peer in remembered])
+        if self.upkeep is not None:
+            self.upkeep.add(feed)
+        if self._lan_node is not None:
+            self._by_infohash[infohash_of(feed.feed_id)] = feed
+            self._lan.add(infohash_of(feed.feed_id), now)
+            self._lan_node.wake()
         self.channel_settled(feed)
 
     def feed_closed(self, feed: Feed) -> None:
         """Shows it to nobody any more."""
-        for session in list(self._entries):
+        if self.upkeep is not None:
+            self.upkeep.remove(feed)
+        if self._by_infohash.pop(infohash_of(feed.feed_id), None) is not None:
+            self._lan.remove(infohash_of(feed.feed_id))
+        for session in list(self.connections.entries):
             session.withdraw(feed, trio.current_time())
         self._replicators.pop(discovery_key_of(feed.feed_id), None)
+        self._attempting.pop(feed, None)
+        self.connections.table.forget_feed(feed.feed_id)
+        self._known_peers.forget_feed(feed.feed_id)
 
     def wants_changed(self, feed: Feed) -> None:
         """Asks for what a reader waits for."""
         replicator = self._replicators.get(discovery_key_of(feed.feed_id))
-        if replicator is not None:
-            replicator.flush(trio.current_time())
+        if replicator is None:
+            return
+        replicator.flush(trio.current_time())
+        if self.upkeep is not None and len(feed.wants) and not feed.wants.asked:
+            self.upkeep.reader_waits(feed)
 
     def head_published(self, feed: Feed) -> None:
-        """Tells every peer at once."""
+        """Tells every peer at once, and the DHT soon."""
         replicator = self._replicators.get(discovery_key_of(feed.feed_id))
         if replicator is not None:
             replicator.head_published(trio.current_time())
+        if self.upkeep is not None:
+            self.upkeep.head_grew(feed)
+
+    async def check_newest(self, feed: Feed) -> bool:
+        """Asks the connected peers, and the DHT, for a newer head of an owned feed."""
+        replicator = self._replicators.get(discovery_key_of(feed.feed_id))
+        has_shown = False
+        if replicator is not None:
+            has_shown = await self._wait_for_peers(replicator)
+        if self.upkeep is None:
+            return has_shown
+        return await self.upkeep.check_newest(feed) or has_shown
+
+    async def _wait_for_peers(self, replicator: Replicator) -> bool:
+        """True once a connected peer has told its length, and ours is as long."""
+        feed = replicator.feed
+        with trio.move_on_after(CHECK_SECONDS):
+            while any(session.is_opening(feed) for session in self.connections.entries) or (
+                replicator.links and feed.log.length < feed.remote_length
+            ):
+                await self._settled.wait()
+            return any(link.replica.remote.is_known for link in replicator.links.values())
+        return False
 
     # session.Directory
 
@@ -134,150 +188,100 @@ class Swarm:
         return self._replicators.get(discovery_key)
 
     def session_ready(self, session: Session) -> str | None:
-        """One connection per remote node; of two crossing ones the smaller key's dial stays."""
-        entry = self._entries[session]
-        if session.remote_key == NodeKey(self._node_key.public_key):
-            return "that is this node itself"
-        for other in list(self._entries.values()):
-            if (
-                other.session is session
-                or not other.session.is_ready
-                or other.session.remote_key != session.remote_key
-            ):
-                continue
-            stays, ends = (other, entry) if self._stays(other, entry) else (entry, other)
-            stays.adopted += [peer for peer in (ends.peer, *ends.adopted) if peer is not None]
-            ends.peer = None
-            ends.adopted = []
-            self._offer_all(stays)
-            if ends is entry:
-                return "connected already"
-            ends.driver.end("replaced by a newer connection")
-        if entry.peer is not None:
-            self.peers.connected(entry.peer)
-        self._offer_all(entry)
-        logger.info("connected to %s", session.name)
-        return None
+        """Judges a new connection."""
+        return self.connections.session_ready(session)
 
     def channel_settled(self, feed: Feed) -> None:
-        """Ends the first attempt to find a head when there is nobody left to ask."""
-        untried = any(peer.is_users and not peer.was_tried for peer in self.peers)
-        if not untried and not any(session.is_asking(feed) for session in self._entries):
+        """What is known of a feed's peers has changed, or a search for it is over."""
+        self._settled.set()
+        self._settled = trio.Event()
+        if self.upkeep is not None:
+            self.upkeep.connected(feed, bool(feed.peers))
+        self._end_attempt_if_over(feed)
+
+    def _end_attempt_if_over(self, feed: Feed) -> None:
+        if feed in self._attempting and (feed.length or not self._may_find_head(feed)):
+            del self._attempting[feed]
             feed.attempt_ended()
 
-    def _stays(self, old: _Entry, new: _Entry) -> bool:
-        if old.session.is_initiator == new.session.is_initiator:
-            return False  # the node has dialled again: the old one is dead, or about to be
-        own_is_smaller = self._node_key.public_key < new.session.remote_key
-        return old.session.is_initiator == own_is_smaller
+    def _may_find_head(self, feed: Feed) -> bool:
+        """Somebody may still bring the first head of the feed."""
+        if self.upkeep is not None and self.upkeep.is_searching(feed):
+            return True
+        if any(
+            not peer.was_tried and (peer.is_users or feed.feed_id in peer.feeds)
+            for peer in self.connections.table
+        ):
+            return True
+        return any(session.is_asking(feed) for session in self.connections.entries)
 
-    def _offer_all(self, entry: _Entry) -> None:
-        if entry.shows_all:
-            now = trio.current_time()
-            for replicator in list(self._replicators.values()):
-                entry.session.offer(replicator.feed, now)
+    # connections.Manager
 
-    # tasks
+    def connection_ready(self, entry: Entry) -> None:
+        """Shows the peer what it may be shown, and remembers it."""
+        now = trio.current_time()
+        found_for = entry.found_for
+        for replicator in list(self._replicators.values()):
+            feed = replicator.feed
+            if entry.shows_all or feed.feed_id in found_for:
+                entry.session.offer(feed, now)
+        if entry.peer is not None:
+            for feed_id in entry.peer.feeds:
+                known = KnownPeer(entry.peer.address, entry.session.remote_key, time.time(), 0)
+                self._known_peers.remember(feed_id, known)
+
+    def connection_ended(self, entry: Entry) -> None:
+        """Its feeds may do with another peer; some may have waited for this one."""
+        now = trio.current_time()
+        for feed_id in entry.found_for:
+            self.connections.table.hurry(feed_id, now)
+        for feed in list(self._attempting):
+            self._end_attempt_if_over(feed)
+
+    def attempt_failed(self, peer: Peer) -> None:
+        """Nothing will come from there for the moment."""
+        for feed in list(self._attempting):
+            self._end_attempt_if_over(feed)
+
+    def wants_peer(self, peer: Peer) -> bool:
+        """Whether a feed that the peer was found for could do with one more."""
+        feeds = (self._feeds.by_id(feed_id) for feed_id in peer.feeds)
+        return any(feed is not None and len(feed.peers) < ENOUGH_PEERS for feed in feeds)
+
+    # dht_upkeep.Finds
+
+    def peers_found(self, feed: Feed, addresses: Sequence[Address]) -> None:
+        """Hints where a feed's peers are: dialled if more are needed."""
+        table = self.connections.table
+        now = trio.current_time()
+        for address in addresses:
+            peer = table.add_found(address, feed.feed_id)
+            if peer is not None and peer.is_connected:
+                for entry in list(self.connections.entries.values()):
+                    if peer in entry.peers:
+                        entry.session.offer(feed, now)
+        if len(feed.peers) < ENOUGH_PEERS:
+            table.hurry(feed.feed_id, now)
+        self.connections.table_changed()
+
+    def search_ended(self, feed: Feed) -> None:
+        """Perhaps the last that could have brought a head."""
+        self.channel_settled(feed)
+
+    def _found_on_lan(self, found: Sequence[Found]) -> None:
+        for infohash, address in found:
+            feed = self._by_infohash.get(infohash)
+            if feed is not None:
+                self.peers_found(feed, [address])
 
     async def _tick_loop(self) -> None:
         while True:
-            await self._has_connections.wait()
             await trio.sleep(TICK)
             now = trio.current_time()
-            for session in list(self._entries):
+            if not self.connections.entries:
+                continue
+            for session in list(self.connections.entries):
                 session.tick(now)
             for replicator in list(self._replicators.values()):
                 if replicator.is_busy:
                     replicator.handle_timeout(now)
-
-    async def _dial_loop(self, nursery: trio.Nursery) -> None:
-        while True:
-            changed = self._peers_changed
-            dialling = sum(peer.is_dialling for peer in self.peers)
-            for peer in self.peers.due(trio.current_time())[: MAX_DIALS - dialling]:
-                peer.is_dialling = True
-                nursery.start_soon(self._dial, peer)
-            next_due = self.peers.next_due()
-            with trio.CancelScope() as scope:
-                if next_due is not None and dialling < MAX_DIALS:
-                    scope.deadline = next_due
-                await changed.wait()
-
-    async def _dial(self, peer: Peer) -> None:
-        try:
-            with trio.fail_after(DIAL_SECONDS):
-                stream = await trio.open_tcp_stream(*peer.address)
-        except (OSError, trio.TooSlowError) as error:
-            why = f"cannot be reached: {error or 'no answer'}"
-            logger.info("%s %s", peer.address, why)
-            self.peers.failed(peer, why, trio.current_time(), random.random())
-            self._settle_all()
-            return
-        await self._serve(stream, peer.address, peer)
-
-    async def _accept_loop(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
-        while True:
-            try:
-                stream = await listener.accept()
-            except OSError as error:  # out of file descriptors or memory: passes
-                logger.warning("cannot accept connections: %s", error)
-                await trio.sleep(TICK)
-                continue
-            try:
-                host, port = stream.socket.getpeername()[:2]
-            except OSError:  # gone again
-                await trio.aclose_forcefully(stream)
-                continue
-            if self._may_accept(host):
-                nursery.start_soon(self._serve, stream, Address(host, port), None)
-            else:
-                await trio.aclose_forcefully(stream)
-
-    def _may_accept(self, host: str) -> bool:
-        entries = self._entries.values()
-        unfinished = sum(not entry.session.is_ready for entry in entries)
-        from_host = sum(entry.host == host for entry in entries)
-        return (
-            len(entries) < MAX_CONNECTIONS
-            and unfinished < MAX_UNFINISHED
-            and from_host < MAX_CONNECTIONS_PER_HOST
-        )
-
-    async def _serve(self, stream: trio.SocketStream, address: Address, peer: Peer | None) -> None:
-        driver = Driver()
-        connection = Connection(
-            is_initiator=peer is not None,
-            static=self._node_key,
-            ephemeral=crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES)),
-            header=crypto.random_bytes(crypto.SECRETSTREAM_HEADER_BYTES),
-            now=trio.current_time(),
-        )
-        session = Session(
-            connection, self, str(address), is_initiator=peer is not None, driver=driver
-        )
-        entry = self._entries[session] = _Entry(session, driver, address.host, peer)
-        self._has_connections.set()
-        try:
-            await driver.run(session, stream)
-        finally:
-            del self._entries[session]
-            if not self._entries:
-                self._has_connections = trio.Event()
-            session.close(trio.current_time())
-            stream.socket.close()
-            self._ended(entry)
-
-    def _ended(self, entry: _Entry) -> None:
-        logger.info("%s: %s", entry.session.name, entry.driver.why)
-        now = trio.current_time()
-        for peer in (entry.peer, *entry.adopted):
-            if peer is not None:
-                judge = self.peers.failed if entry.driver.fault is None else self.peers.misbehaved
-                judge(peer, entry.driver.why, now, random.random())
-        self._settle_all()
-
-    def _settle_all(self) -> None:
-        self._peers_changed.set()
-        self._peers_changed = trio.Event()
-        for replicator in list(self._replicators.values()):
-            self.channel_settled(replicator.feed)

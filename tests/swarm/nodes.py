@@ -34,7 +34,7 @@ async def node_at(path: Path, *peers: Node, options: Options = ALONE) -> AsyncIt
 async def until(condition: Callable[[], bool]) -> None:
     """Returns when something that happens in another task has happened."""
     with trio.fail_after(WAIT_SECONDS):
-        while not condition():
+        while not condition():  # noqa: ASYNC110, conditions are about many things
             await trio.sleep(0.005)
 
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from protozorfs.app import open_node
-from protozorfs.feeds.feed import FeedState
+from protozorfs.feeds.ports import FeedState
 from tests.node_peer import generated_block, node_reader, node_writer
 from tests.swarm.nodes import ALONE, read_all, until
 
@@ -50,7 +50,7 @@ async def test_alone_it_is_dropped_and_left_alone(tmp_path: Path, evil: str) -> 
         options = replace(ALONE, peers=(bad.address,))
         async with open_node(tmp_path / "store", options) as node:
             feed = node.feeds.follow(bad.feed_id, b"feed")
-            (peer,) = node.swarm.peers
+            (peer,) = node.swarm.connections.table
             await until(lambda: peer.bans > 0)
             assert peer.next_dial > trio.current_time() + 30
             held = feed.read_nowait(0, len(DATA))
@@ -87,7 +87,7 @@ async def test_a_node_reader_of_our_feed_finds_it_right(tmp_path: Path) -> None:
         blocks = [b"line %d\n" % number for number in range(200)]
         for block in blocks:
             await feed.append([block])
-        address = node.swarm.addresses[0]
+        address = node.swarm.connections.addresses[0]
 
         def read() -> tuple[bytes, list[int]]:
             with node_reader(feed.feed_id, connect=[address], length=len(blocks)) as reader:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
 
-from protozorfs.feeds.feed import FeedState
+from protozorfs.feeds.ports import FeedState
+from protozorfs.types import Address
 from tests.swarm.nodes import ALONE, LOOPBACK, node_at, read_all, until
 
 if TYPE_CHECKING:
@@ -108,7 +110,7 @@ async def test_two_peers_share_the_work(tmp_path: Path) -> None:
         followed = second.feeds.follow(feed.feed_id, b"copy")
         await read_all(followed, len(data))
         async with node_at(tmp_path / "reader", owner, second) as reader:
-            await until(lambda: len(list(reader.swarm.peers)) == 2)
+            await until(lambda: len(list(reader.swarm.connections.table)) == 2)
             read = reader.feeds.follow(feed.feed_id, b"read")
             assert await read_all(read, len(data)) == data
             assert read.peer_count == 2
@@ -161,29 +163,30 @@ async def test_nothing_is_revealed_to_a_peer_that_dials(tmp_path: Path) -> None:
         assert both.peer_count == 1
 
 
-async def test_the_same_node_is_connected_once(tmp_path: Path) -> None:
-    async with node_at(tmp_path / "a") as a:
-        async with node_at(tmp_path / "b", a) as b, node_at(tmp_path / "c") as c:
-            await until(lambda: any(peer.is_connected for peer in b.swarm.peers))
-            feed = a.create(b"journal")
-            await feed.append([b"x"])
-            followed = b.feeds.follow(feed.feed_id, b"f")
-            await read_all(followed, 1)
-            assert followed.peer_count == 1
-            assert c.port not in (a.port, b.port)
+async def test_two_nodes_that_dial_each_other_are_connected_once(tmp_path: Path) -> None:
+    async with node_at(tmp_path / "a") as first:
+        port = first.port
+    options = replace(ALONE, port=port)
+    async with node_at(tmp_path / "b") as b, node_at(tmp_path / "a", b, options=options) as a:
+        b.swarm.connections.table.add_users(Address(LOOPBACK, port))
+        b.swarm.connections.table_changed()
+        feed = a.create(b"journal")
+        await feed.append([b"x"])
+        followed = b.feeds.follow(feed.feed_id, b"f")
+        await read_all(followed, 1)
+        await until(lambda: all(peer.is_connected for peer in b.swarm.connections.table))
+        await until(lambda: len(a.swarm.connections.entries) == 1)
+        assert len(b.swarm.connections.entries) == 1
+        await until(lambda: followed.peer_count == 1)
 
 
 async def test_a_node_that_dials_itself_goes_on(tmp_path: Path) -> None:
     async with node_at(tmp_path / "a") as first:
         port = first.port
-    from dataclasses import replace
-
-    from protozorfs.types import Address
-
     options = replace(ALONE, peers=(Address(LOOPBACK, port),))
     async with node_at(tmp_path / "a", options=options) as node:
         assert node.port == port
-        await until(lambda: any("itself" in peer.why for peer in node.swarm.peers))
+        await until(lambda: any("itself" in peer.why for peer in node.swarm.connections.table))
         feed = node.create(b"journal")
         await feed.append([b"x"])
         assert feed.peer_count == 0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -173,11 +174,34 @@ def test_the_clean_mark_survives_and_its_removal_too() -> None:
 def test_keys_are_made_once_and_bad_ones_are_corrupt() -> None:
     files = MemoryFiles()
     assert read_key_pair(files, "k") is None
-    pair = load_or_make_key_pair(files, "k")
+    pair, is_new = load_or_make_key_pair(files, "k")
+    assert is_new
     files.power_cut(random.Random(0))
-    assert load_or_make_key_pair(files, "k") == pair
+    assert load_or_make_key_pair(files, "k") == (pair, False)
     files.replace("k", b"short")
     with pytest.raises(StoreCorrupt, match="5 bytes"):
         read_key_pair(files, "k")
     with pytest.raises(ValueError, match="32"):
         write_seed(files, "k", b"short")
+
+
+def test_a_copy_of_a_store_is_another_node_and_knows_that_it_is_a_copy(tmp_path: Path) -> None:
+    feed_pair = crypto.key_pair(bytes(range(32)))
+    feed_id = FeedId(feed_pair.public_key)
+    with Store(tmp_path / "original") as store:
+        original_key = store.node_key
+        assert store.is_new_node
+        store.feed(feed_id).make(feed_pair.seed)
+        assert store.feed(feed_id).is_in_place()
+    with Store(tmp_path / "original") as store:
+        assert store.node_key == original_key
+        assert not store.is_new_node
+    shutil.copytree(tmp_path / "original", tmp_path / "copy")
+    with Store(tmp_path / "copy") as copy:
+        assert copy.node_key != original_key
+        assert copy.is_new_node
+        assert not copy.feed(feed_id).is_in_place()
+    (tmp_path / "original").rename(tmp_path / "moved")
+    with Store(tmp_path / "moved") as moved:
+        assert moved.node_key == original_key
+        assert moved.feed(feed_id).is_in_place()

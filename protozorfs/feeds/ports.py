@@ -1,0 +1,84 @@
+"""What a feed tells the swarm, and what it needs of the node around it."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from protozorfs.feeds.feed import Feed
+    from protozorfs.log.feed import Log
+
+
+class FeedState(enum.StrEnum):
+    """What `protozorfs.state` says."""
+
+    OWNED = "owned"
+    RESOLVING = "resolving"  # no head is known yet
+    CURRENT = "current"  # all that is to be here is here
+    BEHIND = "behind"  # blocks are missing, and there is somebody to ask
+    OFFLINE = "offline"  # blocks or the head are missing or may be old, and nobody is there
+    FROZEN = "frozen"  # two histories are signed: see the evidence
+    DAMAGED = "damaged"  # our own blocks are not what was signed
+    PAUSED = "paused"  # the disk is nearly full
+
+
+class Listener(Protocol):
+    """Who wants to know what happens to feeds: the swarm."""
+
+    def feed_opened(self, feed: Feed) -> None:
+        """The feed is to be found and fetched from now on."""
+
+    def feed_closed(self, feed: Feed) -> None:
+        """The feed is not to be shown or fetched any more."""
+
+    def wants_changed(self, feed: Feed) -> None:
+        """A reader waits for other bytes."""
+
+    def head_published(self, feed: Feed) -> None:
+        """An owned feed has a new durable head."""
+
+    async def check_newest(self, feed: Feed) -> bool:
+        """Looks, for a bounded time, for a head of an owned feed that is newer than ours.
+
+        Returns True if enough of those who would know answered; what they know is told to the feed
+        before. Returns at once if nobody can be asked.
+        """
+
+
+class Surroundings(Protocol):
+    """What a feed needs of the node around it."""
+
+    @property
+    def listener(self) -> Listener | None:
+        """Who is told, if anybody is."""
+
+    @property
+    def is_local(self) -> bool:
+        """Nothing is fetched for readers."""
+
+    @property
+    def is_sparse(self) -> bool:
+        """Only what is read is fetched."""
+
+    @property
+    def forces_appends(self) -> bool:
+        """The user knows that no newer head is elsewhere."""
+
+    @property
+    def is_closing(self) -> bool:
+        """The node shuts down."""
+
+    def open_log(self, feed: Feed) -> Log:
+        """Opens or creates the feed's log in the store."""
+
+    def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Starts a task that lives at most as long as the node."""
+
+    def handles_changed(self, feed: Feed) -> None:
+        """The first handle was opened or the last one closed."""
+
+    def may_fetch(self) -> bool:
+        """False while the disk is nearly full."""

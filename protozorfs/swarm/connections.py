@@ -1,0 +1,251 @@
+"""All connections of a node on trio: listens, dials, and keeps one per remote node."""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from protozorfs import crypto
+from protozorfs.swarm.driver import Driver
+from protozorfs.swarm.peers import PeerTable
+from protozorfs.swarm.session import Session
+from protozorfs.types import Address, NodeKey
+from protozorfs.wire.connection import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from protozorfs.swarm.peers import Peer
+    from protozorfs.swarm.session import Directory
+    from protozorfs.types import FeedId
+
+DIAL_SECONDS = 15.0  # for TCP to connect; the handshake has its own limit
+MAX_DIALS = 16  # at once
+MAX_DIALLED = 256  # connections to peers that were only found; the user's peers come on top
+MAX_CONNECTIONS = 512  # in all; each may take some MiB of buffers
+MAX_CONNECTIONS_PER_HOST = 64
+MAX_UNFINISHED = 32  # handshakes under way with strangers: each costs 0.2 ms of curve arithmetic
+ACCEPT_PAUSE = 1.0  # seconds, when there are no file descriptors left
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One connection. `adopted`: other addresses of the same node, not dialled meanwhile."""
+
+    session: Session
+    driver: Driver
+    host: str
+    peer: Peer | None
+    adopted: list[Peer] = field(default_factory=list)
+
+    @property
+    def peers(self) -> list[Peer]:
+        """The addresses that this connection stands for."""
+        return [*([self.peer] if self.peer is not None else []), *self.adopted]
+
+    @property
+    def shows_all(self) -> bool:
+        """The user named this peer: all feeds are shown to it."""
+        return any(peer.is_users for peer in self.peers)
+
+    @property
+    def found_for(self) -> set[FeedId]:
+        """The feeds that the peer was found for."""
+        return {feed_id for peer in self.peers for feed_id in peer.feeds}
+
+
+class Manager(Protocol):
+    """Who decides what connections are for: the swarm."""
+
+    def connection_ready(self, entry: Entry) -> None:
+        """The handshake is over, or the connection stands for more addresses than before."""
+
+    def connection_ended(self, entry: Entry) -> None:
+        """It is no more; its channels are closed already."""
+
+    def attempt_failed(self, peer: Peer) -> None:
+        """A peer could not be reached."""
+
+    def wants_peer(self, peer: Peer) -> bool:
+        """Another connection is worth having for a feed that the peer was found for."""
+
+
+class Connections:
+    """Every connection there is, and the table of addresses that may be dialled."""
+
+    def __init__(
+        self,
+        node_key: crypto.KeyPair,
+        listeners: Sequence[trio.SocketListener],
+        directory: Directory,
+        manager: Manager,
+    ) -> None:
+        self.table = PeerTable()
+        self.entries: dict[Session, Entry] = {}
+        self.accepted_from: set[str] = set()  # hosts that have dialled us; one tells as much as all
+        self._node_key = node_key
+        self._listeners = listeners
+        self._directory = directory
+        self._manager = manager
+        self._changed = trio.Event()
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where this node listens."""
+        names = (listener.socket.getsockname() for listener in self._listeners)
+        return [Address(name[0], name[1]) for name in names]
+
+    def table_changed(self) -> None:
+        """Somebody may be due now."""
+        self._changed.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Accepts and dials until cancelled; all connections end with it."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._dial_loop, nursery)
+            for listener in self._listeners:
+                nursery.start_soon(self._accept_loop, listener, nursery)
+            task_status.started()
+
+    def session_ready(self, session: Session) -> str | None:
+        """One connection per remote node; of two crossing ones the smaller key's dial stays.
+
+        Returns why the connection is one too many, or None.
+        """
+        entry = self.entries[session]
+        if session.remote_key == NodeKey(self._node_key.public_key):
+            for peer in entry.peers:
+                self.table.is_this_node(peer)
+            entry.peer = None
+            return "that is this node itself"
+        for other in list(self.entries.values()):
+            if (
+                other.session is session
+                or not other.session.is_ready
+                or other.session.remote_key != session.remote_key
+            ):
+                continue
+            stays, ends = (other, entry) if self._stays(other, entry) else (entry, other)
+            self._adopt(stays, ends)
+            if ends is entry:
+                self._manager.connection_ready(stays)
+                return "connected already"
+            ends.driver.end("replaced by a newer connection")
+        for peer in entry.peers:
+            self.table.connected(peer)
+        if entry.peer is None:
+            self.accepted_from.add(entry.host)
+        logger.info("connected to %s", session.name)
+        self._manager.connection_ready(entry)
+        return None
+
+    def _stays(self, old: Entry, new: Entry) -> bool:
+        if old.session.is_initiator == new.session.is_initiator:
+            return False  # the node has dialled again: the old one is dead, or about to be
+        own_is_smaller = self._node_key.public_key < new.session.remote_key
+        return old.session.is_initiator == own_is_smaller
+
+    def _adopt(self, stays: Entry, ends: Entry) -> None:
+        for peer in ends.peers:
+            self.table.connected(peer)
+            stays.adopted.append(peer)
+        ends.peer = None
+        ends.adopted = []
+
+    async def _dial_loop(self, nursery: trio.Nursery) -> None:
+        while True:
+            changed = self._changed = trio.Event()
+            dialling = sum(peer.is_dialling for peer in self.table)
+            for peer in self.table.due(trio.current_time(), self._is_wanted):
+                if dialling >= MAX_DIALS:
+                    break
+                dialling += 1
+                peer.is_dialling = True
+                nursery.start_soon(self._dial, peer)
+            next_due = self.table.next_due()
+            with trio.CancelScope() as scope:
+                if next_due is not None and dialling < MAX_DIALS:
+                    scope.deadline = next_due
+                await changed.wait()
+
+    def _is_wanted(self, peer: Peer) -> bool:
+        dialled = sum(entry.session.is_initiator for entry in self.entries.values())
+        return dialled < MAX_DIALLED and self._manager.wants_peer(peer)
+
+    async def _dial(self, peer: Peer) -> None:
+        try:
+            with trio.fail_after(DIAL_SECONDS):
+                stream = await trio.open_tcp_stream(*peer.address)
+        except (OSError, trio.TooSlowError) as error:
+            why = f"cannot be reached: {error or 'no answer'}"
+            logger.info("%s %s", peer.address, why)
+            self.table.failed(peer, why, trio.current_time(), random.random())
+            self._manager.attempt_failed(peer)
+            self._changed.set()
+            return
+        await self._serve(stream, peer.address, peer)
+
+    async def _accept_loop(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as error:  # out of file descriptors or memory: passes
+                logger.warning("cannot accept connections: %s", error)
+                await trio.sleep(ACCEPT_PAUSE)
+                continue
+            try:
+                host, port = stream.socket.getpeername()[:2]
+            except OSError:  # gone again
+                await trio.aclose_forcefully(stream)
+                continue
+            if self._may_accept(host):
+                nursery.start_soon(self._serve, stream, Address(host, port), None)
+            else:
+                await trio.aclose_forcefully(stream)
+
+    def _may_accept(self, host: str) -> bool:
+        entries = self.entries.values()
+        unfinished = sum(not entry.session.is_ready for entry in entries)
+        from_host = sum(entry.host == host for entry in entries)
+        return (
+            len(entries) < MAX_CONNECTIONS
+            and unfinished < MAX_UNFINISHED
+            and from_host < MAX_CONNECTIONS_PER_HOST
+        )
+
+    async def _serve(self, stream: trio.SocketStream, address: Address, peer: Peer | None) -> None:
+        driver = Driver()
+        is_initiator = peer is not None
+        connection = Connection(
+            is_initiator=is_initiator,
+            static=self._node_key,
+            ephemeral=crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES)),
+            header=crypto.random_bytes(crypto.SECRETSTREAM_HEADER_BYTES),
+            now=trio.current_time(),
+        )
+        session = Session(
+            connection, self._directory, str(address), is_initiator=is_initiator, driver=driver
+        )
+        entry = self.entries[session] = Entry(session, driver, address.host, peer)
+        try:
+            await driver.run(session, stream)
+        finally:
+            del self.entries[session]
+            session.close(trio.current_time())
+            stream.socket.close()
+            self._ended(entry)
+
+    def _ended(self, entry: Entry) -> None:
+        logger.info("%s: %s", entry.session.name, entry.driver.why)
+        now = trio.current_time()
+        judge = self.table.failed if entry.driver.fault is None else self.table.misbehaved
+        for peer in entry.peers:
+            judge(peer, entry.driver.why, now, random.random())
+        self._manager.connection_ended(entry)
+        self._changed.set()

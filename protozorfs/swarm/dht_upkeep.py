@@ -1,0 +1,226 @@
+"""Keeps the feeds of a node findable on the DHT, and finds others: schedule, records, candidates.
+
+The schedule decides what is next, the DHT node does it, and what is found goes to the swarm.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from protozorfs.dht.budget import Priority
+from protozorfs.dht.node_id import NodeId
+from protozorfs.dht.operations import ItemFound, PeersFound
+from protozorfs.errors import DecodeError, InvalidSignature, LocalProtocolError
+from protozorfs.ids import discovery_key_of, public_key_of
+from protozorfs.swarm.head import decode_kept, encode_kept, read_item, sign_record
+from protozorfs.swarm.schedule import Job, Schedule, Upkeep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from protozorfs.dht.item_operations import PutItem
+    from protozorfs.dht.items import SignedItem
+    from protozorfs.dht.node import DhtNode, Found
+    from protozorfs.dht.node_id import RandomSource
+    from protozorfs.feeds.feed import Feed
+    from protozorfs.types import Address, FeedId
+
+CHECK_SECONDS = 5.0  # that the first append of a run may wait (docs/design.md, rule 3)
+CHECK_ANSWERS = 5  # of the 8 closest nodes: enough to have seen what the feed's owner put
+SETTLE_SECONDS = 1.0  # after the start, in which a node that is online finds its first contacts
+INFOHASH_BYTES = 20
+
+logger = logging.getLogger(__name__)
+
+
+def infohash_of(feed_id: FeedId) -> NodeId:
+    """Under which a feed's peers find each other: the first 20 bytes of the discovery key."""
+    return NodeId(discovery_key_of(feed_id)[:INFOHASH_BYTES])
+
+
+class Finds(Protocol):
+    """Who is told what the DHT knows: the swarm."""
+
+    def peers_found(self, feed: Feed, addresses: Sequence[Address]) -> None:
+        """Hints where a feed's peers are; nobody vouches for them."""
+
+    def search_ended(self, feed: Feed) -> None:
+        """One search for a feed is over."""
+
+
+class DhtUpkeep:
+    """The feeds' side of the DHT."""
+
+    def __init__(self, node: DhtNode, port: int, finds: Finds, random: RandomSource) -> None:
+        """`port` is the TCP port that is announced."""
+        self.schedule = Schedule(random)
+        self.node = node
+        self._port = port
+        self._finds = finds
+        self._feeds: dict[FeedId, Feed] = {}
+        self._changed = trio.Event()
+        self._started = trio.current_time()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Does what is due until cancelled."""
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                changed = self._changed = trio.Event()
+                for job in self.schedule.next_jobs(trio.current_time()):
+                    nursery.start_soon(self._do, job)
+                deadline = self.schedule.next_deadline()
+                with trio.CancelScope() as scope:
+                    if deadline is not None:
+                        scope.deadline = deadline
+                    await changed.wait()
+
+    # what happens to feeds
+
+    def add(self, feed: Feed) -> None:
+        """A feed is to be found, and kept findable."""
+        if feed.feed_id not in self._feeds:
+            self._feeds[feed.feed_id] = feed
+            self.schedule.add(feed.feed_id, is_owned=feed.is_owned, now=trio.current_time())
+            self._changed.set()
+
+    def remove(self, feed: Feed) -> None:
+        """It is not here any more."""
+        self._feeds.pop(feed.feed_id, None)
+        self.schedule.remove(feed.feed_id)
+
+    def head_grew(self, feed: Feed) -> None:
+        """An owned feed has a new durable head."""
+        self.schedule.head_grew(feed.feed_id, trio.current_time())
+        self._changed.set()
+
+    def reader_waits(self, feed: Feed) -> None:
+        """Somebody waits for what no connected peer has."""
+        self.schedule.reader_waits(feed.feed_id, trio.current_time())
+        self._changed.set()
+
+    def connected(self, feed: Feed, is_connected: bool) -> None:
+        """The feed got its first live peer, or lost its last."""
+        self.schedule.connected(feed.feed_id, is_connected, trio.current_time())
+        self._changed.set()
+
+    def is_searching(self, feed: Feed) -> bool:
+        """The first search for the feed is not over."""
+        return self.schedule.is_searching(feed.feed_id)
+
+    @property
+    def is_online(self) -> bool:
+        """The DHT knows nodes that answer."""
+        now = trio.current_time()
+        return any(network.has_nodes(now) for network in self.node.engine.networks.values())
+
+    async def check_newest(self, feed: Feed) -> bool:
+        """Looks for a newer record of a feed; True if enough nodes answered."""
+        with trio.move_on_after(CHECK_SECONDS):
+            while not self.is_online:
+                if trio.current_time() - self._started >= SETTLE_SECONDS:
+                    return False
+                await trio.sleep(SETTLE_SECONDS / 10)
+            operation = self.node.engine.get_item(
+                public_key_of(feed.feed_id), newer_than=0, priority=Priority.OWNED
+            )
+            await self.node.finish(operation, lambda found: self._on_found(feed, found))
+            return operation.answered_count >= CHECK_ANSWERS
+        return False
+
+    # jobs
+
+    async def _do(self, job: Job) -> None:
+        found = False
+        feed = self._feeds.get(job.feed_id)
+        try:
+            if feed is not None:
+                if job.upkeep is Upkeep.PEERS:
+                    found = await self._announce(feed, job.priority)
+                else:
+                    found = await self._keep_head(feed, job.priority)
+        except LocalProtocolError as error:  # too many operations wait: the schedule comes back
+            logger.info("a turn on the DHT was put off: %s", error)
+        finally:
+            if feed is not None and not len(feed.wants):
+                self.schedule.reader_gone(feed.feed_id)
+            self.schedule.done(job, trio.current_time(), found=found)
+            self._changed.set()
+        if feed is not None:
+            self._finds.search_ended(feed)
+
+    async def _announce(self, feed: Feed, priority: Priority) -> bool:
+        operation = self.node.engine.announce(
+            infohash_of(feed.feed_id), self._port, priority=priority
+        )
+        await self.node.finish(operation, lambda found: self._on_found(feed, found))
+        return bool(operation.peers)
+
+    async def _keep_head(self, feed: Feed, priority: Priority) -> bool:
+        """Puts the newest record that is here; without one, looks for one."""
+        item = self.record_of(feed)
+        if item is None:
+            if feed.is_owned:
+                return True  # nothing was appended yet
+            get = self.node.engine.get_item(public_key_of(feed.feed_id), priority=priority)
+            await self.node.finish(get, lambda found: self._on_found(feed, found))
+            return get.best is not None
+        put = self.node.engine.put_item(item, priority=priority, skip_if_fresh=not feed.is_owned)
+        await self.node.finish(put, lambda found: self._on_found(feed, found))
+        self._check_rivals(feed, put)
+        return True
+
+    def record_of(self, feed: Feed) -> SignedItem | None:
+        """The newest record that may be put: our own head's, or the newest that was seen."""
+        keys = feed.log.key_pair
+        head = feed.published_head
+        if keys is not None and head is not None and head.length and head.fork == 0:
+            return sign_record(head, keys)
+        self.verify_kept(feed)
+        if feed.known_head.record is None:
+            return None
+        return decode_kept(feed.known_head.record, feed.feed_id)[0]
+
+    def verify_kept(self, feed: Feed) -> None:
+        """Makes a record that was kept in an earlier run count, once it is verified again."""
+        log, known = feed.log, feed.known_head  # opening the log reads what is kept
+        if not log.length and known.record is None:
+            return
+        if known.head is not None or known.record is None:
+            return
+        try:
+            _, head = decode_kept(known.record, feed.feed_id)
+        except (DecodeError, InvalidSignature) as error:
+            logger.warning("the record kept of %s is damaged: %s", feed.feed_id.hex(), error)
+            known.record = None
+            return
+        feed.learn_head(head, known.record)
+
+    def _check_rivals(self, feed: Feed, put: PutItem) -> None:
+        for item in put.rivals:
+            self._learn(feed, item)
+
+    def _on_found(self, feed: Feed, found: Found) -> None:
+        match found:
+            case PeersFound(peers=peers):
+                self._finds.peers_found(feed, [peer.to_address() for peer in peers])
+            case ItemFound(item=item):
+                self._learn(feed, item)
+
+    def _learn(self, feed: Feed, item: SignedItem) -> None:
+        """Judges a record that was found against what is known."""
+        try:
+            head = read_item(item, feed.feed_id)
+        except (DecodeError, InvalidSignature) as error:
+            logger.warning("a record of %s counts for nothing: %s", feed.feed_id.hex(), error)
+            return
+        self.verify_kept(feed)
+        if feed.check_head(head):
+            logger.error("feed %s: two histories are signed", feed.feed_id.hex())
+        elif head.length > max(feed.known_head.length, feed.log.length if feed.is_owned else 0):
+            feed.learn_head(head, encode_kept(item))
+            if feed.is_owned:
+                logger.warning("feed %s has grown elsewhere", feed.feed_id.hex())
