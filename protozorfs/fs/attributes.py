@@ -36,13 +36,13 @@ class Attributes:
         return entry
 
     def feed(self, inode: FeedInode, feed: FeedView | None) -> pyfuse3.EntryAttributes:
-        """Of a feed; None is one that is only named by its ID. Notes the length that is told."""
+        """Of a feed; None is one that is only named by its ID. Notes what is told."""
         if feed is None:
-            inode.told_length = 0
-            return self._entry(inode.number, _FOLLOWED_MODE, 0, 0)
+            inode.tell(0, 0)
+            return self._entry(inode.number, _FOLLOWED_MODE, inode.told_length, inode.told_mtime_ns)
         mode = _OWNED_MODE if feed.is_owned else _FOLLOWED_MODE
-        inode.told_length = length = feed.byte_length
-        entry = self._entry(inode.number, mode, length, feed.mtime_ns)
+        inode.tell(feed.byte_length, feed.mtime_ns)
+        entry = self._entry(inode.number, mode, inode.told_length, inode.told_mtime_ns)
         entry.st_blocks = (feed.held_bytes + _BLOCK_BYTES - 1) // _BLOCK_BYTES
         entry.st_birthtime_ns = feed.created_ns
         return entry

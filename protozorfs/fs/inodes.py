@@ -6,10 +6,13 @@ mount lives. Entries go when the kernel forgets them, so lookups of many IDs lea
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from protozorfs.fs.ports import FeedView
     from protozorfs.types import FeedId
 
@@ -25,6 +28,8 @@ class FeedInode:
         feed_id: the feed; it need be neither followed nor visited.
         lookups: how many references the kernel holds.
         told_length: the size in bytes that the kernel was told last.
+        told_mtime_ns: the modification time that it was told last.
+        page_reads: how many reads that may have pages locked wait now.
         open_feed: the feed of the open handles; None without any. After a removal the handles
             that are still open go on with it.
         handles: how many handles are open.
@@ -34,8 +39,29 @@ class FeedInode:
     feed_id: FeedId
     lookups: int = 0
     told_length: int = 0
+    told_mtime_ns: int = 0
+    page_reads: int = 0
     open_feed: FeedView | None = None
     handles: int = 0
+
+    def tell(self, length: int, mtime_ns: int) -> None:
+        """Notes what the kernel is about to be told.
+
+        While pages are locked it is told nothing new: a change makes it drop all pages, for which
+        it waits in a state that no signal ends.
+        """
+        if not self.page_reads:
+            self.told_length = length
+            self.told_mtime_ns = mtime_ns
+
+    @contextmanager
+    def locked_pages(self) -> Iterator[None]:
+        """While a read waits that may have pages of the feed locked."""
+        self.page_reads += 1
+        try:
+            yield
+        finally:
+            self.page_reads -= 1
 
 
 @dataclass(slots=True)

@@ -285,7 +285,9 @@ class Operations(MetadataOperations):
         )
         self._inodes.opened(inode, feed)
         # Direct: waiting reads, growth, whole appends and interrupts are right in this mode only.
-        return pyfuse3.FileInfo(fh=handle, direct_io=True, keep_cache=False)
+        # An open that dropped the pages would wait, and could not be killed, while another process
+        # waits for one of them (sendfile, mmap). Reads of an owned feed never wait.
+        return pyfuse3.FileInfo(fh=handle, direct_io=True, keep_cache=not feed.is_owned)
 
     def _new_handle(self) -> int:
         handle = self._next_handle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,14 @@ def bytes_needed(offset: int, size: int, *, told: int, known: int) -> int:
     """
     if offset >= known:
         return 0
-    if not (offset % _PAGE_BYTES or size % _PAGE_BYTES) and offset < told:
+    if is_of_pages(offset, size) and offset < told:
         return min(size, min(told, known) - offset)
     return min(size, 1)
+
+
+def is_of_pages(offset: int, size: int) -> bool:
+    """True for a READ of whole pages, which may come from the page cache."""
+    return not (offset % _PAGE_BYTES or size % _PAGE_BYTES)
 
 
 async def read_waiting(
@@ -49,10 +55,11 @@ async def read_waiting(
     """
     request = ReadRequest(inode=inode.number, offset=offset, size=size)
     deadline = trio.current_time() + timeout_seconds
-    while True:
-        data = feed.read_nowait(offset, size)
-        needed = bytes_needed(offset, size, told=inode.told_length, known=feed.byte_length)
-        if len(data) >= needed:
-            return data
-        missing = partial(feed.wait_bytes, offset + len(data), offset + needed)
-        await waits.run(request, missing, deadline)
+    with inode.locked_pages() if is_of_pages(offset, size) else nullcontext():
+        while True:
+            data = feed.read_nowait(offset, size)
+            needed = bytes_needed(offset, size, told=inode.told_length, known=feed.byte_length)
+            if len(data) >= needed:
+                return data
+            missing = partial(feed.wait_bytes, offset + len(data), offset + needed)
+            await waits.run(request, missing, deadline)

@@ -1,0 +1,26 @@
+"""What the kernel is told of a feed's size while pages of it may be locked."""
+
+from __future__ import annotations
+
+from protozorfs.fs.inodes import FeedInode
+from protozorfs.fs.reads import is_of_pages
+from protozorfs.types import FeedId
+
+
+def test_nothing_new_is_told_while_a_read_of_pages_waits() -> None:
+    inode = FeedInode(2, FeedId(bytes(32)))
+    inode.tell(10, 1)
+    with inode.locked_pages():
+        with inode.locked_pages():
+            inode.tell(20, 2)
+        inode.tell(20, 2)
+        assert (inode.told_length, inode.told_mtime_ns) == (10, 1)
+    inode.tell(20, 2)
+    assert (inode.told_length, inode.told_mtime_ns) == (20, 2)
+
+
+def test_reads_of_whole_pages() -> None:
+    assert is_of_pages(0, 4096)
+    assert is_of_pages(8192, 131_072)
+    assert not is_of_pages(1, 4096)
+    assert not is_of_pages(0, 4095)
