@@ -26,9 +26,9 @@ WAIT_SECONDS = long_or_short(600.0, 30.0)  # an upper bound for a slow machine, 
 LOOK_SECONDS = 0.005
 MOUNT_SECONDS = long_or_short(3000.0, WATCHDOG_SECONDS)  # that one mount of a test may be used
 PORTS = range(20_000, 32_000)  # below those that the kernel gives to who dials
-# Where the kernel lets a process sleep that waits for an answer of FUSE: a direct read; a read
-# through the page cache.
-FUSE_WAITS = ("request_wait_answer", "folio_wait_bit_common", "fuse")
+# Where the kernel lets a process sleep for an answer of FUSE: of a direct read (the second on newer
+# kernels), of a read through the page cache.
+FUSE_WAITS = ("request_wait_answer", "fuse", "folio_wait_bit_common")
 
 
 def free_port() -> int:
@@ -117,30 +117,41 @@ def are_same(one: Path, other: Path) -> bool:
     return subprocess.run(["cmp", one, other], timeout=WAIT_SECONDS).returncode == 0
 
 
-def waits_in_fuse(pid: int) -> bool:
-    """True while a process sleeps for an answer of a mount."""
-    place = Path(f"/proc/{pid}/wchan").read_text()
-    return any(wait in place for wait in FUSE_WAITS)
+def waits_for(process: subprocess.Popen[bytes], feed: Path) -> bool:
+    """True while a process that has a feed's file open sleeps for an answer of its mount."""
+    place = Path(f"/proc/{process.pid}/wchan").read_text()
+    if not any(wait in place for wait in FUSE_WAITS):
+        return False
+    links = Path(f"/proc/{process.pid}/fd").iterdir()
+    return any(os.readlink(link) == str(feed) for link in links)
+
+
+def wait_until_waiting(feed: Path, *processes: subprocess.Popen[bytes]) -> None:
+    """Returns when every one of the processes sleeps for bytes of the feed."""
+    wait_until(lambda: all(waits_for(process, feed) for process in processes))
 
 
 @contextmanager
-def running(*command: str | Path, stdin: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    *command: str | Path, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a group of its own, which is killed at the end.
 
-    It starts with default signal dispositions, whatever those of the test run are.
+    It starts with default signal dispositions: a test run in the background ignores SIGINT, and
+    what it starts would do so, too.
     """
     process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL if stdin is None else stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        ["env", "--default-signal", *command],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         process_group=0,
-        restore_signals=True,
     )
-    assert process.stdout is not None
     try:
         yield process
     finally:
         process.kill()
         process.wait(WAIT_SECONDS)
-        process.stdout.close()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
