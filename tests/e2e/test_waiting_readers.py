@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -15,7 +16,6 @@ from tests.e2e.half_held import FIRST_MISSING, HalfHeld, half_held
 from tests.e2e.stage import WAIT_SECONDS, running, shell, wait_until_waiting
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.fuse
