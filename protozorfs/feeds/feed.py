@@ -93,6 +93,10 @@ class Feed:
             self._evidence = load_evidence(log)
             self._log = log
             self.known_head.load(log)
+            if log.shown_head != log.head:
+                # Committed by a run that was killed before it could publish: nobody may append
+                # again for a long time.
+                self._get_publisher().nudge()
         return self._log
 
     @property
