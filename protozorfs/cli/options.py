@@ -269,6 +269,10 @@ def _address(text: str) -> Address:
         raise ValueError("an IPv6 address must stand in brackets, as in [::1]:4000")
     if not separator or not host:
         raise ValueError("expected HOST:PORT")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError("that is no host name") from None
     return Address(host, _port(port))
 
 

@@ -16,6 +16,7 @@ from protozorfs.cli.options import parse_mount_command
         (["add", "00" * 32, "name"], 1, "not a valid Ed25519 public key"),
         (["read", "nonsense"], 1, "not a feed ID"),
         (["write", "--peer", "nonsense"], 1, "nonsense: expected HOST:PORT"),
+        (["write", "--peer", "a..b:1"], 1, "a..b:1: that is no host name"),
         (["write", "--port", "70000"], 2, "70000 is not in the range"),
         (["ls", "--stroe", "x"], 2, "--stroe"),
         (["new"], 2, "NAME"),
