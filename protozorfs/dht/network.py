@@ -3,7 +3,7 @@
 Decides when it is time to search for ourselves, to ping and to refresh; the engine does so.
 
     start      contacts of last time, nodes that the user gave; only if they do not do: routers
-    again      after 0.5, 1, 2 ... seconds while fewer than 3 nodes are good
+    again      after 0.5, 1, 2 ... seconds while fewer than 8 nodes are good
     id         random until others agree on our address, then one that belongs to it (BEP 42)
     read-only  (BEP 43) only when it is plain that nobody can reach us
 Source: BEP 5, BEP 32, BEP 42, BEP 43; docs/protocol.md (bootstrap).
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from protozorfs.dht.krpc import Contact
     from protozorfs.dht.node_id import RandomSource
 
-FEW_NODES = 3  # good ones; with fewer the network is looked for
-SETTLED_NODES = 8  # with so many good ones it is beyond doubt that we can reach the network
+FEW_NODES = 3  # good ones; with fewer, whatever may be a node is asked
+SETTLED_NODES = 8  # good ones; with fewer we look for more, with so many we reach the network
 FIRST_RETRY = 0.5  # seconds, doubled each time
 MAX_RETRY = 600.0
 ROUTER_RETRY = 60.0  # seconds, doubled each time; they are shared by everybody
@@ -189,14 +189,18 @@ class Network:
         return contacts, [*endpoints, *self._routers] if few else endpoints
 
     def on_search_done(self, now: float) -> bool:
-        """The search is over; True if well-known routers are wanted now."""
+        """The search is over; True if well-known routers are wanted now.
+
+        Nodes that start together find hardly more than those they started from, and would go on
+        depending on them: whoever knows few nodes looks again.
+        """
         self.is_settled = True
-        if self.has_nodes(now):
+        if self.table.good_count(now) >= SETTLED_NODES:
             self._retry_after = FIRST_RETRY
             return False
         self._search_at = now + self._retry_after
         self._retry_after = min(2 * self._retry_after, MAX_RETRY)
-        if now < self._routers_at:
+        if now < self._routers_at or self.has_nodes(now):
             return False
         self._routers_at = now + self._router_retry_after
         self._router_retry_after *= 2

@@ -194,6 +194,20 @@ def test_nodes_take_ids_that_belong_to_the_address_that_others_see() -> None:
     assert get(world, newcomers[1], pair)[2] is not None
 
 
+def test_nodes_that_start_together_come_to_know_more_than_their_start() -> None:
+    """Otherwise everything would go through the three that all were given, and end with them."""
+    world = World(15)
+    first = [world.add_node([]).endpoint for _ in range(3)]
+    nodes = [world.add_node(first) for _ in range(17)]
+    world.run(60.0)
+    assert min(len(node.engine.networks[IPV4].table) for node in nodes) >= 8
+    for endpoint in first:
+        world.kill(world.nodes[endpoint])
+    pair = new_pair(world)
+    put(world, nodes[0], sign_item(pair, 1, b"without them"))
+    assert get(world, nodes[-1], pair)[2] is not None
+
+
 def test_an_idle_network_is_quiet() -> None:
     world = World(7)
     world.grow(50)
