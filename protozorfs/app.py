@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 READ_BYTES = 256 * 1024  # of one piece of a read stream
 DHT_STATE_INTERVAL = 600.0  # seconds between two looks at which DHT contacts are worth keeping
 PORT_SETTING = "port"
-EXIT_PORT = 5  # the port is taken; the manual lists the codes
 
 logger = logging.getLogger(__name__)
 
@@ -217,13 +216,13 @@ async def _open_sockets(store: Store, options: Options) -> Sockets:
             return await open_sockets(remembered, options.bind, with_udp=not options.nodht)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise UsageError(f"cannot listen: {error.strerror or error}", EXIT_PORT) from error
+                raise UsageError(f"cannot listen: {error.strerror or error}") from error
             logger.warning("port %d is taken, using another", remembered)
     try:
         sockets = await open_sockets(options.port or 0, options.bind, with_udp=not options.nodht)
     except OSError as error:
         on = f" on port {options.port}" if options.port else ""
-        raise UsageError(f"cannot listen{on}: {error.strerror or error}", EXIT_PORT) from error
+        raise UsageError(f"cannot listen{on}: {error.strerror or error}") from error
     if remembered is None and options.port is None:
         store.names.set_setting(PORT_SETTING, sockets.port)
     return sockets
