@@ -144,6 +144,7 @@ async def open_node(
                 users_peers=options.peers,
                 dht=dht,
                 lan=None if options.nolan else LanOptions(options.bind),
+                maps_port=not options.noportmap,
                 random=chance,
             )
             try:

@@ -12,6 +12,7 @@ import trio
 from protozorfs import crypto
 from protozorfs.swarm.driver import Driver
 from protozorfs.swarm.peers import PeerTable
+from protozorfs.swarm.reachability import Reachability
 from protozorfs.swarm.session import Session
 from protozorfs.types import Address, NodeKey
 from protozorfs.wire.connection import Connection
@@ -88,7 +89,7 @@ class Connections:
     ) -> None:
         self.table = PeerTable()
         self.entries: dict[Session, Entry] = {}
-        self.accepted_from: set[str] = set()  # hosts that have dialled us; one tells as much as all
+        self.reachability = Reachability()
         self._node_key = node_key
         self._listeners = listeners
         self._directory = directory
@@ -140,7 +141,7 @@ class Connections:
         for peer in entry.peers:
             self.table.connected(peer)
         if entry.peer is None:
-            self.accepted_from.add(entry.host)
+            self.reachability.was_dialled(entry.host)
         logger.info("connected to %s", session.name)
         self._manager.connection_ready(entry)
         return None

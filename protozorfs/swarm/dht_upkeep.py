@@ -55,10 +55,10 @@ class DhtUpkeep:
     """The feeds' side of the DHT."""
 
     def __init__(self, node: DhtNode, port: int, finds: Finds, random: RandomSource) -> None:
-        """`port` is the TCP port that is announced."""
+        """`port` is the TCP port that is announced; another one leads here behind a gateway."""
         self.schedule = Schedule(random)
         self.node = node
-        self._port = port
+        self.announced_port = port
         self._finds = finds
         self._feeds: dict[FeedId, Feed] = {}
         self._changed = trio.Event()
@@ -154,7 +154,7 @@ class DhtUpkeep:
 
     async def _announce(self, feed: Feed, priority: Priority) -> bool:
         operation = self.node.engine.announce(
-            infohash_of(feed.feed_id), self._port, priority=priority
+            infohash_of(feed.feed_id), self.announced_port, priority=priority
         )
         await self.node.finish(operation, lambda found: self._on_found(feed, found))
         return bool(operation.peers)

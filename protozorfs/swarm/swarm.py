@@ -20,6 +20,7 @@ from protozorfs.swarm.connections import Connections
 from protozorfs.swarm.dht_upkeep import CHECK_SECONDS, DhtUpkeep, infohash_of
 from protozorfs.swarm.lan import LocalDiscovery
 from protozorfs.swarm.lan_node import run_lan
+from protozorfs.swarm.port_mapping import keep_mapped
 from protozorfs.swarm.replicator import Replicator
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from protozorfs.swarm.lan import Found
     from protozorfs.swarm.lan_node import LanNode
     from protozorfs.swarm.peers import Peer
+    from protozorfs.swarm.port_mapping import MappingState
     from protozorfs.swarm.session import Session
     from protozorfs.types import Address, DiscoveryKey
 
@@ -69,13 +71,15 @@ class Swarm:
         users_peers: Sequence[Address],
         dht: DhtNode | None,
         lan: LanOptions | None,
+        maps_port: bool,
         random: RandomSource,
     ) -> None:
         """`listeners` all have one port, which is announced; no `dht` with `nodht`, no `lan`
-        with `nolan`."""
+        with `nolan`; `maps_port` unless `noportmap`."""
         self.connections = Connections(node_key, listeners, self, self)
-        port = self.connections.addresses[0].port
-        self.upkeep = DhtUpkeep(dht, port, self, random) if dht is not None else None
+        self._port = self.connections.addresses[0].port
+        self._maps_port = maps_port
+        self.upkeep = DhtUpkeep(dht, self._port, self, random) if dht is not None else None
         self._lan_options = lan
         self._lan = LocalDiscovery(random.randbytes(LAN_COOKIE_BYTES), random.random)
         self._lan_node: LanNode | None = None
@@ -95,9 +99,11 @@ class Swarm:
                 await nursery.start(self.upkeep.node.run)
                 await nursery.start(self.upkeep.run)
             if self._lan_options is not None:
-                port = self.connections.addresses[0].port
                 run = partial(run_lan, bind=self._lan_options.bind)
-                self._lan_node = await nursery.start(run, self._lan, port, self._found_on_lan)
+                found = self._found_on_lan
+                self._lan_node = await nursery.start(run, self._lan, self._port, found)
+            if self._maps_port:
+                await nursery.start(keep_mapped, self._port, self._mapping_changed)
             self._feeds.subscribe(self)
             await nursery.start(self.connections.run)
             nursery.start_soon(self._tick_loop)
@@ -273,6 +279,12 @@ class Swarm:
             feed = self._by_infohash.get(infohash)
             if feed is not None:
                 self.peers_found(feed, [address])
+
+    def _mapping_changed(self, state: MappingState) -> None:
+        self.connections.reachability.mapping = state
+        if self.upkeep is not None:
+            external = state.external
+            self.upkeep.announced_port = external.port if external is not None else self._port
 
     async def _tick_loop(self) -> None:
         while True:
