@@ -12,6 +12,7 @@ The mount and the commands are built on this.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import logging
 import random
 from contextlib import asynccontextmanager
@@ -144,7 +145,7 @@ async def open_node(
                 users_peers=options.peers,
                 dht=dht,
                 lan=None if options.nolan else LanOptions(options.bind),
-                maps_port=not options.noportmap,
+                maps_port=not options.noportmap and not _is_loopback(options.bind),
                 random=chance,
             )
             try:
@@ -165,6 +166,13 @@ async def open_node(
             sockets.close()
     finally:
         store.close()
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host is not None and ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
 
 
 def _node_key(store: Store, options: Options) -> crypto.KeyPair:
