@@ -120,8 +120,7 @@ async def test_a_copy_of_a_store_learns_the_newer_head_and_fetches(
             assert copied is not None
             try:
                 await copied.append([b"three\n"])
-            except NotWritable as refusal:  # unless the blocks were here already
-                assert "newer head" in str(refusal)
+            except NotWritable:  # a newer head is known, and its blocks are on their way
                 await until(lambda: copied.log.contiguous_length == 2)
                 await copied.append([b"three\n"])
             assert copied.read_nowait(0, 100) == b"one\ntwo\nthree\n"
