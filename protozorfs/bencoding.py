@@ -4,7 +4,7 @@ The decoder accepts the canonical form alone: integers and lengths without leadi
 blanks that do not belong there, dict keys ascending and unique, nothing after the end. So equal
 values have equal bytes, and a signature over a value's bytes cannot be made to fit others. Values
 are never decoded by the library that encodes them: its decoder can be made to loop for ever.
-Source: BEP 3, "bencoding"; docs/protocol.md.
+Source: BEP 3, "bencoding"; docs/dht.md.
 """
 
 from __future__ import annotations

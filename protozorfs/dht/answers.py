@@ -1,7 +1,7 @@
 """What this node answers to the queries of others.
 
 Every check that costs nothing comes before the signature. Nothing is answered to what is not a
-well-formed query. Source: BEP 5, BEP 32, BEP 43, BEP 44; docs/protocol.md (order of the checks).
+well-formed query. Source: BEP 5, BEP 32, BEP 43, BEP 44; docs/dht.md (order of the checks).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     reader   the highest seq with a valid signature wins, whoever sent it; all nearest are asked
     writer   searches first: tokens, and what is there; puts where nothing newer stands, with `cas`
              = the seq that the node itself returned
-Source: BEP 44; docs/protocol.md.
+Source: BEP 44; docs/dht.md.
 """
 
 from __future__ import annotations

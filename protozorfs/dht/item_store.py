@@ -1,4 +1,4 @@
-"""Items that others asked this node to keep. Source: BEP 44; docs/protocol.md (hostile nodes)."""
+"""Items that others asked this node to keep. Source: BEP 44; docs/dht.md (hostile nodes)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ nearest with a genuine id as well: who sits down around a target cannot push the
 
 Liars: a responder whose nodes turn out dead is believed no longer; what only such responders named
 is not asked. One candidate per host and per subnet, unless the one there fails.
-Source: BEP 5; docs/protocol.md (lookups); libtorrent traversal_algorithm (the window of asked
+Source: BEP 5; docs/dht.md (lookups); libtorrent traversal_algorithm (the window of asked
 candidates).
 """
 

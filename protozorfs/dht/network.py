@@ -6,7 +6,7 @@ Decides when it is time to search for ourselves, to ping and to refresh; the eng
     again      after 0.5, 1, 2 ... seconds while fewer than 8 nodes are good
     id         random until others agree on our address, then one that belongs to it (BEP 42)
     read-only  (BEP 43) only when it is plain that nobody can reach us
-Source: BEP 5, BEP 32, BEP 42, BEP 43; docs/protocol.md (bootstrap).
+Source: BEP 5, BEP 32, BEP 42, BEP 43; docs/dht.md (bootstrap).
 """
 
 from __future__ import annotations

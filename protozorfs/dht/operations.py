@@ -5,7 +5,7 @@
 
 An operation runs one lookup in each of the two networks that are up and brings their results
 together. The engine takes requests from it, sends them, and reports what becomes of each.
-Source: BEP 5, BEP 32, BEP 44; docs/protocol.md.
+Source: BEP 5, BEP 32, BEP 44; docs/dht.md.
 """
 
 from __future__ import annotations

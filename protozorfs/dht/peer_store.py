@@ -1,4 +1,4 @@
-"""Peers that announced themselves to this node. Source: BEP 5; docs/protocol.md."""
+"""Peers that announced themselves to this node. Source: BEP 5; docs/dht.md."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Limits per host: on what strangers may ask of us, and on what we send to one address.
 
 The tables of hosts are bounded; the host seen longest ago is forgotten first. Limits over all hosts
-together are in `budget`. Source: docs/protocol.md (hostile nodes); BEP 5.
+together are in `budget`. Source: docs/dht.md (hostile nodes); BEP 5.
 """
 
 from __future__ import annotations

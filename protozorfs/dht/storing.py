@@ -1,4 +1,4 @@
-"""What operations that store add to their search. Source: BEP 5, BEP 44; docs/protocol.md."""
+"""What operations that store add to their search. Source: BEP 5, BEP 44; docs/dht.md."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Queries under way: which reply belongs to which, and when to stop waiting.
 
 Two steps: a query is *slow* after a little more than the usual round trip, and whoever asked turns
-to others; it is given up later, and a reply until then still counts. Source: docs/protocol.md.
+to others; it is given up later, and a reply until then still counts. Source: docs/dht.md.
 """
 
 from __future__ import annotations

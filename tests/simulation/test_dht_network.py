@@ -130,13 +130,14 @@ def test_the_cost_of_a_lookup_grows_with_the_logarithm() -> None:
             assert found == item, number
             world.run(1.0)
         row = [statistics.median(run[i] for run in runs) for runs in (puts, gets) for i in (0, 1)]
-        print(f"{count} nodes: put {row[0]} s, {row[1]} queries; get {row[2]} s, {row[3]} queries")
+        put_cost, get_cost = f"{row[0]:.2f} s, {row[1]}", f"{row[2]:.2f} s, {row[3]}"
+        print(f"{count} nodes: put {put_cost} queries; get {get_cost} queries")
         assert row[1] <= 14 + 3 * math.log2(count), "queries of a put"
         assert row[3] <= 6 + 3 * math.log2(count), "queries of a get"
 
 
 def test_lookups_are_fast_among_dead_nodes() -> None:
-    """docs/protocol.md: with 50 ms round trips and 20 % dead nodes, 511 ms a put, 410 a get."""
+    """docs/dht.md: with 50 ms round trips and 20 % dead nodes, 511 ms a put, 410 a get."""
     world = World(4)
     nodes = world.grow(300)
     puts: list[float] = []

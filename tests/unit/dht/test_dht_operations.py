@@ -1,4 +1,4 @@
-"""Operations against nodes that answer as real ones were seen to. Source: docs/protocol.md."""
+"""Operations against nodes that answer as real ones were seen to. Source: docs/dht.md."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def around(count: int, *special: Script) -> Surroundings:
 
 
 def test_the_highest_seq_wins_whoever_sent_it_and_seq_is_always_sent() -> None:
-    """MUST (docs/protocol.md): `seq` in every get, against unsigned values under our target."""
+    """MUST (docs/dht.md): `seq` in every get, against unsigned values under our target."""
     world = around(8, holding(OLD), holding(OLD), holding(NEW), holding(OLD))
     operation = world.engine.get_item(PAIR.public_key)
     world.finish(operation)
