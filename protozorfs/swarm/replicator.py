@@ -1,10 +1,8 @@
 """One feed and all its connected peers: what to ask of whom, what to tell and to answer.
 
-The order of asking is: blocks that a reader waits for, blocks ahead of the readers, then (for a
-feed that is kept whole) all the rest, lowest first. A block is asked of one peer at a time, of a
-second one when the first is slow. Nothing here does network I/O or looks at a clock; `flush` is
-called when a batch of messages has been received, and `handle_timeout` once a second while anything
-is under way.
+What to ask of whom is decided in `asking`. Nothing here does network I/O or looks at a clock;
+`flush` is called when a batch of messages has been received, and `handle_timeout` once a second
+while anything is under way.
 """
 
 from __future__ import annotations
@@ -21,20 +19,19 @@ from protozorfs.errors import (
     UnanchoredProof,
 )
 from protozorfs.log.flat_tree import peaks
-from protozorfs.log.proof_types import BlockRequest, Request, UpgradeRequest
+from protozorfs.log.proof_types import Request, UpgradeRequest
+from protozorfs.swarm.asking import Asker
 from protozorfs.swarm.link import Link
 from protozorfs.wire import replication as r
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from protozorfs.feeds.feed import Feed
     from protozorfs.log.proof_types import Proof
     from protozorfs.swarm.link import LinkConnection
     from protozorfs.wire.replication import Replica, Sent
 
-SECOND_SOURCE_SECONDS = 2.0  # a block that a reader waits for is then asked of another peer too
-REASSIGN_SECONDS = 5.0  # any other block
 CONFLICT_SECONDS = 5.0  # for a peer that sent something invalid to show the history it signed
 SERVE_BATCH = 256  # answers between two turns of other tasks
 MAX_QUEUED_BYTES = 4 * 1024 * 1024  # output waiting for a peer; no more answers are made then
@@ -52,8 +49,7 @@ class Replicator:
         self._changed = changed
         self.links: dict[Replica, Link] = {}
         self._answers: list[tuple[Link, Sent, Proof]] = []
-        self._upgrade: Link | None = None  # who was asked for the newest head
-        self._upgrade_since = 0.0
+        self._asker = Asker(feed)
 
     # peers that come and go
 
@@ -71,7 +67,7 @@ class Replicator:
         link = self.links.pop(replica)
         self._answers = [answer for answer in self._answers if answer[0] is not link]
         for sent in replica.drain_in_flight():
-            self._ended(link, sent)
+            self._asker.ended(link, sent)
         if all(other.name != link.name for other in self.links.values()):
             self.feed.peers.discard(link.name)
         self._note_remote_length()
@@ -97,9 +93,9 @@ class Replicator:
             if not link.condemned:
                 self._answers.append((link, event.sent, event.proof))
             else:
-                self._ended(link, event.sent)
+                self._asker.ended(link, event.sent)
         elif type(event) is r.Refused:
-            self._ended(link, event.sent)
+            self._asker.ended(link, event.sent)
             link.refused(event, now)
         elif type(event) is r.Synced:
             self._on_sync(link)
@@ -115,7 +111,7 @@ class Replicator:
             self._apply(answers, now)
         for link in list(self.links.values()):
             self.serve(link)
-            self._fill(link, now)
+            self._asker.fill(link, now)
         self.wake()
 
     def serve(self, link: Link) -> None:
@@ -151,9 +147,9 @@ class Replicator:
             elif link.is_stalled(now):
                 logger.info("%s does not answer; asking elsewhere", link.name)
                 for request_id in list(link.replica.in_flight):
-                    self._ended(link, link.replica.cancel(request_id))
+                    self._asker.ended(link, link.replica.cancel(request_id))
                 link.rest(now)
-        self._reassign(now)
+        self._asker.reassign(self.links.values(), now)
         self.flush(now)
 
     # what came
@@ -182,12 +178,12 @@ class Replicator:
         except StoreError as error:
             logger.error("feed %s cannot be stored: %s", self.feed.feed_id.hex(), error)
             for link, sent, _ in answers:
-                self._ended(link, sent)
+                self._asker.ended(link, sent)
                 link.rest(now)
             return
         added: list[int] = []
         for (link, sent, proof), result in zip(answers, results, strict=True):
-            self._ended(link, sent)
+            self._asker.ended(link, sent)
             if isinstance(result, Exception):
                 self._on_invalid(link, sent, result, now)
                 continue
@@ -235,14 +231,6 @@ class Replicator:
         elif link.condemned:
             link.drop(link.condemned)
 
-    def _ended(self, link: Link, sent: Sent) -> None:
-        if sent.request.upgrade is not None:
-            link.is_late = False
-            if self._upgrade is link:
-                self._upgrade = None
-        if sent.request.block is not None:
-            self.feed.wants.note_not_asked(sent.request.block.block_index, link.name)
-
     # what we tell
 
     def _send_sync(self, link: Link) -> None:
@@ -281,126 +269,6 @@ class Replicator:
                     replica.send_range(start, end)
             if link.told_length != length:
                 self._send_sync(link)
-
-    # what we ask
-
-    def _fill(self, link: Link, now: float) -> None:
-        log = self.feed.log
-        remote = link.replica.remote
-        if not link.may_ask(now) or remote.fork != log.fork or self.feed.is_frozen:
-            return
-        self._maybe_upgrade(link, now)
-        if log.contiguous_length == log.length or not self.feed.may_fetch():
-            return
-        room = link.window(log.length, log.byte_length) - len(link.replica.in_flight)
-        for block in self._urgent(link, now):
-            self._ask_block(link, block, now, priority=2)
-            room -= 1
-        if room > link.low_water():
-            for block in self._candidates(link):
-                self._ask_block(link, block, now)
-                room -= 1
-                if room <= 0:
-                    break
-
-    def _maybe_upgrade(self, link: Link, now: float) -> None:
-        log = self.feed.log
-        replica = link.replica
-        remote = replica.remote
-        if (
-            self._upgrade is not None
-            or link.is_late
-            or remote.length <= log.length
-            or not remote.can_upgrade
-            or remote.acknowledged != log.length
-        ):
-            return
-        block = None
-        last = remote.length - 1
-        if self.feed.is_whole and self.feed.may_fetch() and replica.remote_has(last):
-            block = BlockRequest(last, 0)  # saves a round trip for a feed that is followed live
-            self.feed.wants.note_asked(last, link.name, now)
-        upgrade = UpgradeRequest(log.length, remote.length - log.length)
-        self._upgrade = link
-        self._upgrade_since = now
-        link.asked(now)
-        replica.send_request(Request(block=block, upgrade=upgrade), log.fork, now)
-
-    def _urgent(self, link: Link, now: float) -> Iterator[int]:
-        wants = self.feed.wants
-        if not len(wants):
-            return
-        replica = link.replica
-        for block in wants.urgent_blocks():
-            if block >= self.feed.log.length or block in replica.in_flight_blocks:
-                continue
-            if not replica.remote_has(block):
-                replica.send_want(block)
-                continue
-            asked = wants.asked.get(block)
-            if not asked or now - asked[-1].since >= SECOND_SOURCE_SECONDS:
-                yield block
-
-    def _candidates(self, link: Link) -> Iterator[int]:
-        log = self.feed.log
-        wants = self.feed.wants
-        for start, end in wants.ahead_ranges(log):
-            yield from self._missing(link, start, end)
-        if self.feed.is_whole:
-            found = False
-            for block in self._missing(link, log.contiguous_length, log.length):
-                found = True
-                yield block
-            if not found and log.contiguous_length not in wants.asked:
-                link.replica.send_want(log.contiguous_length)
-
-    def _missing(self, link: Link, start: int, end: int) -> Iterator[int]:
-        held = self.feed.log.held
-        asked = self.feed.wants.asked_blocks
-        remote_held = link.replica.remote_held
-        while start < end:
-            found = held.next_missing(start, end, excluding=asked, within=remote_held)
-            if found is None:
-                return
-            yield found
-            start = found + 1
-
-    def _ask_block(self, link: Link, block: int, now: float, priority: int = 0) -> None:
-        log = self.feed.log
-        replica = link.replica
-        promised = replica.promised if link.trusts_order else {}
-        nodes = log.request_hint(block, promised)
-        assumed = bool(promised) and nodes != log.request_hint(block)
-        self.feed.wants.note_asked(block, link.name, now)
-        link.asked(now)
-        replica.send_request(
-            Request(block=BlockRequest(block, nodes)),
-            log.fork,
-            now,
-            assumed=assumed,
-            priority=priority,
-        )
-
-    def _reassign(self, now: float) -> None:
-        """Asks others for what a slow peer has kept too long."""
-        if self._upgrade is not None and now - self._upgrade_since >= SECOND_SOURCE_SECONDS:
-            self._upgrade.is_late = True
-            self._upgrade = None
-        wants = self.feed.wants
-        slow = [
-            block
-            for block, asked in wants.asked.items()
-            if block < self.feed.log.length
-            and len(asked) == 1
-            and now - asked[0].since >= REASSIGN_SECONDS
-        ]
-        for link in self.links.values():
-            room = link.window(self.feed.log.length, self.feed.log.byte_length)
-            for block in slow:
-                if len(link.replica.in_flight) >= room or not link.may_ask(now):
-                    break
-                if block not in link.replica.in_flight_blocks and link.replica.remote_has(block):
-                    self._ask_block(link, block, now)
 
 
 def _runs(blocks: list[int]) -> list[tuple[int, int]]:

@@ -186,8 +186,7 @@ def add_mapping(gateway: Gateway, location: str, port: int, external_port: int) 
         for candidate in range(external_port, last):
             try:
                 _check_free(library, candidate, port)
-                for protocol in PROTOCOLS:
-                    _add(library, candidate, protocol, port)
+                _add_all(library, candidate, port)
             except _PortTaken:
                 continue
             return Mapping(gateway, location, external_host, candidate)
@@ -235,6 +234,18 @@ def _check_free(library: _Library, external_port: int, port: int) -> None:
         entry = library.getspecificportmapping(external_port, protocol)
         if entry is not None and entry[:2] != (library.lanaddr, port):
             raise _PortTaken
+
+
+def _add_all(library: _Library, external_port: int, port: int) -> None:
+    added: list[str] = []
+    try:
+        for protocol in PROTOCOLS:
+            _add(library, external_port, protocol, port)
+            added.append(protocol)
+    except Exception:
+        for protocol in added:  # half a mapping is of no use
+            library.deleteportmapping(external_port, protocol)
+        raise
 
 
 def _add(library: _Library, external_port: int, protocol: str, port: int) -> None:

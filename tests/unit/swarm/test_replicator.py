@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from protozorfs.errors import RemoteProtocolError
 from protozorfs.feeds.ports import FeedState
 from protozorfs.log.proof_types import Request, UpgradeRequest
+from protozorfs.swarm.asking import REASSIGN_SECONDS, SECOND_SOURCE_SECONDS
 from protozorfs.swarm.link import ANSWER_SECONDS, MAX_WINDOW_BLOCKS
-from protozorfs.swarm.replicator import REASSIGN_SECONDS, SECOND_SOURCE_SECONDS
 from protozorfs.wire import messages as m
 from protozorfs.wire.replication import MAX_REMOTE_REQUESTS
 from tests.unit.swarm.memory_peers import Peer, Pipe, settle
