@@ -6,8 +6,8 @@ then one line for each search and action. Behaviours:
     elsewhere       names a description at another host
     control=URL     the control address in its description
     permanent       knows permanent leases only
-    taken=PORT      that external port leads to another host
-    conflict=PORT   the same, and only says so when it is asked for
+    taken=PORT      that external port leads to another host for UDP
+    conflict=PORT   the same for UDP, and only says so when it is asked for
     address=IP      its external address
     hang            takes requests for the control address and never answers
 """
@@ -87,7 +87,7 @@ def act(action: str, arguments: dict[str, str]) -> dict[str, str]:
         return {}
     assert action == "AddPortMapping", action
     lease = arguments["NewLeaseDuration"]
-    if behaviours.get("conflict") == key[0]:
+    if key == (behaviours.get("conflict"), "UDP"):
         raise Refused(CONFLICT)
     if "permanent" in behaviours and lease != "0":
         raise Refused(PERMANENT_ONLY)

@@ -117,8 +117,14 @@ def test_a_port_that_another_host_has(how: str) -> None:
     with behind_gateway(f"{how}={PORT}") as (inside, gateway), client_on(inside) as client:
         assert client.state()[0] == f"198.51.100.7:{PORT + 1}"
         client.end()
-        deleted = [line for line in gateway.actions() if line.startswith("Delete")]
-        assert deleted == [f"DeletePortMapping  {PORT + 1} {name}" for name in ("TCP", "UDP")]
+        actions = mappings_of(gateway.actions())
+        mapped = [line.split()[1:3] for line in actions if line.startswith("Add")]
+        assert mapped[-2:] == [[str(PORT + 1), name] for name in ("TCP", "UDP")]
+        # Nothing is left behind, of the port that was not to be had either.
+        given = [line.split()[1:3] for line in actions if line[-7:] != "refused"]
+        assert all(given.count(mapping) == 2 for mapping in given)
+        if how == "taken":
+            assert [str(PORT), "TCP"] not in given
 
 
 def test_a_gateway_that_knows_permanent_leases_only() -> None:
