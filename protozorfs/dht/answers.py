@@ -57,6 +57,7 @@ class Answers:
         self.peers = PeerStore()
         self._tables = tables
         self._random = random
+        self._announced: list[tuple[NodeId, Endpoint]] = []
         self._tokens = Tokens(random, now)
         self._verifies = KeyedBuckets(VERIFIES_PER_SECOND, VERIFIES_BURST)
         self._all_verifies = KeyedBuckets(ALL_VERIFIES_PER_SECOND, ALL_VERIFIES_BURST)
@@ -69,6 +70,15 @@ class Answers:
             return krpc.encode_error(query.transaction, error, source)
         values[b"id"] = self._table(source).own_id
         return krpc.encode_response(query.transaction, values, source)
+
+    def kept_peers(self, infohash: NodeId, family: Family, now: float) -> list[Endpoint]:
+        """Peers that announced themselves here, as many as go into one reply."""
+        return self.peers.sample(infohash, family, MAX_VALUES[family], self._random, now)
+
+    def take_announced(self) -> list[tuple[NodeId, Endpoint]]:
+        """Who announced itself since the last time, and under which infohash."""
+        announced, self._announced = self._announced, []
+        return announced
 
     def expire(self, now: float) -> None:
         """Drops stored things whose time is over."""
@@ -123,8 +133,7 @@ class Answers:
     ) -> _Values:
         values = self._nodes(infohash, arguments, source)
         values[b"token"] = self._tokens.make(source.ip, infohash, now)
-        family = source.family
-        peers = self.peers.sample(infohash, family, MAX_VALUES[family], self._random, now)
+        peers = self.kept_peers(infohash, source.family, now)
         if peers:
             values[b"values"] = [encode_peer(peer) for peer in peers]
         return values
@@ -140,7 +149,9 @@ class Answers:
             raise KrpcError(krpc.PROTOCOL_ERROR, "invalid port")
         self._check_token(arguments, source, infohash, now)
         own_id = self._table(source).own_id
-        self.peers.add(infohash, Endpoint(source.ip, port), own_id, now)
+        peer = Endpoint(source.ip, port)
+        self.peers.add(infohash, peer, own_id, now)
+        self._announced.append((infohash, peer))
         return {}
 
     def _get(

@@ -20,6 +20,8 @@ from protozorfs.dht.answers import Answers
 from protozorfs.dht.budget import PacketBudget, Priority
 from protozorfs.dht.endpoint import Endpoint, Family, is_plausible, is_usable
 from protozorfs.dht.item_operations import GetItem, PutItem
+from protozorfs.dht.items import SignedItem
+from protozorfs.dht.items import SignedItem
 from protozorfs.dht.lookup import Lookup
 from protozorfs.dht.network import Network, SavedNetwork
 from protozorfs.dht.operation_queue import OperationQueue
@@ -39,7 +41,6 @@ from protozorfs.options import DEFAULT_DHT_RATE
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from protozorfs.dht.items import SignedItem
     from protozorfs.dht.node_id import NodeId, RandomSource
     from protozorfs.types import PublicKey
 
@@ -63,7 +64,15 @@ class IdChanged:
     family: Family
 
 
-Event: TypeAlias = ItemFound | PeersFound | OperationDone | RoutersWanted | IdChanged
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """Somebody announced itself to this node, as a peer of that infohash."""
+
+    infohash: NodeId
+    peer: Endpoint
+
+
+Event: TypeAlias = ItemFound | PeersFound | OperationDone | RoutersWanted | IdChanged | Announced
 
 
 class Engine:
@@ -196,6 +205,8 @@ class Engine:
         if not self.budget.may_reply(now):
             return
         reply = self.answers.answer(query, source, now)
+        for infohash, peer in self.answers.take_announced():
+            self._events.append(Announced(infohash=infohash, peer=peer))
         if self._strangers.may_be_sent(reply, source, now):
             self.budget.on_reply(now)
             self._replies.append((reply, source))
@@ -291,7 +302,18 @@ class Engine:
         operation = FindNode(target, Priority.UPKEEP, want_both=want_both)
         return self.operations.run_now(operation, {network.family: lookup}, now)
 
-    def _make_lookups(self, operation: Operation) -> dict[Family, Lookup]:
+    def _make_lookups(self, operation: Operation, now: float) -> dict[Family, Lookup]:
+        """The searches of an operation; what this node keeps for others counts as a first find.
+
+        In a network of a few nodes we are among the nearest ourselves, and are not asked.
+        """
+        if isinstance(operation, GetItem):
+            kept = self.answers.items.get(operation.target, now)
+            if isinstance(kept, SignedItem):
+                operation.add_kept(kept)
+        elif isinstance(operation, GetPeers):
+            for family in self.networks:
+                operation.add_kept(self.answers.kept_peers(operation.target, family, now))
         return {
             family: Lookup(operation.target, network.table.own_id, *network.seeds(operation.target))
             for family, network in self.networks.items()

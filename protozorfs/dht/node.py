@@ -15,7 +15,7 @@ import trio
 
 from protozorfs.bencoding import MAX_DATAGRAM_BYTES
 from protozorfs.dht.endpoint import IPV4, IPV6, Endpoint, Family
-from protozorfs.dht.engine import Engine, RoutersWanted
+from protozorfs.dht.engine import Announced, Engine, RoutersWanted
 from protozorfs.dht.operations import ItemFound, Operation, OperationDone, PeersFound
 
 if TYPE_CHECKING:
@@ -81,13 +81,24 @@ class DhtNode:
             saved=saved,
         )
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Takes part in the DHT until cancelled."""
+    async def run(
+        self,
+        on_announced: Callable[[NodeId, Endpoint], None] | None = None,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Takes part in the DHT until cancelled.
+
+        Args:
+            on_announced: told of everybody who announces itself to this node: the infohash, and
+                the address. A hint as any other.
+            task_status: started once it takes part.
+        """
         try:
             async with trio.open_nursery() as nursery:
                 for bound in self._sockets.values():
                     nursery.start_soon(self._receive, bound)
-                nursery.start_soon(self._send, nursery)
+                nursery.start_soon(self._send, nursery, on_announced)
                 task_status.started()
         finally:
             for bound in self._sockets.values():
@@ -160,7 +171,9 @@ class DhtNode:
             self.engine.receive_datagram(data, source, trio.current_time())
             self._wake.set()
 
-    async def _send(self, nursery: trio.Nursery) -> None:
+    async def _send(
+        self, nursery: trio.Nursery, on_announced: Callable[[NodeId, Endpoint], None] | None
+    ) -> None:
         """Sends whatever there is to send, then sleeps until something comes or time is up."""
         while True:
             self._wake = trio.Event()
@@ -169,7 +182,7 @@ class DhtNode:
                 self.engine.handle_timeout(now)
             for data, endpoint in self.engine.datagrams_to_send(now):
                 await self._send_datagram(data, endpoint)
-            self._tell(nursery)
+            self._tell(nursery, on_announced)
             with trio.move_on_at(self.engine.next_deadline()):
                 await self._wake.wait()
 
@@ -182,7 +195,9 @@ class DhtNode:
             # its way, which its time-outs are for.
             log.debug("a datagram to %s was not sent: %s", endpoint, error)
 
-    def _tell(self, nursery: trio.Nursery) -> None:
+    def _tell(
+        self, nursery: trio.Nursery, on_announced: Callable[[NodeId, Endpoint], None] | None
+    ) -> None:
         while (event := self.engine.next_event()) is not None:
             if isinstance(event, OperationDone):
                 if event.operation in self._done:
@@ -190,6 +205,9 @@ class DhtNode:
             elif isinstance(event, ItemFound | PeersFound):
                 if event.operation in self._listeners:
                     self._listeners[event.operation](event)
+            elif isinstance(event, Announced):
+                if on_announced is not None:
+                    on_announced(event.infohash, event.peer)
             elif isinstance(event, RoutersWanted):
                 nursery.start_soon(self._resolve_routers, event.family)
             else:

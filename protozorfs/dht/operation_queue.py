@@ -71,7 +71,7 @@ class OperationQueue:
         return operation
 
     def start_due(
-        self, make_lookups: Callable[[Operation], Mapping[Family, Lookup]], now: float
+        self, make_lookups: Callable[[Operation, float], Mapping[Family, Lookup]], now: float
     ) -> bool:
         """Starts what waits, as far as there is room for its priority; True if anything did."""
         started = False
@@ -80,7 +80,7 @@ class OperationQueue:
             if not operation.is_done:
                 if len(self.running) >= MAX_RUNNING[operation.priority]:
                     break
-                operation.start(make_lookups(operation), now)
+                operation.start(make_lookups(operation, now), now)
                 self.running.append(operation)
                 started = True
             heapq.heappop(self._waiting)

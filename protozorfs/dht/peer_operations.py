@@ -10,6 +10,8 @@ from protozorfs.dht.operations import Operation, PeersFound, Question
 from protozorfs.dht.storing import Storing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from protozorfs import bencoding
     from protozorfs.dht.budget import Priority
     from protozorfs.dht.lookup import Candidate
@@ -29,20 +31,25 @@ class GetPeers(Operation):
         super().__init__(infohash, priority)
         self.peers: set[Endpoint] = set()
 
+    def add_kept(self, peers: list[Endpoint]) -> None:
+        """Peers that announced themselves to our own node."""
+        self._add(peers)
+
     def _question(self) -> Question:
         return b"get_peers", {b"info_hash": self.target}
 
     def _on_answer(self, candidate: Candidate, response: krpc.Response) -> None:
         named_by = candidate.endpoint.ip
-        new = [
-            peer
-            for peer in krpc.read_peers(response.values)
-            if peer not in self.peers and is_plausible(peer, named_by)
-        ]
-        fresh = tuple(dict.fromkeys(new))[: MAX_PEERS - len(self.peers)]
-        if fresh:
-            self.peers.update(fresh)
-            self.events.append(PeersFound(operation=self, peers=fresh))
+        self._add(
+            [peer for peer in krpc.read_peers(response.values) if is_plausible(peer, named_by)]
+        )
+
+    def _add(self, peers: list[Endpoint]) -> None:
+        new = [peer for peer in dict.fromkeys(peers) if peer not in self.peers]
+        new = new[: MAX_PEERS - len(self.peers)]
+        if new:
+            self.peers.update(new)
+            self.events.append(PeersFound(operation=self, peers=tuple(new)))
 
 
 class Announce(Storing, GetPeers):

@@ -306,6 +306,26 @@ def test_read_only_when_nobody_can_reach_us_and_no_longer() -> None:
     assert get(world, stranger, pair)[2] is not None
 
 
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_handful_of_nodes_is_a_network(count: int) -> None:
+    """Each stores with all the others, and finds what it keeps itself."""
+    world = World(15)
+    nodes = world.grow(count)
+    pair, infohash = new_pair(world), NodeId(bytes(20))
+    assert put(world, nodes[0], sign_item(pair, 1, b"one"))[2] == count - 1
+    assert put(world, nodes[-1], sign_item(pair, 2, b"two"))[2] == count - 1
+    for node in nodes[:-1]:
+        assert get(world, node, pair)[2] == sign_item(pair, 2, b"two")
+    announce = nodes[0].engine.announce(infohash, 4711)
+    world.pump(nodes[0])
+    world.finish(announce)
+    for node in nodes[1:]:
+        search = node.engine.get_peers(infohash)
+        world.pump(node)
+        world.finish(search)
+        assert search.peers == {Endpoint(nodes[0].endpoint.ip, 4711)}
+
+
 def test_a_better_item_is_told_of_at_once() -> None:
     world = World(13)
     nodes = world.grow(50)
