@@ -39,6 +39,13 @@ class Host:
         """Runs a command here and waits for its success."""
         subprocess.run(self.command(*arguments), check=True, timeout=COMMAND_SECONDS)
 
+    def refuse_connections(self, port: int) -> None:
+        """Lets nobody connect to a TCP port from another host, as a firewall does.
+
+        Routing does it, which needs no tool beyond `ip`: answers from the port go nowhere.
+        """
+        self.run("ip", "rule", "add", "ipproto", "tcp", "sport", str(port), "prohibit")
+
     def cut_off_from(self, other: int) -> None:
         """Takes the link with the host at that position down."""
         self.run("ip", "link", "set", f"to{other}", "down")

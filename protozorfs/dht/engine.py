@@ -21,7 +21,6 @@ from protozorfs.dht.budget import PacketBudget, Priority
 from protozorfs.dht.endpoint import Endpoint, Family, is_plausible, is_usable
 from protozorfs.dht.item_operations import GetItem, PutItem
 from protozorfs.dht.items import SignedItem
-from protozorfs.dht.items import SignedItem
 from protozorfs.dht.lookup import Lookup
 from protozorfs.dht.network import Network, SavedNetwork
 from protozorfs.dht.operation_queue import OperationQueue

@@ -60,16 +60,12 @@ class GetItem(Operation):
 
     def add_kept(self, item: SignedItem) -> None:
         """An item of this key that our own node keeps, verified when it came."""
-        self._consider(item)
+        if item.seq > self._newer_than:
+            self._consider(item)
 
     def copies(self, seq: int) -> int:
         """How many nodes said that they hold an item of that seq."""
         return closest_holders(self._lookups.values(), seq)[0]
-
-    def on_own(self, item: SignedItem) -> None:
-        """The verified item that this node itself keeps for others."""
-        if item.seq > self._newer_than:
-            self._consider(item)
 
     def _question(self) -> Question:
         return b"get", {b"target": self.target, b"seq": self._newer_than}

@@ -10,8 +10,6 @@ from protozorfs.dht.operations import Operation, PeersFound, Question
 from protozorfs.dht.storing import Storing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from protozorfs import bencoding
     from protozorfs.dht.budget import Priority
     from protozorfs.dht.lookup import Candidate

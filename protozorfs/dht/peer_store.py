@@ -74,11 +74,6 @@ class PeerStore:
         if not self._per_host[host]:
             del self._per_host[host]
 
-    def all(self, infohash: NodeId, now: float) -> list[Endpoint]:
-        """Every peer of an infohash."""
-        peers = self._peers.get(infohash, {})
-        return [peer for peer, expires_at in peers.items() if now < expires_at]
-
     def sample(
         self, infohash: NodeId, family: Family, count: int, random: RandomSource, now: float
     ) -> list[Endpoint]:

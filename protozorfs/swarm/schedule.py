@@ -60,6 +60,14 @@ class Job(NamedTuple):
     priority: Priority
 
 
+class Turns(NamedTuple):
+    """The turns of one feed; times in seconds, monotonic."""
+
+    is_running: bool
+    last_done: float | None
+    next_due: float | None
+
+
 @dataclass(slots=True, eq=False)
 class _Entry:
     feed_id: FeedId
@@ -192,6 +200,14 @@ class Schedule:
         entry = self._entries.get(feed_id)
         return entry is not None and len(entry.retry) < len(Upkeep) and not entry.is_owned
 
+    def turns_of(self, feed_id: FeedId) -> Turns | None:
+        """What has been done for a feed and what is next; None for one that is not here."""
+        entry = self._entries.get(feed_id)
+        if entry is None:
+            return None
+        next_due = min(entry.due.values(), default=None)
+        return Turns(bool(entry.running), entry.refreshed, next_due)
+
     def refreshed_share(self, now: float) -> float:
         """The share of feeds that had a turn in the last hour; 1 without feeds."""
         if not self._entries:
@@ -207,7 +223,10 @@ class Schedule:
             return max(0.0, entry.last_put + MIN_PUT_INTERVAL - now)
         regular = HEAD_INTERVAL if upkeep is Upkeep.HEAD else ANNOUNCE_INTERVAL
         jitter = 1 + JITTER * (2 * self._chance() - 1)
-        is_served = entry.is_owned or (entry.is_connected and not entry.is_urgent)
+        is_served = entry.is_connected and not entry.is_urgent
+        if entry.is_owned:
+            # Who cannot be dialled meets a new follower only by looking for it.
+            is_served = upkeep is Upkeep.HEAD or entry.is_connected
         if is_served or (found and upkeep is Upkeep.HEAD and not entry.is_urgent):
             entry.retry[upkeep] = FIRST_RETRY
             return regular * jitter

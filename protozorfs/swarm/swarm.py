@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from protozorfs import crypto
+    from protozorfs.dht.endpoint import Endpoint
     from protozorfs.dht.node import DhtNode
-    from protozorfs.dht.node_id import RandomSource
+    from protozorfs.dht.node_id import NodeId, RandomSource
     from protozorfs.feeds.feed import Feed
     from protozorfs.feeds.registry import Feeds
     from protozorfs.store.known_peers import KnownPeers
@@ -96,7 +97,7 @@ class Swarm:
         """Serves until cancelled; all connections end with it."""
         async with trio.open_nursery() as nursery:
             if self.upkeep is not None:
-                await nursery.start(self.upkeep.node.run)
+                await nursery.start(self.upkeep.node.run, self._announced_to_us)
                 await nursery.start(self.upkeep.run)
             if self._lan_options is not None:
                 run = partial(run_lan, bind=self._lan_options.bind)
@@ -130,8 +131,8 @@ class Swarm:
             self.peers_found(feed, [peer.address for peer in remembered])
         if self.upkeep is not None:
             self.upkeep.add(feed)
+        self._by_infohash[infohash_of(feed.feed_id)] = feed
         if self._lan_node is not None:
-            self._by_infohash[infohash_of(feed.feed_id)] = feed
             self._lan.add(infohash_of(feed.feed_id), now)
             self._lan_node.wake()
         self.channel_settled(feed)
@@ -273,6 +274,12 @@ class Swarm:
     def search_ended(self, feed: Feed) -> None:
         """Perhaps the last that could have brought a head."""
         self.channel_settled(feed)
+
+    def _announced_to_us(self, infohash: NodeId, peer: Endpoint) -> None:
+        """A DHT node near a feed of ours is ourselves: no search would have told sooner."""
+        feed = self._by_infohash.get(infohash)
+        if feed is not None:
+            self.peers_found(feed, [peer.to_address()])
 
     def _found_on_lan(self, found: Sequence[Found]) -> None:
         for infohash, address in found:
