@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -18,7 +19,8 @@ from protozorfs.feeds.evidence import (
     load_evidence,
 )
 from protozorfs.feeds.known_head import KnownHead
-from protozorfs.feeds.ports import FeedState
+from protozorfs.feeds.newest import NewestCheck
+from protozorfs.feeds.state import state_of
 from protozorfs.feeds.wants import Wants
 from protozorfs.log.incoming import Applied
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from protozorfs.errors import InvalidProof
-    from protozorfs.feeds.ports import Surroundings
+    from protozorfs.feeds.ports import FeedState, Surroundings
+    from protozorfs.feeds.wants import Want
     from protozorfs.log.conflict import Evidence
     from protozorfs.log.feed import Log
     from protozorfs.log.proof_types import Proof, Request
@@ -44,6 +47,7 @@ class Feed:
         is_followed: it has a name here; else it is visited, and kept only while it is read.
         peers: connected peers that have opened this feed; their names, for the status.
         handles: open handles.
+        was_searched: the first attempt to find a head is over.
     """
 
     def __init__(
@@ -75,9 +79,8 @@ class Feed:
         self._publisher: Publisher | None = None
         self._grown = trio.Event()
         self._attempt: trio.Event | None = None
-        self._attempted = False
-        self._is_checked = is_new or not is_owned
-        self._checking = trio.Lock()
+        self.was_searched = False
+        self._newest_check = NewestCheck(is_needed=is_owned and not is_new)
 
     # what is known
 
@@ -109,8 +112,7 @@ class Feed:
         """Blocks up to the newest verified head, ours or a record's."""
         if not self.is_kept:
             return 0
-        length = self.log.length
-        return max(length, self.known_head.length)
+        return max(self.log.length, self.known_head.length)
 
     @property
     def byte_length(self) -> int:
@@ -152,25 +154,7 @@ class Feed:
     @property
     def state(self) -> FeedState:
         """The state in one word."""
-        if not self.is_kept:
-            return FeedState.RESOLVING
-        if self.is_frozen:
-            return FeedState.FROZEN
-        log = self.log
-        if log.damaged:
-            return FeedState.DAMAGED
-        if self.is_owned and log.contiguous_length == log.length:
-            return FeedState.OWNED
-        if self.length == 0 and (self.peers or not self._attempted):
-            return FeedState.RESOLVING
-        if not self.peers:
-            return FeedState.OFFLINE
-        is_complete = log.length >= max(self.remote_length, self.known_head.length) and (
-            not self.is_whole or log.contiguous_length == log.length
-        )
-        if is_complete:
-            return FeedState.CURRENT
-        return FeedState.BEHIND if self.may_fetch() else FeedState.PAUSED
+        return state_of(self)
 
     # reading
 
@@ -190,15 +174,35 @@ class Feed:
             StoreCorrupt: some are missing from an owned feed.
             Closing: the node shuts down.
         """
-        log = self.log
-        if log.held_until(start) >= end:
-            return
-        if self.is_owned and log.damaged:
-            raise StoreCorrupt(f"feed {self.feed_id.hex()}", start, "a block is damaged")
+        if self.log.held_until(start) < end:
+            self._check_fetchable(start)
+            await self._wait(self.wants.add(self.log, start, end, trio.current_time()))
+
+    async def wait_block_start(self, block_index: int) -> int:
+        """The offset in bytes of a block, or of the end if it is the next one; waits for that.
+
+        Raises:
+            As `wait_bytes` and `wait_length`.
+        """
+        if block_index:
+            await self.wait_length(block_index - 1)
+        if block_index == self.length:
+            return self.byte_length
+        while True:
+            with suppress(BlockUnavailable):
+                return self.log.block_span(block_index)[0]
+            self._check_fetchable(0)
+            # Its proof brings all sizes that its offset is the sum of.
+            await self._wait(self.wants.add_block(self.log, block_index, trio.current_time()))
+
+    def _check_fetchable(self, offset: int) -> None:
+        if self.is_owned and self.log.damaged:
+            raise StoreCorrupt(f"feed {self.feed_id.hex()}", offset, "a block is damaged")
         if self._surroundings.is_local:
             raise BlockUnavailable("not here, and nothing is fetched")
         self._check_open()
-        want = self.wants.add(log, start, end, trio.current_time())
+
+    async def _wait(self, want: Want) -> None:
         try:
             self._notify_wants()
             await want.wait()
@@ -211,23 +215,25 @@ class Feed:
         Raises:
             Closing: the node shuts down.
         """
-        while self.length <= length:
-            self._check_open()
-            await self._grown.wait()
+        with self.wants.for_growth.one(trio.current_time()):
+            while self.length <= length:
+                self._check_open()
+                await self._grown.wait()
 
     async def wait_first_head(self) -> None:
         """Returns at once unless the first attempt to find a head is running."""
         if self._attempt is not None and self.length == 0:
-            await self._attempt.wait()
+            with self.wants.for_head.one(trio.current_time()):
+                await self._attempt.wait()
 
     def attempt_started(self) -> None:
         """The swarm looks for a head for the first time."""
-        if not self._attempted and self._attempt is None:
+        if not self.was_searched and self._attempt is None:
             self._attempt = trio.Event()
 
     def attempt_ended(self) -> None:
         """It has found one, or there is nobody left to ask at the moment."""
-        self._attempted = True
+        self.was_searched = True
         if self._attempt is not None:
             self._attempt.set()
             self._attempt = None
@@ -261,8 +267,7 @@ class Feed:
         log = self.log
         if log.damaged:
             raise NotWritable("damaged: repair it first")
-        if not self._is_checked:
-            await self._check_newest()
+        await self._newest_check.run(self, self._surroundings)
         if log.contiguous_length < max(log.length, self.known_head.length):
             raise NotWritable("a newer head was found elsewhere; its blocks are being fetched")
         if self._committer is None:
@@ -371,20 +376,6 @@ class Feed:
             self._committer = None
             self._publisher = None
 
-    async def _check_newest(self) -> None:
-        """Before the first append of a run: has the feed grown somewhere else? (Rule 3.)"""
-        async with self._checking:
-            if self._is_checked or self._surroundings.forces_appends:
-                return
-            listener = self._surroundings.listener
-            succeeded = listener is not None and await listener.check_newest(self)
-            if not succeeded and not self.log.directory.is_in_place():
-                raise NotWritable(
-                    "this store is not where the feed was made, and nobody could be asked whether"
-                    " it has grown elsewhere; force_append appends all the same"
-                )
-            self._is_checked = True
-
     def _get_publisher(self) -> Publisher:
         if self._publisher is None:
             self._publisher = Publisher(self.log, self._surroundings.start_task, self._published)
@@ -401,6 +392,7 @@ class Feed:
     def _set_grown(self) -> None:
         self._grown.set()
         self._grown = trio.Event()
+        self._surroundings.feed_grown(self)
 
     def _check_open(self) -> None:
         if self._surroundings.is_closing:

@@ -80,5 +80,8 @@ class Surroundings(Protocol):
     def handles_changed(self, feed: Feed) -> None:
         """The first handle was opened or the last one closed."""
 
+    def feed_grown(self, feed: Feed) -> None:
+        """It has a newer head, or more of it is here."""
+
     def may_fetch(self) -> bool:
         """False while the disk is nearly full."""

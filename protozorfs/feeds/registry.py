@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -17,6 +18,7 @@ from protozorfs.errors import (
 )
 from protozorfs.feeds.feed import Feed
 from protozorfs.feeds.space import SpaceGuard
+from protozorfs.feeds.why import make_report
 from protozorfs.log.feed import Log
 from protozorfs.store.database import MAX_NAME_BYTES, NameRow
 from protozorfs.types import FeedId
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Awaitable, Callable, Iterator
 
+    from protozorfs.feeds.facts import FeedReport, Informant, NodeFacts
     from protozorfs.feeds.ports import Listener
     from protozorfs.options import Options
     from protozorfs.store.layout import Store
@@ -50,6 +53,8 @@ class Feeds:
         self._kept_mtimes: dict[Feed, int] = {}
         self._visits: dict[Feed, float] = {}  # when the last handle was closed; oldest first
         self._listener: Listener | None = None
+        self._informant: Informant | None = None
+        self._watchers: list[Callable[[Feed], None]] = []
         self._nursery: trio.Nursery | None = None
         self._is_closing = False
         self._space = SpaceGuard(store.free_space)
@@ -75,9 +80,13 @@ class Feeds:
                 self._forget_visits(trio.current_time() - VISIT_SECONDS)
                 self._keep_mtimes()
 
-    def subscribe(self, listener: Listener) -> None:
-        """Tells the listener of every feed there is, and from now on of what happens to them."""
+    def subscribe(self, listener: Listener, informant: Informant | None = None) -> None:
+        """Tells the listener of every feed there is, and from now on of what happens to them.
+
+        The informant is asked for what the status shows.
+        """
         self._listener = listener
+        self._informant = informant
         for feed in self._name_of:
             listener.feed_opened(feed)
 
@@ -110,6 +119,28 @@ class Feeds:
     def name_of(self, feed: Feed) -> bytes | None:
         """The local name of a feed; None if it is only visited."""
         return self._name_of.get(feed)
+
+    # what happens
+
+    @contextmanager
+    def watched(self, watcher: Callable[[Feed], None]) -> Iterator[None]:
+        """In the body, `watcher` is called when a feed has a newer head, or more of it is here.
+
+        It must not block.
+        """
+        self._watchers.append(watcher)
+        try:
+            yield
+        finally:
+            self._watchers.remove(watcher)
+
+    def report(self, feed: Feed) -> FeedReport:
+        """What the status shows of a feed, now."""
+        return make_report(feed, self._informant, trio.current_time())
+
+    def node_facts(self) -> NodeFacts | None:
+        """What the status shows of this node; None before it is connected to anything."""
+        return None if self._informant is None else self._informant.node_facts()
 
     # changing
 
@@ -242,6 +273,11 @@ class Feeds:
     def is_closing(self) -> bool:
         """The node shuts down."""
         return self._is_closing
+
+    def feed_grown(self, feed: Feed) -> None:
+        """Tells whoever watches."""
+        for watcher in self._watchers:
+            watcher(feed)
 
     def may_fetch(self) -> bool:
         """False while the disk is nearly full."""

@@ -10,6 +10,7 @@ feed of which little is here; then the tree is searched, one guessed block at a 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,12 +39,16 @@ class AskedOf(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Want:
-    """The bytes `[start, end)` that one reader waits for."""
+    """The bytes `[start, end)` that one reader waits for, or a whole block.
+
+    Of a block even the position may be unknown: `start` and `end` mean nothing then.
+    """
 
     start: int
     end: int
     since: float
     ahead_bytes: int
+    whole_block: int | None = None
     missing_block: int | None = None  # the first block of it that is missing, or to be tried
     error: Exception | None = None
     done: trio.Event = field(default_factory=trio.Event)
@@ -66,10 +71,43 @@ class _Stream:
     ahead_bytes: int
 
 
-class Wants:
-    """All that is wanted of one feed at the moment."""
+class Waiters:
+    """Readers that wait for the same thing, and since when (seconds, monotonic)."""
 
     def __init__(self) -> None:
+        self._since: dict[object, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    @property
+    def since(self) -> float:
+        """When the first of those who still wait came; there must be one."""
+        return next(iter(self._since.values()))
+
+    @contextmanager
+    def one(self, now: float) -> Iterator[None]:
+        """Counts a reader while it waits in the body."""
+        key = object()
+        self._since[key] = now
+        try:
+            yield
+        finally:
+            del self._since[key]
+
+
+class Wants:
+    """All that is wanted of one feed at the moment.
+
+    Attributes:
+        asked: who was asked for which block.
+        for_growth: readers at the end, which wait for it to grow.
+        for_head: opens that wait for the first head.
+    """
+
+    def __init__(self) -> None:
+        self.for_growth = Waiters()
+        self.for_head = Waiters()
         self.asked: dict[int, list[AskedOf]] = {}
         self.asked_blocks = Bitfield()  # the keys of `asked`, for searches
         self._wants: dict[Want, None] = {}  # in the order they came
@@ -84,6 +122,13 @@ class Wants:
     def add(self, log: Log, start: int, end: int, now: float) -> Want:
         """Registers a reader; `discard` must follow, whatever happens."""
         want = Want(start, end, now, self._ahead_of(start, end))
+        self._wants[want] = None
+        self._advance(log, want)
+        return want
+
+    def add_block(self, log: Log, block_index: int, now: float) -> Want:
+        """Registers a reader that waits for a whole block; `discard` must follow."""
+        want = Want(0, 0, now, MIN_AHEAD_BYTES, whole_block=block_index)
         self._wants[want] = None
         self._advance(log, want)
         return want
@@ -152,6 +197,11 @@ class Wants:
             self.asked_blocks.clear(block_index)
 
     def _advance(self, log: Log, want: Want) -> None:
+        if want.whole_block is not None:
+            want.missing_block = want.whole_block
+            if log.held.get(want.whole_block):
+                want.done.set()
+            return
         at = log.held_until(want.start)
         if at >= want.end:
             want.done.set()

@@ -67,6 +67,25 @@ class Link:
             and self.replica.refusals < MAX_REFUSALS
         )
 
+    def trouble(self, now: float, fork: int) -> str:
+        """Why it is not asked anything of that fork, as the end of a sentence; empty if it is."""
+        remote = self.replica.remote
+        if not remote.is_known:
+            return "has not told its state yet"
+        if self.condemned:
+            return f"has sent something invalid ({self.condemned})"
+        if remote.fork != fork:
+            return f"is at another fork ({remote.fork})"
+        if not remote.is_uploading:
+            return "does not give anything"
+        if self.replica.refusals >= MAX_REFUSALS:
+            return "does not have what it announces"
+        if now < self._resting_until:
+            return (
+                f"does not answer, so that it is left alone for {self._resting_until - now:.0f} s"
+            )
+        return ""
+
     def window(self, length: int, byte_length: int) -> int:
         """How many blocks may be under way at once."""
         block_bytes = max(1, byte_length // max(1, length))

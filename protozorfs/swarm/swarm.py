@@ -18,6 +18,7 @@ from protozorfs.ids import discovery_key_of
 from protozorfs.store.known_peers import KnownPeer
 from protozorfs.swarm.connections import Connections
 from protozorfs.swarm.dht_upkeep import CHECK_SECONDS, DhtUpkeep, infohash_of
+from protozorfs.swarm.facts import SwarmFacts
 from protozorfs.swarm.lan import LocalDiscovery
 from protozorfs.swarm.lan_node import run_lan
 from protozorfs.swarm.port_mapping import keep_mapped
@@ -105,10 +106,18 @@ class Swarm:
                 self._lan_node = await nursery.start(run, self._lan, self._port, found)
             if self._maps_port:
                 await nursery.start(keep_mapped, self._port, self._mapping_changed)
-            self._feeds.subscribe(self)
+            self._feeds.subscribe(self, self._facts())
             await nursery.start(self.connections.run)
             nursery.start_soon(self._tick_loop)
             task_status.started()
+
+    def _facts(self) -> SwarmFacts:
+        return SwarmFacts(
+            self.connections,
+            self.upkeep,
+            lan_links=lambda: None if self._lan_node is None else self._lan_node.links,
+            replicator_of=lambda feed: self._replicators.get(discovery_key_of(feed.feed_id)),
+        )
 
     # feeds.ports.Listener
 

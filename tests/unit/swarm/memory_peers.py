@@ -51,6 +51,9 @@ class Surroundings:
     def handles_changed(self, feed: Feed) -> None:
         pass
 
+    def feed_grown(self, feed: Feed) -> None:
+        pass
+
     def may_fetch(self) -> bool:
         return self.has_room
 

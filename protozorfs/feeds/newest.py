@@ -1,0 +1,41 @@
+"""Before the first append of a run: has the feed grown somewhere else? (docs/design.md, rule 3.)"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from protozorfs.errors import NotWritable
+
+if TYPE_CHECKING:
+    from protozorfs.feeds.feed import Feed
+    from protozorfs.feeds.ports import Surroundings
+
+
+class NewestCheck:
+    """Done once in a run, by whoever appends first; others wait for it."""
+
+    def __init__(self, *, is_needed: bool) -> None:
+        self._is_needed = is_needed
+        self._running = trio.Lock()
+
+    async def run(self, feed: Feed, surroundings: Surroundings) -> None:
+        """Returns when the feed may be appended to, as far as that can be known.
+
+        Raises:
+            NotWritable: nobody could be asked, and the store is not where it was made.
+        """
+        if not self._is_needed or surroundings.forces_appends:
+            return
+        async with self._running:
+            if not self._is_needed:
+                return
+            listener = surroundings.listener
+            succeeded = listener is not None and await listener.check_newest(feed)
+            if not succeeded and not feed.log.directory.is_in_place():
+                raise NotWritable(
+                    "this store is not where the feed was made, and nobody could be asked whether"
+                    " it has grown elsewhere; force_append appends all the same"
+                )
+            self._is_needed = False

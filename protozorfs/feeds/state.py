@@ -1,0 +1,33 @@
+"""The state of a feed in one word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protozorfs.feeds.ports import FeedState
+
+if TYPE_CHECKING:
+    from protozorfs.feeds.feed import Feed
+
+
+def state_of(feed: Feed) -> FeedState:
+    """What `protozorfs.state` says of a feed."""
+    if not feed.is_kept:
+        return FeedState.RESOLVING
+    if feed.is_frozen:
+        return FeedState.FROZEN
+    log = feed.log
+    if log.damaged:
+        return FeedState.DAMAGED
+    if feed.is_owned and log.contiguous_length == log.length:
+        return FeedState.OWNED
+    if feed.length == 0 and (feed.peers or not feed.was_searched):
+        return FeedState.RESOLVING
+    if not feed.peers:
+        return FeedState.OFFLINE
+    is_complete = log.length >= max(feed.remote_length, feed.known_head.length) and (
+        not feed.is_whole or log.contiguous_length == log.length
+    )
+    if is_complete:
+        return FeedState.CURRENT
+    return FeedState.BEHIND if feed.may_fetch() else FeedState.PAUSED
