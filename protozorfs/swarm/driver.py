@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -9,6 +10,8 @@ import trio
 from protozorfs.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from protozorfs.swarm.session import Session
 
 WRITE_SECONDS = 60.0  # a peer that takes nothing for so long is gone
@@ -70,12 +73,16 @@ class Driver:
                     waiting.deadline = deadline
                 data = await stream.receive_some(size)
             now = trio.current_time()
+            # Silence, and an end in the middle, are how kills and networks end connections: nothing
+            # that a peer is left alone for.
             if waiting.cancelled_caught:
-                connection.handle_timeout(now)
+                with self._broken_if_wrong():
+                    connection.handle_timeout(now)
                 self.wake()
                 continue
             if not data:
-                connection.receive_eof()
+                with self._broken_if_wrong():
+                    connection.receive_eof()
                 return
             session.receive(bytes(data), now)
             if connection.queued_bytes > connection.limits.hard_queue_bytes:
@@ -86,6 +93,14 @@ class Driver:
                 size = max(MIN_RECEIVE, size // 2)
             elif took < SHORT_BATCH and len(data) == size:
                 size = min(MAX_RECEIVE, size * 2)
+
+    @contextmanager
+    def _broken_if_wrong(self) -> Iterator[None]:
+        """Takes what the engine says against the peer for a connection that broke."""
+        try:
+            yield
+        except RemoteProtocolError as error:
+            self.end(f"the connection broke: {error}")
 
     async def _send_loop(self, session: Session, stream: trio.SocketStream) -> None:
         connection = session.connection
