@@ -1,0 +1,68 @@
+"""A peer that cannot be reached is a state, not an error; it is tried again, ever more rarely."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+from protozorfs import crypto
+from protozorfs.types import FeedId
+from tests.e2e.stage import (
+    WAIT_SECONDS,
+    at,
+    follow,
+    free_port,
+    mounted_at,
+    shell,
+    wait_until,
+    xattr,
+)
+from tests.node_peer import LOOPBACK
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.fuse
+
+DIALS = 4
+SOON_SECONDS = 5.0  # far below the 10 s that the first open of a feed waits at most
+
+
+def unknown_feed() -> FeedId:
+    """The ID of a feed that nobody has."""
+    return FeedId(crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES)).public_key)
+
+
+def test_nobody_listens_there(tmp_path: Path) -> None:
+    with mounted_at(tmp_path, "m", free_port(), at(free_port())) as mount:
+        feed = follow(unknown_feed(), mount.path / "paul")
+        wait_until(lambda: xattr(feed, "state") == "offline")
+        start = time.monotonic()
+        assert subprocess.run(["cat", feed], timeout=WAIT_SECONDS).returncode == 0
+        assert time.monotonic() - start < SOON_SECONDS
+        assert shell(f"echo mine >> {mount.path}/journal; cat {mount.path}/journal") == "mine\n"
+        assert xattr(feed, "peers") == "0"
+        assert mount.said.count("\n") == 1  # that it is mounted
+    assert mount.process.returncode == 0
+
+
+def test_it_is_dialled_ever_more_rarely(tmp_path: Path) -> None:
+    times = []
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        listener.settimeout(WAIT_SECONDS)
+        peer = at(listener.getsockname()[1])
+        with mounted_at(tmp_path, "m", free_port(), peer) as mount:
+            feed = follow(unknown_feed(), mount.path / "paul")
+            for _ in range(DIALS):
+                listener.accept()[0].close()
+                times.append(time.monotonic())
+            wait_until(lambda: xattr(feed, "state") == "offline")
+            assert mount.said.count("\n") == 1
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    assert min(pauses) >= 0.2
+    assert pauses[-1] > 2 * pauses[0]
