@@ -72,6 +72,8 @@ class DhtNode:
         self._wake = trio.Event()
         self._done: dict[Operation, trio.Event] = {}
         self._listeners: dict[Operation, Callable[[Found], None]] = {}
+        self._has_tried_routers = False
+        self._has_said_offline = False
         self.engine = Engine(
             families=self._sockets,
             random=random,
@@ -227,8 +229,19 @@ class DhtNode:
                 Endpoint(_packed(ADDRESS_FAMILIES[family], str(address[0])), int(address[1]))
                 for *_, address in found
             )
+        if not endpoints or self._has_tried_routers:
+            self._say_offline()
+        self._has_tried_routers = True
         self.engine.add_routers(endpoints, trio.current_time())
         self._wake.set()
+
+    def _say_offline(self) -> None:
+        """Tells the user, once, why nothing is found."""
+        now = trio.current_time()
+        has_nodes = any(network.has_nodes(now) for network in self.engine.networks.values())
+        if not has_nodes and not self._has_said_offline:
+            self._has_said_offline = True
+            log.warning("offline: no DHT node answers; looking for one again from time to time")
 
 
 @lru_cache(maxsize=4096)
