@@ -27,8 +27,8 @@ LOOK_SECONDS = 0.005
 MOUNT_SECONDS = long_or_short(3000.0, WATCHDOG_SECONDS)  # that one mount of a test may be used
 PORTS = range(20_000, 32_000)  # below those that the kernel gives to who dials
 # Where the kernel lets a process sleep for an answer of FUSE: of a direct read (the second on newer
-# kernels), of a read through the page cache.
-FUSE_WAITS = ("request_wait_answer", "fuse", "folio_wait_bit_common")
+# kernels), of a read through the page cache, and in mmap() for pages that another one waits for.
+FUSE_WAITS = ("request_wait_answer", "fuse", "folio_wait_bit_common", "__folio_lock")
 
 
 def free_port() -> int:

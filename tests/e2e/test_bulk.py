@@ -142,7 +142,7 @@ def test_tail_shows_lines_as_they_are_appended(owner_and_reader: tuple[Mount, Mo
     shell(f"echo 0 >> {owner.path}/journal")
     feed = follow(id_of(owner.path / "journal"), reader.path / "journal")
     wait_until(lambda: feed.stat().st_size == 2)
-    with running("tail", "-n", "+1", "-s", "0.05", "-f", feed) as tail:
+    with running("tail", "-n", "+1", "-s", "0.05", "-f", feed, stdout=subprocess.PIPE) as tail:
         assert tail.stdout is not None
         for line in range(10):
             if line:
