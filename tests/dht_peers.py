@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / "tests" / "peers"
 START_SECONDS = 60.0  # of 20 nodes, on a busy machine
+UNLIMITED_RATE = 100_000  # packets a second: others have no such limit to be compared with
 ANSWER_SECONDS = 40.0  # libtorrent waits 15 s for a node that has left, and so twice for a put
 
 
@@ -67,9 +68,12 @@ class Swarm:
         return ",".join(f"bootstrap={address}" for address in self.addresses[:3])
 
 
-def own_swarm(count: int, *bootstrap: Address) -> AbstractContextManager[Swarm]:
+def own_swarm(
+    count: int, *bootstrap: Address, rate: int = UNLIMITED_RATE
+) -> AbstractContextManager[Swarm]:
     """Nodes of ours."""
-    command = [sys.executable, "-m", "tests.own_dht", "--count", str(count)]
+    command = [sys.executable, "-m", "tests.own_dht", "--count", str(count), "--rate", str(rate)]
+    command += ["--host", "127.0.103.1"] if bootstrap else []
     return running(command + [f"--bootstrap={address}" for address in bootstrap])
 
 
@@ -82,11 +86,11 @@ def libtorrent_swarm(count: int, *bootstrap: Address) -> AbstractContextManager[
 def bittorrent_swarm(count: int, *bootstrap: Address) -> AbstractContextManager[Swarm]:
     """Nodes of npm's bittorrent-dht."""
     command = ["node", str(PEERS / "bittorrent_dht.js"), "serve", "--port", "0"]
-    command += ["--count", str(count), "--spread"]
+    command += ["--count", str(count), *(["--host", "127.0.102.1"] if bootstrap else ["--spread"])]
     return running(command + [word for at in bootstrap for word in ("--bootstrap", str(at))])
 
 
-SWARMS: dict[str, Callable[[int], AbstractContextManager[Swarm]]] = {
+SWARMS: dict[str, Callable[..., AbstractContextManager[Swarm]]] = {
     "libtorrent": libtorrent_swarm,
     "bittorrent-dht": bittorrent_swarm,
     "ours": own_swarm,

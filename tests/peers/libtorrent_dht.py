@@ -1,6 +1,6 @@
 """Real DHT nodes of libtorrent for interop tests; they stay on loopback.
 
-    python libtorrent_dht.py COUNT
+    python libtorrent_dht.py COUNT [HOST:PORT ...]
 
 starts COUNT nodes at 127.0.1.1, 127.0.2.1, ... (each in a /24 of its own, so that libtorrent's
 limits against many nodes of one owner hold as they are by default), prints {"nodes": [...]} and
@@ -10,6 +10,9 @@ then answers JSON lines of standard input with JSON lines, until that ends:
     {"op": "get", "key": "<64 hex>"}
     {"op": "announce", "infohash": "<40 hex>", "port": 4711}
     {"op": "lookup", "infohash": "<40 hex>"}
+
+With addresses the nodes are at 127.0.101.1, ... and join the network that they are of, in which
+many nodes may share one address: the limits against that are lifted.
 """
 
 from __future__ import annotations
@@ -28,10 +31,17 @@ if TYPE_CHECKING:
 
 DEADLINE_SECONDS = 30.0  # libtorrent waits 15 s for a dead node
 SETTLE_SECONDS = 0.5  # after the first peers: it never says that a search is over
+FIRST_JOINING = 101
+# What lets a node live among many of one address, and ask as fast as a test wants.
+SHARED_ADDRESS = {
+    "dht_restrict_routing_ips": False,
+    "dht_restrict_search_ips": False,
+    "dht_block_ratelimit": 1_000_000,
+}
 BEYOND_LOOPBACK = (("0.0.0.0", "126.255.255.255"), ("128.0.0.0", "255.255.255.255"))
 
 
-def session_settings(host: str) -> dict[str, Any]:
+def session_settings(host: str, *, is_joining: bool) -> dict[str, Any]:
     """A node that knows nobody, and asks nobody beyond loopback."""
     categories = lt.alert.category_t
     return {
@@ -50,15 +60,16 @@ def session_settings(host: str) -> dict[str, Any]:
         "enable_outgoing_tcp": False,
         "enable_dht": True,
         "dht_upload_rate_limit": 100_000_000,  # by default it is silent above 8000 bytes/s
+        **(SHARED_ADDRESS if is_joining else {}),
     }
 
 
 class Node:
     """One libtorrent session."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, *, is_joining: bool) -> None:
         self.host = host
-        settings: Any = session_settings(host)
+        settings: Any = session_settings(host, is_joining=is_joining)
         self._session = lt.session(settings)
         blocked = lt.ip_filter()
         for first, last in BEYOND_LOOPBACK:
@@ -80,9 +91,9 @@ class Node:
             self._session.wait_for_alert(100)
         return False
 
-    def introduce(self, other: Node) -> None:
+    def introduce(self, host: str, port: int) -> None:
         """Names another node."""
-        self._session.add_dht_node((other.host, other.port))
+        self._session.add_dht_node((host, port))
 
     def figure(self, name: str) -> int:
         """One of libtorrent's counters."""
@@ -126,6 +137,7 @@ class Node:
         """The item with the highest seq, once libtorrent is sure of it."""
         self._session.dht_get_mutable_item(key, b"")
         result: dict[str, Any] = {"ok": False, "seq": 0}
+        start = time.perf_counter()
 
         def see(alert: Any) -> bool:
             if not isinstance(alert, lt.dht_mutable_item_alert) or bytes(alert.key) != key:
@@ -134,6 +146,7 @@ class Node:
                 item: Any = alert.item
                 item = item["value"] if isinstance(item, dict) else item
                 result.update(ok=True, seq=alert.seq, text=item.decode())
+                result.setdefault("first_ms", milliseconds_since(start))
             return bool(alert.authoritative)
 
         self._wait(see)
@@ -176,21 +189,32 @@ class Node:
                 return {"ok": False, "error": f"unknown op {unknown}"}
 
 
+def milliseconds_since(start: float) -> float:
+    """The time since that reading of `perf_counter`."""
+    return round((time.perf_counter() - start) * 1000, 3)
+
+
 def main() -> None:
     """Starts the nodes, introduces all to all, and obeys."""
     count = int(sys.argv[1])
-    nodes = [Node(f"127.0.{number}.1") for number in range(1, count + 1)]
+    others = [(host, int(port)) for host, port in (word.split(":") for word in sys.argv[2:])]
+    first = FIRST_JOINING if others else 1
+    nodes = [
+        Node(f"127.0.{number}.1", is_joining=bool(others)) for number in range(first, first + count)
+    ]
     for node in nodes:
-        for other in nodes:
-            if other is not node:
-                node.introduce(other)
+        for host, port in [*others, *((node.host, node.port) for node in nodes)]:
+            if (host, port) != (node.host, node.port):
+                node.introduce(host, port)
     for node in nodes:
-        node.wait_figure("dht.dht_nodes", min(count - 1, 6))
+        node.wait_figure("dht.dht_nodes", min(count - 1 + len(others), 6))
     print(json.dumps({"nodes": [{"host": node.host, "port": node.port} for node in nodes]}))
     sys.stdout.flush()
     for line in sys.stdin:
         command = json.loads(line)
-        print(json.dumps(nodes[command.get("node", 0)].obey(command)))
+        start = time.perf_counter()
+        answer = nodes[command.get("node", 0)].obey(command)
+        print(json.dumps({"ms": milliseconds_since(start), **answer}))
         sys.stdout.flush()
 
 

@@ -1,0 +1,69 @@
+"""Three implementations of the DHT: each stores in, and reads from, a network of each.
+
+What the nodes of one kind keep was put by a node of another and is read by one of a third.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from protozorfs import crypto
+from tests.dht_peers import SWARMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.dht_peers import Swarm
+
+pytestmark = pytest.mark.interop
+
+NODES = 20
+SEED = bytes(range(32))
+PEER_PORTS = {kind: 4700 + number for number, kind in enumerate(SWARMS)}
+
+
+@pytest.fixture(scope="module", params=SWARMS)
+def clients(request: pytest.FixtureRequest) -> Iterator[dict[str, Swarm]]:
+    """One node of each kind, in a network of one kind."""
+    with ExitStack() as stack:
+        network = stack.enter_context(SWARMS[request.param](NODES))
+        yield {
+            kind: stack.enter_context(start(1, *network.addresses[:8]))
+            for kind, start in SWARMS.items()
+        }
+
+
+@pytest.mark.parametrize("writer", SWARMS)
+def test_what_one_puts_all_get(clients: dict[str, Swarm], writer: str) -> None:
+    """Twice, the newer item over the older one."""
+    seed = crypto.blake2b_256(SEED, writer.encode())
+    key = crypto.key_pair(seed).public_key.hex()
+    for text in ("first", "second"):
+        put = clients[writer].ask("put", seed=seed.hex(), text=text)
+        assert put["ok"], put
+        for reader, client in clients.items():
+            found = client.ask("get", key=key)
+            assert (found["ok"], found.get("text")) == (True, text), reader
+            assert found["seq"] == put["seq"], reader
+
+
+def test_whoever_comes_next_continues_the_sequence(clients: dict[str, Swarm]) -> None:
+    """Each kind finds the newest seq of another's item before it puts its own."""
+    seed = crypto.blake2b_256(SEED, b"together")
+    numbers = [
+        client.ask("put", seed=seed.hex(), text=kind)["seq"] for kind, client in clients.items()
+    ]
+    assert numbers == [1, 2, 3]
+
+
+@pytest.mark.parametrize("announcer", SWARMS)
+def test_whom_one_announces_all_find(clients: dict[str, Swarm], announcer: str) -> None:
+    infohash = crypto.blake2b_256(SEED, announcer.encode())[:20].hex()
+    port = PEER_PORTS[announcer]
+    assert clients[announcer].ask("announce", infohash=infohash, port=port)["ok"]
+    address = f"{clients[announcer].addresses[0].host}:{port}"
+    for reader, client in clients.items():
+        assert client.ask("lookup", infohash=infohash)["peers"] == [address], reader
