@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import random
 import sys
 import time
@@ -135,6 +136,7 @@ def main() -> None:
     parser.add_argument("--host")
     parser.add_argument("--bootstrap", action="append", default=[])
     given = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)  # the first node of a network is alone for a moment
     endpoints = [
         parse_endpoint(Address(host, int(port)))
         for host, _, port in (text.rpartition(":") for text in given.bootstrap)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,9 +23,11 @@ from tests.e2e.stage import (
 from tests.mounts import Mount, installed_command, mounted
 from tests.namespaces import Host, network
 from tests.node_peer import LOOPBACK
+from tests.processes import cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.fuse
 
@@ -121,12 +121,6 @@ def test_two_that_nobody_can_dial_meet_through_a_third(tmp_path: Path) -> None:
         shell(f"echo more >> {feed}")
         wait_whole(read, 11)
         assert shell(f"cat {read}") == "first\nmore\n"
-
-
-def cpu_seconds(pid: int) -> float:
-    """The CPU time that a process has taken, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_without_any_route_a_mount_works_offline_and_rests(tmp_path: Path) -> None:
