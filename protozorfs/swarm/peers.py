@@ -6,6 +6,7 @@ Pure: time and chance are arguments.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ class PeerTable:
     """All addresses that are known."""
 
     _peers: dict[Address, Peer] = field(default_factory=dict)
+    _found: Counter[FeedId] = field(default_factory=Counter)  # peers per feed
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(list(self._peers.values()))
@@ -73,12 +75,16 @@ class PeerTable:
     def add_found(self, address: Address, feed_id: FeedId) -> Peer | None:
         """The entry of an address that was found for a feed; None if there are too many."""
         peer = self._peers.get(address)
+        if peer is not None and feed_id in peer.feeds:
+            return peer
+        if self._found[feed_id] >= MAX_PEERS_PER_FEED:
+            return None
         if peer is None:
-            found = sum(feed_id in other.feeds for other in self._peers.values())
-            if found >= MAX_PEERS_PER_FEED or not self._make_room():
+            if not self._make_room():
                 return None
             peer = self._peers[address] = Peer(address, False)
         peer.feeds.add(feed_id)
+        self._found[feed_id] += 1
         return peer
 
     def forget_feed(self, feed_id: FeedId) -> None:
@@ -86,6 +92,7 @@ class PeerTable:
         for peer in list(self._peers.values()):
             peer.feeds.discard(feed_id)
             self._forget_if_useless(peer)
+        del self._found[feed_id]
 
     def due(self, now: float, is_wanted: Callable[[Peer], bool]) -> list[Peer]:
         """Those to dial now, the user's first. Who is not wanted now is put off for a while."""
@@ -116,7 +123,7 @@ class PeerTable:
         peer.failures += 1
         self._end(peer, why, now + delay * (1 + JITTER * chance))
         if peer.failures >= MAX_FAILURES:
-            peer.feeds.clear()
+            self._drop_feeds(peer)
             self._forget_if_useless(peer)
 
     def misbehaved(self, peer: Peer, why: str, now: float, chance: float) -> None:
@@ -144,8 +151,13 @@ class PeerTable:
         if not useless:
             return False
         worst = max(useless, key=lambda peer: (peer.bans, peer.failures))
+        self._drop_feeds(worst)
         del self._peers[worst.address]
         return True
+
+    def _drop_feeds(self, peer: Peer) -> None:
+        self._found.subtract(peer.feeds)
+        peer.feeds.clear()
 
     def _forget_if_useless(self, peer: Peer) -> None:
         # A ban is remembered: else it would end when the peer is found again.
