@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,10 +20,13 @@ from protozorfs.errors import (
     StoreCorrupt,
     StoreFull,
 )
+from protozorfs.feeds.facts import FeedFacts, FeedReport
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from protozorfs.feeds.facts import NodeFacts
 
 FAULTS = {"full": StoreFull, "frozen": NotWritable, "closing": Closing, "bug": ZeroDivisionError}
 
@@ -46,6 +50,9 @@ class MemoryFeed:
         self.fault = ""  # of the next appends
         self.is_damaged = False
         self.attempt: trio.Event | None = None
+        self.waiting_count = 0
+        self.hides_blocks = False  # their positions are not known
+        self.watchers: list[Callable[[MemoryFeed], None]] = []
         self._changed = trio.Event()
 
     @property
@@ -65,6 +72,23 @@ class MemoryFeed:
         if self.is_local and self.held_bytes < end:
             raise BlockUnavailable("not here")
         while self.held_bytes < end:
+            await self._changed.wait()
+
+    async def wait_length(self, length: int) -> None:
+        self.waiting_count += 1
+        try:
+            while self.length <= length:
+                await self._changed.wait()
+        finally:
+            self.waiting_count -= 1
+
+    def block_start(self, block_index: int) -> int | None:
+        if block_index > self.length or self.hides_blocks:
+            return None
+        return sum(map(len, self.blocks[:block_index]))
+
+    async def wait_block_start(self, block_index: int) -> None:
+        while self.block_start(block_index) is None:
             await self._changed.wait()
 
     async def wait_first_head(self) -> None:
@@ -92,14 +116,15 @@ class MemoryFeed:
         self.blocks.extend(blocks)
         self.data.extend(b"".join(blocks))
         self.mtime_ns = time.time_ns()
-        if held:
-            self.hold(len(self.data))
+        self.hold(len(self.data) if held else self.held_bytes)
 
     def hold(self, count: int) -> None:
         """The first `count` bytes are here."""
         self.held_bytes = count
         self._changed.set()
         self._changed = trio.Event()
+        for watcher in self.watchers:
+            watcher(self)
 
 
 class MemoryFeeds:
@@ -109,6 +134,35 @@ class MemoryFeeds:
         self.named: dict[bytes, MemoryFeed] = {}
         self.visited: dict[FeedId, MemoryFeed] = {}
         self._is_local = is_local
+        self._watchers: list[Callable[[MemoryFeed], None]] = []  # one list, shared by all feeds
+
+    @contextmanager
+    def watched(self, watcher: Callable[[MemoryFeed], None]) -> Iterator[None]:
+        self._watchers.append(watcher)
+        yield
+        self._watchers.remove(watcher)
+
+    def name_by_id(self, feed_id: FeedId) -> bytes | None:
+        found = (name for name, feed in self.named.items() if feed.feed_id == feed_id)
+        return next(found, None)
+
+    def may_fetch(self) -> bool:
+        return True
+
+    def node_facts(self) -> NodeFacts | None:
+        return None
+
+    def report(self, feed_id: FeedId) -> FeedReport:
+        feed = self.by_id(feed_id)
+        assert feed is not None
+        return FeedReport(
+            head=None,
+            held_blocks=feed.length,
+            contiguous_blocks=feed.length,
+            waiting=feed.waiting_count,
+            why="a reason from memory",
+            facts=FeedFacts(),
+        )
 
     def names(self) -> list[tuple[bytes, MemoryFeed]]:
         return sorted(self.named.items())
@@ -125,8 +179,9 @@ class MemoryFeeds:
     def create(self, name: bytes) -> MemoryFeed:
         self._check_free(name)
         pair = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
-        self.named[name] = MemoryFeed(FeedId(pair.public_key), is_owned=True)
-        return self.named[name]
+        feed = self.named[name] = MemoryFeed(FeedId(pair.public_key), is_owned=True)
+        feed.watchers = self._watchers
+        return feed
 
     def follow(self, feed_id: FeedId, name: bytes) -> MemoryFeed:
         self._check_free(name)
@@ -165,4 +220,6 @@ class MemoryFeeds:
             raise NameTaken("there is a feed of that name")
 
     def _remote(self, feed_id: FeedId) -> MemoryFeed:
-        return MemoryFeed(feed_id, is_owned=False, is_local=self._is_local)
+        feed = MemoryFeed(feed_id, is_owned=False, is_local=self._is_local)
+        feed.watchers = self._watchers
+        return feed

@@ -5,16 +5,52 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import sys
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 LOG_FILE = "mount.log"  # in the store
+MAX_RECENT_LINES = 1000  # remembered; some 100 KiB
 _MAX_LOG_BYTES = 1024 * 1024  # then a new one is started; one old one is kept
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _ROOT = "protozorfs"
 _DEAD_REQUEST = "fuse_reply_* failed with No such file or directory"
+
+
+class RecentLines(logging.Handler):
+    """Remembers the most recent messages; those of this program from INFO on.
+
+    The mount shows them in `.protozorfs/log`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter(_FORMAT))
+        self._lines: deque[str] = deque(maxlen=MAX_RECENT_LINES)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes one message."""
+        self._lines.append(self.format(record))
+
+    def lines(self) -> list[str]:
+        """The messages, oldest first; one with a trace has several lines."""
+        return list(self._lines)
+
+
+class _Wanted(logging.Filter):
+    """Lets through warnings, and all of the modules that are to be logged in detail."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self._names = names
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or any(
+            record.name == name or record.name.startswith(f"{name}.") for name in self._names
+        )
 
 
 class _DeadRequests(logging.Filter):
@@ -26,25 +62,47 @@ class _DeadRequests(logging.Filter):
         )
 
 
-def set_up_logging(debug: tuple[str, ...] | None, log_file: Path | None) -> None:
-    """Logs warnings, and details of the modules in `debug` (empty: all; None: none).
+class Logs:
+    """The log of one mount: on standard error, later perhaps in a file, and the recent lines.
 
-    A module is named as below the package: `fs`, `swarm.driver`. Without a file the log is standard
-    error.
+    Warnings are logged, and details of the modules in `debug` (empty: all; None: none). A module is
+    named as below the package: `fs`, `swarm.driver`.
     """
-    handler: logging.Handler
-    if log_file is None:
-        handler = logging.StreamHandler(sys.stderr)
-    else:
+
+    def __init__(self, debug: tuple[str, ...] | None) -> None:
+        modules = () if debug is None else debug or ("",)
+        self._detailed = [f"{_ROOT}.{module}" if module else _ROOT for module in modules]
+        self._recent = RecentLines()
+        self._handler: logging.Handler | None = None
+
+    @property
+    def recent_lines(self) -> list[str]:
+        """What was logged last."""
+        return self._recent.lines()
+
+    def start(self, *, is_brief: bool) -> None:
+        """Logs to standard error from now on; `is_brief`: nothing but warnings."""
+        logging.getLogger("pyfuse3").addFilter(_DeadRequests())
+        root = logging.getLogger()
+        root.setLevel(logging.WARNING)
+        root.addHandler(self._recent)
+        logging.getLogger(_ROOT).setLevel(logging.INFO)
+        for name in self._detailed:
+            logging.getLogger(name).setLevel(logging.DEBUG)
+        self._use(logging.StreamHandler(sys.stderr), () if is_brief else self._detailed)
+
+    def move_to(self, log_file: Path) -> None:
+        """Logs to a file in place of standard error."""
         handler = logging.handlers.RotatingFileHandler(
             log_file, maxBytes=_MAX_LOG_BYTES, backupCount=1, delay=True
         )
-    handler.setFormatter(logging.Formatter(_FORMAT))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.WARNING)
-    logging.getLogger("pyfuse3").addFilter(_DeadRequests())
-    if debug is not None:
-        for module in debug or ("",):
-            name = f"{_ROOT}.{module}" if module else _ROOT
-            logging.getLogger(name).setLevel(logging.DEBUG)
+        self._use(handler, self._detailed)
+
+    def _use(self, handler: logging.Handler, detailed: Sequence[str]) -> None:
+        handler.setFormatter(logging.Formatter(_FORMAT))
+        handler.addFilter(_Wanted(detailed))
+        root = logging.getLogger()
+        if self._handler is not None:
+            root.removeHandler(self._handler)
+        root.addHandler(handler)
+        self._handler = handler

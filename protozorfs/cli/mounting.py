@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from protozorfs.cli.daemonize import run_as_daemon
-from protozorfs.cli.logs import LOG_FILE, set_up_logging
+from protozorfs.cli.logs import LOG_FILE, Logs
 from protozorfs.cli.options import HelpWanted, MountCommand, parse_mount_command
 from protozorfs.errors import ProtozorfsError, UsageError
 from protozorfs.fs import mount_points
@@ -82,7 +82,6 @@ def run(arguments: Sequence[str], open_node: OpenNode) -> int:
         # Before the fork and the store: what the user can mend is said at once.
         mount_points.prepare(command.mount.mount_point)
         if command.foreground:
-            set_up_logging(command.debug, None)
             return _run_mount(command, open_node, lambda: _say_mounted(command))
         code = run_as_daemon(lambda ready: _run_mount(command, open_node, ready, as_daemon=True))
         if code == 0:
@@ -114,17 +113,19 @@ def _run_mount(
         UsageError: whatever goes wrong, as one sentence with its exit code.
     """
 
+    logs = Logs(command.debug)
+    logs.start(is_brief=as_daemon)  # the details of a daemon are for its file
     answers = False
 
     def mounted() -> None:
         nonlocal answers
         answers = True
         if as_daemon:
-            set_up_logging(command.debug, command.store / LOG_FILE)
+            logs.move_to(command.store / LOG_FILE)
         ready()
 
     try:
-        trio.run(_serve_until_signal, command, open_node, mounted)
+        trio.run(_serve_until_signal, command, open_node, logs, mounted)
     except Exception as error:
         # Nobody reads the sentence of a daemon any more; before, the trace is for --debug.
         level = logging.ERROR if answers and as_daemon else logging.DEBUG
@@ -149,7 +150,7 @@ def _first(error: Exception) -> Exception:
 
 
 async def _serve_until_signal(
-    command: MountCommand, open_node: OpenNode, mounted: Callable[[], None]
+    command: MountCommand, open_node: OpenNode, logs: Logs, mounted: Callable[[], None]
 ) -> None:
     with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
@@ -160,13 +161,15 @@ async def _serve_until_signal(
                     command.store, command.options, mount_point=command.mount.mount_point
                 ) as node:
                     with stop.serving:
-                        await _serve(node.feeds, command, mounted)
+                        await _serve(node.feeds, command, logs, mounted)
             nursery.cancel_scope.cancel()
 
 
-async def _serve(feeds: FeedsView, command: MountCommand, mounted: Callable[[], None]) -> None:
+async def _serve(
+    feeds: FeedsView, command: MountCommand, logs: Logs, mounted: Callable[[], None]
+) -> None:
     async with trio.open_nursery() as nursery:
-        await nursery.start(serve, feeds, command.mount)
+        await nursery.start(serve, feeds, command.mount, lambda: logs.recent_lines)
         mounted()
 
 

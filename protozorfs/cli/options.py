@@ -108,6 +108,8 @@ def parse_mount_command(arguments: Sequence[str], environ: dict[str, str]) -> Mo
             kernel_options=frozenset(values.kernel),
             syncs="sync" in values.kernel,
             patience=_patience(options),
+            live_from_end=options.live_from == "end",
+            wakes_watchers=not options.noinotify,
         ),
         foreground=words.foreground,
         debug=values.debug if words.debug is None else words.debug,

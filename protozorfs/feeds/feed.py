@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -152,6 +151,11 @@ class Feed:
         return self._surroundings.may_fetch()
 
     @property
+    def waiting_count(self) -> int:
+        """How many readers wait for it."""
+        return self.wants.waiting_count
+
+    @property
     def state(self) -> FeedState:
         """The state in one word."""
         return state_of(self)
@@ -178,19 +182,20 @@ class Feed:
             self._check_fetchable(start)
             await self._wait(self.wants.add(self.log, start, end, trio.current_time()))
 
-    async def wait_block_start(self, block_index: int) -> int:
-        """The offset in bytes of a block, or of the end if it is the next one; waits for that.
-
-        Raises:
-            As `wait_bytes` and `wait_length`.
-        """
-        if block_index:
-            await self.wait_length(block_index - 1)
+    def block_start(self, block_index: int) -> int | None:
+        """The offset in bytes of a block, or of the end if it is the next one; None: not known."""
         if block_index == self.length:
             return self.byte_length
-        while True:
-            with suppress(BlockUnavailable):
-                return self.log.block_span(block_index)[0]
+        try:
+            return self.log.block_span(block_index)[0]
+        except BlockUnavailable:
+            return None
+
+    async def wait_block_start(self, block_index: int) -> None:
+        """Returns when `block_start` is known. Raises as `wait_bytes` and `wait_length`."""
+        if block_index:
+            await self.wait_length(block_index - 1)
+        while self.block_start(block_index) is None:
             self._check_fetchable(0)
             # Its proof brings all sizes that its offset is the sum of.
             await self._wait(self.wants.add_block(self.log, block_index, trio.current_time()))

@@ -120,6 +120,11 @@ class Feeds:
         """The local name of a feed; None if it is only visited."""
         return self._name_of.get(feed)
 
+    def name_by_id(self, feed_id: FeedId) -> bytes | None:
+        """The local name of a feed; None if it has none."""
+        feed = self._by_id.get(feed_id)
+        return None if feed is None else self._name_of.get(feed)
+
     # what happens
 
     @contextmanager
@@ -134,9 +139,9 @@ class Feeds:
         finally:
             self._watchers.remove(watcher)
 
-    def report(self, feed: Feed) -> FeedReport:
-        """What the status shows of a feed, now."""
-        return make_report(feed, self._informant, trio.current_time())
+    def report(self, feed_id: FeedId) -> FeedReport:
+        """What the status shows, now, of a feed that is named or visited."""
+        return make_report(self._by_id[feed_id], self._informant, trio.current_time())
 
     def node_facts(self) -> NodeFacts | None:
         """What the status shows of this node; None before it is connected to anything."""

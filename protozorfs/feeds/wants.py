@@ -116,6 +116,11 @@ class Wants:
     def __len__(self) -> int:
         return len(self._wants)
 
+    @property
+    def waiting_count(self) -> int:
+        """How many readers wait, for whatever."""
+        return len(self._wants) + len(self.for_growth) + len(self.for_head)
+
     def __iter__(self) -> Iterator[Want]:
         return iter(self._wants)
 

@@ -23,12 +23,11 @@ def make_report(feed: Feed, informant: Informant | None, now: float) -> FeedRepo
     log = feed.log
     block = _wanted_block(feed)
     facts = FeedFacts() if informant is None else informant.feed_facts(feed, block)
-    wants = feed.wants
     return FeedReport(
         head=feed.known_head.head if feed.known_head.length > log.length else log.head,
         held_blocks=log.held.count(0, log.length),
         contiguous_blocks=log.contiguous_length,
-        waiting=len(wants) + len(wants.for_growth) + len(wants.for_head),
+        waiting=feed.waiting_count,
         why=explain(feed, facts, now),
         facts=facts,
     )

@@ -1,9 +1,13 @@
-"""What `stat` shows: owned feeds 0644, others 0444, whole length, local bytes as blocks."""
+"""What `stat` shows: owned feeds 0644, others 0444, whole length, local bytes as blocks.
+
+Live views are 0444, and as long as what there is of them now; so are files of the status.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 from typing import TYPE_CHECKING
 
 import pyfuse3
@@ -27,6 +31,7 @@ class Attributes:
     def __init__(self) -> None:
         self._uid = os.geteuid()
         self._gid = os.getegid()
+        self._mounted_ns = time.time_ns()
 
     def root(self, mtime_ns: int) -> pyfuse3.EntryAttributes:
         """Of the directory; `mtime_ns` is when a name last came, went or changed."""
@@ -34,6 +39,26 @@ class Attributes:
         entry.st_nlink = 2
         entry.attr_timeout = ROOT_ATTR_TIMEOUT
         return entry
+
+    def directory(self, number: int) -> pyfuse3.EntryAttributes:
+        """Of a directory in which nothing can be changed."""
+        entry = self._entry(number, stat.S_IFDIR | 0o555, 0, self._mounted_ns)
+        entry.st_nlink = 2
+        return entry
+
+    def text(self, number: int, size: int) -> pyfuse3.EntryAttributes:
+        """Of a file of the status: it says what is now."""
+        return self._entry(number, _FOLLOWED_MODE, size, time.time_ns())
+
+    def live(
+        self, inode: FeedInode, feed: FeedView | None, start: int | None
+    ) -> pyfuse3.EntryAttributes:
+        """Of a live view that starts at that byte of the feed, None if that is not known."""
+        if feed is None or start is None:
+            inode.tell(0, 0 if feed is None else feed.mtime_ns)
+        else:
+            inode.tell(max(0, feed.byte_length - start), feed.mtime_ns)
+        return self._entry(inode.number, _FOLLOWED_MODE, inode.told_length, inode.told_mtime_ns)
 
     def feed(self, inode: FeedInode, feed: FeedView | None) -> pyfuse3.EntryAttributes:
         """Of a feed; None is one that is only named by its ID. Notes what is told."""

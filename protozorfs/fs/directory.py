@@ -1,4 +1,4 @@
-"""The one directory: names to feeds, and what `rm`, `mv` and `ln -s` do to names.
+"""Names to feeds, and what `rm`, `mv` and `ln -s` do to the names in the mount's root.
 
 Raises the errors of the layer below and `Refused`. Nothing here waits: a slow answer to one name
 would hold up every other operation on the directory.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from protozorfs.errors import DecodeError
 from protozorfs.fs import names, policy
 from protozorfs.fs.errnos import Refused
+from protozorfs.fs.inodes import LiveView
 
 if TYPE_CHECKING:
     from protozorfs.fs.ports import FeedsView, FeedView
@@ -46,6 +47,17 @@ class Directory:
             raise Refused(errno.ENOENT)
         return feed_id
 
+    def find_live(self, name: bytes) -> tuple[FeedId, LiveView]:
+        """The live view that a name in `.live` means: `NAME`, `NAME@N`, or with an ID as the name.
+
+        Raises:
+            Refused: ENOENT, ENAMETOOLONG.
+        """
+        split = names.split_live_name(name)
+        if split is None or self._feeds.by_name(name) is not None:
+            return self.find(name), LiveView(None)
+        return self.find(split[0]), LiveView(split[1])
+
     def create(self, name: bytes, flags: int) -> FeedView:
         """A new owned feed, for CREATE."""
         refuse(policy.create_refusal(name, flags))
@@ -58,6 +70,8 @@ class Directory:
 
     def rename(self, old: bytes, new: bytes, *, no_replace: bool, exchange: bool) -> None:
         """`mv OLD NEW`; an ID as the old name keeps that feed under the new one."""
+        if old in names.RESERVED_NAMES:
+            raise Refused(errno.EPERM)
         feed_id = self.find(old)
         target_exists = self._feeds.by_name(new) is not None
         refuse(

@@ -1,7 +1,8 @@
-"""Inode numbers: which feed each means, how often the kernel knows it, what size it was told.
+"""Inode numbers: what each means, how often the kernel knows it, what size it was told.
 
-A feed has one inode whatever name or ID it is reached by. Numbers are never used again while the
-mount lives. Entries go when the kernel forgets them, so lookups of many IDs leave nothing.
+A feed has one inode whatever name or ID it is reached by, and one more for each of its live views.
+Numbers are never used again while the mount lives. Entries go when the kernel forgets them, so
+lookups of many IDs leave nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 ROOT_INODE = 1
 
+Path = tuple[bytes, ...]  # the names below the mount point; its own is empty
+
+
+@dataclass(frozen=True, slots=True)
+class LiveView:
+    """A view of a feed that never ends; from which block on, None: as the mount was told."""
+
+    start_block: int | None
+
 
 @dataclass(slots=True)
 class FeedInode:
@@ -26,6 +36,7 @@ class FeedInode:
     Attributes:
         number: the inode number.
         feed_id: the feed; it need be neither followed nor visited.
+        live: which live view of it this is; None for the file that ends.
         lookups: how many references the kernel holds.
         told_length: the size in bytes that the kernel was told last.
         told_mtime_ns: the modification time that it was told last.
@@ -37,6 +48,7 @@ class FeedInode:
 
     number: int
     feed_id: FeedId
+    live: LiveView | None = None
     lookups: int = 0
     told_length: int = 0
     told_mtime_ns: int = 0
@@ -65,37 +77,57 @@ class FeedInode:
 
 
 @dataclass(slots=True)
-class Handle:
-    """An open feed file."""
+class PathInode:
+    """A directory, or a file of the status; `handles` as for feeds."""
 
-    inode: FeedInode
-    feed: FeedView
-    appends: bool  # O_APPEND
-    in_sequence: bool  # made by a CREATE: may write at our end without O_APPEND
-    syncs: bool  # O_SYNC, O_DSYNC or a `sync` mount: a write returns when it is durable
+    number: int
+    path: Path
+    is_directory: bool
+    lookups: int = 0
+    handles: int = 0
+
+
+Inode = FeedInode | PathInode
 
 
 class Inodes:
     """The table. Not found means that the kernel cannot know the number either."""
 
     def __init__(self) -> None:
-        self._by_number: dict[int, FeedInode] = {}
-        self._by_feed: dict[FeedId, FeedInode] = {}
+        self._by_number: dict[int, Inode] = {}
+        self._feeds: dict[tuple[FeedId, LiveView | None], FeedInode] = {}
+        self._paths: dict[Path, PathInode] = {}
         self._next_number = ROOT_INODE + 1
 
     def __len__(self) -> int:
         return len(self._by_number)
 
-    def of_feed(self, feed_id: FeedId) -> FeedInode:
-        """The feed's inode, made when it is new. The caller counts the lookup if it answers one."""
-        inode = self._by_feed.get(feed_id)
+    def of_feed(self, feed_id: FeedId, live: LiveView | None = None) -> FeedInode:
+        """The inode of a feed or of a live view of it, made when it is new.
+
+        The caller counts the lookup if it answers one.
+        """
+        inode = self._feeds.get((feed_id, live))
         if inode is None:
-            inode = FeedInode(self.throw_away(), feed_id)
-            self._by_feed[feed_id] = inode
+            inode = FeedInode(self.throw_away(), feed_id, live)
+            self._feeds[feed_id, live] = inode
             self._by_number[inode.number] = inode
         return inode
 
-    def get(self, number: int) -> FeedInode | None:
+    def of_path(self, path: Path, *, is_directory: bool) -> PathInode:
+        """The inode of a directory or a file of the status, made when it is new."""
+        inode = self._paths.get(path)
+        if inode is None:
+            inode = PathInode(self.throw_away(), path, is_directory)
+            self._paths[path] = inode
+            self._by_number[inode.number] = inode
+        return inode
+
+    def find_feed(self, feed_id: FeedId) -> FeedInode | None:
+        """The inode of a feed's file that ends, if the kernel may know it."""
+        return self._feeds.get((feed_id, None))
+
+    def get(self, number: int) -> Inode | None:
         """The inode of a number."""
         return self._by_number.get(number)
 
@@ -113,19 +145,24 @@ class Inodes:
         inode.lookups -= lookups
         self._drop_unused(inode)
 
-    def opened(self, inode: FeedInode, feed: FeedView) -> None:
-        """Counts a handle."""
-        inode.open_feed = feed
+    def opened(self, inode: Inode, feed: FeedView | None = None) -> None:
+        """Counts a handle; `feed` is the one of a feed's inode."""
+        if isinstance(inode, FeedInode):
+            inode.open_feed = feed
         inode.handles += 1
 
-    def closed(self, inode: FeedInode) -> None:
+    def closed(self, inode: Inode) -> None:
         """Takes a handle back."""
         inode.handles -= 1
-        if inode.handles == 0:
+        if inode.handles == 0 and isinstance(inode, FeedInode):
             inode.open_feed = None
         self._drop_unused(inode)
 
-    def _drop_unused(self, inode: FeedInode) -> None:
-        if inode.lookups <= 0 and inode.handles == 0:
-            del self._by_number[inode.number]
-            del self._by_feed[inode.feed_id]
+    def _drop_unused(self, inode: Inode) -> None:
+        if inode.lookups > 0 or inode.handles:
+            return
+        del self._by_number[inode.number]
+        if isinstance(inode, FeedInode):
+            del self._feeds[inode.feed_id, inode.live]
+        else:
+            del self._paths[inode.path]

@@ -21,15 +21,18 @@ from protozorfs.fs.attributes import Attributes
 from protozorfs.fs.directory import Directory, refuse
 from protozorfs.fs.errnos import Refused
 from protozorfs.fs.guard import guarded
-from protozorfs.fs.inodes import ROOT_INODE, FeedInode, Inodes
+from protozorfs.fs.inodes import ROOT_INODE, FeedInode, Inode, Inodes, PathInode
 from protozorfs.fs.interrupts import SelfTest
+from protozorfs.fs.live import start_of
 from protozorfs.fs.names import MAX_NAME_BYTES
 from protozorfs.fs.refusals import RefusedOperations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protozorfs.fs.ports import FeedsView, FeedView
+    from protozorfs.fs.parts import Parts
+    from protozorfs.fs.ports import FeedView
+    from protozorfs.types import FeedId
 
 _STATVFS_FIELDS = (
     "f_bsize",
@@ -47,10 +50,13 @@ _STATVFS_FIELDS = (
 class MetadataOperations(RefusedOperations):
     """Attributes of the directory and of feeds."""
 
-    def __init__(self, feeds: FeedsView) -> None:
+    def __init__(self, parts: Parts) -> None:
         super().__init__()
-        self._feeds = feeds
-        self._directory = Directory(feeds)
+        self._feeds = parts.feeds
+        self._status = parts.status
+        self._nudges = parts.nudges
+        self._live_from_end = parts.live_from_end
+        self._directory = Directory(parts.feeds)
         self._attributes = Attributes()
         self._inodes = Inodes()
         self._may_change_uids = frozenset({0, os.geteuid()})
@@ -62,8 +68,7 @@ class MetadataOperations(RefusedOperations):
             return self._attributes.root(self._root_mtime_ns)
         if inode == SelfTest.INODE:
             return self._attributes.hidden(SelfTest.INODE)
-        known = self._inode(inode)
-        return self._attributes.feed(known, self._feed_of(known))
+        return self._told(self._inode(inode))
 
     async def setattr(
         self,
@@ -73,7 +78,9 @@ class MetadataOperations(RefusedOperations):
         fh: int | None,
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
-        """Times are accepted and ignored, the rest is refused."""
+        """Times are accepted and ignored, the rest is refused; see `nudges` for the exception."""
+        if self._nudges.is_asking(ctx.pid):
+            return await self.getattr(inode, ctx)
         self._refuse_strangers(ctx, errno.EPERM)
         refuse(
             policy.setattr_refusal(
@@ -90,8 +97,12 @@ class MetadataOperations(RefusedOperations):
             return False
         if inode in (ROOT_INODE, SelfTest.INODE):
             return True
-        feed = self._feed_of(self._inode(inode))
-        return not (mode & os.X_OK or (mode & os.W_OK and (feed is None or not feed.is_owned)))
+        known = self._inode(inode)
+        if isinstance(known, PathInode):
+            return not mode & os.W_OK and (known.is_directory or not mode & os.X_OK)
+        feed = self._feed_of(known)
+        is_owned = feed is not None and feed.is_owned and known.live is None
+        return not (mode & os.X_OK or (mode & os.W_OK and not is_owned))
 
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         """The store's file system."""
@@ -104,9 +115,10 @@ class MetadataOperations(RefusedOperations):
 
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
         """The names `protozorfs.*`."""
-        if inode == ROOT_INODE:
+        known = None if inode == ROOT_INODE else self._inode(inode)
+        if not isinstance(known, FeedInode):
             return ()
-        return xattrs.names_of(self._feed_of(self._inode(inode)))
+        return xattrs.names_of(self._feed_of(known))
 
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         """The feed's state as text."""
@@ -114,6 +126,8 @@ class MetadataOperations(RefusedOperations):
         if not name.startswith(xattrs.PREFIX) or inode == ROOT_INODE:
             raise FUSEError(errno.ENODATA)
         known = self._inode(inode)
+        if not isinstance(known, FeedInode):
+            raise FUSEError(errno.ENODATA)
         value = xattrs.value(known.feed_id, self._feed_of(known), name)
         if value is None:
             raise FUSEError(errno.ENODATA)
@@ -126,13 +140,32 @@ class MetadataOperations(RefusedOperations):
         if name != xattrs.DELETE_KEY or inode == ROOT_INODE:
             raise Refused(xattrs.change_refusal(name))
         self._refuse_strangers(ctx)
-        feed = self._feed_of(self._inode(inode))
+        known = self._inode(inode)
+        feed = self._feed_of(known) if isinstance(known, FeedInode) else None
         if feed is None:
             raise Refused(errno.EPERM)
         self._directory.delete_key(feed, value)
         self._root_mtime_ns = time.time_ns()
 
-    def _inode(self, number: int) -> FeedInode:
+    def _told(self, inode: Inode) -> pyfuse3.EntryAttributes:
+        """The attributes of anything but the root, which the kernel is about to be told."""
+        if isinstance(inode, PathInode):
+            if inode.is_directory:
+                return self._attributes.directory(inode.number)
+            return self._attributes.text(inode.number, len(self._status.read(inode.path)))
+        feed = self._feed_of(inode)
+        if inode.live is None:
+            return self._attributes.feed(inode, feed)
+        from_end = self._live_from_end
+        start = None if feed is None else start_of(feed, inode.live, from_end=from_end)
+        return self._attributes.live(inode, feed, start)
+
+    def has_locked_pages(self, feed_id: FeedId) -> bool:
+        """True while a change of the feed's size would wait in the kernel."""
+        inode = self._inodes.find_feed(feed_id)
+        return inode is not None and inode.page_reads > 0
+
+    def _inode(self, number: int) -> Inode:
         inode = self._inodes.get(number)
         if inode is None:
             raise Refused(errno.ENOENT)

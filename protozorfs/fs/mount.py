@@ -7,6 +7,7 @@ import os
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyfuse3
@@ -15,11 +16,15 @@ import trio
 from protozorfs.fs import mount_points
 from protozorfs.fs.interrupts import Interrupts, SelfTest, request_time_bound
 from protozorfs.fs.mount_points import MountError, MountWatch
+from protozorfs.fs.nudges import Nudges
 from protozorfs.fs.operations import Operations
+from protozorfs.fs.parts import Parts
+from protozorfs.fs.polls import Polls
+from protozorfs.fs.status import StatusTree
 from protozorfs.fs.waits import Patience, Waits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from protozorfs.fs.ports import FeedsView
 
@@ -44,6 +49,8 @@ class MountOptions:
         kernel_options: options for libfuse and the kernel, such as "ro" or "allow_other".
         syncs: every write returns when it is durable (option `sync`).
         patience: how long handlers wait.
+        live_from_end: live views begin at the end of their feed.
+        wakes_watchers: inotify watchers are told when a followed feed grows.
     """
 
     mount_point: str
@@ -51,15 +58,20 @@ class MountOptions:
     kernel_options: frozenset[str] = frozenset()
     syncs: bool = False
     patience: Patience = field(default_factory=Patience)
+    live_from_end: bool = False
+    wakes_watchers: bool = True
 
 
 async def serve(
     feeds: FeedsView,
     options: MountOptions,
+    log_lines: Callable[[], Iterable[str]] = tuple,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves the mount; started when it answers and signals to readers work.
+
+    `log_lines` tells the most recent lines of the log, for the file of that name.
 
     Returns when somebody unmounts, lazily too, or aborts the connection. Cancelling it ends all
     waits with EIO, lets handlers answer for a moment and unmounts: well within two seconds.
@@ -68,19 +80,23 @@ async def serve(
         MountError: it cannot be mounted.
     """
     interrupts = Interrupts(options.mount_point)
-    waits = Waits(interrupts, bound_seconds=request_time_bound())
-    self_test = SelfTest()
-    operations = Operations(feeds, waits, self_test, patience=options.patience, syncs=options.syncs)
+    parts = _make_parts(feeds, options, interrupts, log_lines)
+    operations = Operations(parts)
     answers = False
-    with _mounted(operations, options) as watch:
+    with _mounted(operations, options) as watch, feeds.watched(parts.grown):
         async with trio.open_nursery() as nursery:
-            loop = _RequestLoop(waits)
+            loop = _RequestLoop(parts.waits)
+            nudge = partial(
+                parts.nudges.run, device=watch.device, has_locked_pages=operations.has_locked_pages
+            )
+            await nursery.start(parts.polls.run)
             nursery.start_soon(interrupts.run_fallback)
             nursery.start_soon(_end_when_gone, watch, nursery.cancel_scope)
             nursery.start_soon(loop.run, nursery.cancel_scope)
             try:
                 await operations.initialised.wait()
-                await self_test.run(options.mount_point, interrupts)
+                await parts.self_test.run(options.mount_point, interrupts)
+                nursery.start_soon(nudge)
                 answers = True
                 task_status.started()
                 await trio.sleep_forever()
@@ -88,6 +104,26 @@ async def serve(
                 await loop.stop()
     if not answers:
         raise MountError(f"{options.mount_point}: unmounted before it could answer")
+
+
+def _make_parts(
+    feeds: FeedsView,
+    options: MountOptions,
+    interrupts: Interrupts,
+    log_lines: Callable[[], Iterable[str]],
+) -> Parts:
+    wakes = options.wakes_watchers and "ro" not in options.kernel_options
+    return Parts(
+        feeds=feeds,
+        waits=Waits(interrupts, bound_seconds=request_time_bound()),
+        polls=Polls(),
+        nudges=Nudges(options.mount_point, feeds, is_enabled=wakes),
+        status=StatusTree(feeds, log_lines),
+        self_test=SelfTest(),
+        patience=options.patience,
+        syncs=options.syncs,
+        live_from_end=options.live_from_end,
+    )
 
 
 class _RequestLoop:

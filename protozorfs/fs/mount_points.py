@@ -147,6 +147,12 @@ class MountWatch:
         self._changes = select.poll()
         self._changes.register(self._mountinfo, select.POLLPRI)
 
+    @property
+    def device(self) -> int:
+        """The mount's device number, as `stat` has it."""
+        major, minor = self._device.split(":")
+        return os.makedev(int(major), int(minor))
+
     def is_gone(self) -> bool:
         """Two cheap system calls, unless mounts changed since the last look."""
         if self._connection.poll(0):

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING
 
 from protozorfs import ids
 from protozorfs.errors import DecodeError
+from protozorfs.types import MAX_SAFE_INTEGER
 
 if TYPE_CHECKING:
     from protozorfs.types import FeedId
 
 MAX_NAME_BYTES = 255  # NAME_MAX; the kernel lets longer names through to a FUSE file system
-RESERVED_NAMES = frozenset({b".live", b".protozorfs"})
+LIVE_DIRECTORY = b".live"
+STATUS_DIRECTORY = b".protozorfs"
+RESERVED_NAMES = frozenset({LIVE_DIRECTORY, STATUS_DIRECTORY})
+LIVE_START = b"@"  # between a name and the block that a live view starts with
+_MAX_BLOCK_DIGITS = 16  # of 2**53 - 1, the largest block number there can be
 _ID_LENGTHS = (ids.HEX_DIGITS, ids.ZBASE32_DIGITS)
 
 
@@ -40,6 +45,15 @@ def feed_id_of_name(name: bytes) -> FeedId | None:
         return decode_feed_id(name)
     except DecodeError:
         return None
+
+
+def split_live_name(name: bytes) -> tuple[bytes, int] | None:
+    """The feed's name and the block in the name of a live view, `NAME@N`; None if it has no N."""
+    feed_name, separator, digits = name.rpartition(LIVE_START)
+    if not (separator and feed_name and digits.isdigit() and len(digits) <= _MAX_BLOCK_DIGITS):
+        return None
+    block = int(digits)
+    return (feed_name, block) if block <= MAX_SAFE_INTEGER else None
 
 
 def new_name_refusal(name: bytes) -> int:

@@ -1,14 +1,13 @@
-"""The file system's handlers, as pyfuse3 calls them.
+"""The file system's handlers, as pyfuse3 calls them: those about open files.
 
-Thin: names are in `directory`, attributes in `metadata`, rules in `policy`, waiting in `reads` and
-`waits`. Only READ and OPEN may wait for the network, WRITE and FSYNC for the disk; all others are
-answered at once.
+Thin: names are in `naming`, attributes in `metadata`, rules in `policy`, waiting in `reads`, `live`
+and `waits`. Only READ and OPEN may wait for the network, WRITE and FSYNC for the disk; all others
+are answered at once.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import time
 from contextlib import suppress
@@ -17,82 +16,55 @@ from typing import TYPE_CHECKING
 import pyfuse3
 import trio
 
-from protozorfs.errors import StoreError
 from protozorfs.feeds.blocks import cut_blocks
 from protozorfs.fs import policy
 from protozorfs.fs.directory import refuse
 from protozorfs.fs.errnos import Refused, WaitTimedOut
 from protozorfs.fs.guard import guarded
-from protozorfs.fs.inodes import FeedInode, Handle
+from protozorfs.fs.handles import Handle, LiveHandle, TextHandle
+from protozorfs.fs.inodes import FeedInode, PathInode
 from protozorfs.fs.interrupts import SelfTest
-from protozorfs.fs.metadata import MetadataOperations
+from protozorfs.fs.live import read_live, start_of
+from protozorfs.fs.naming import NameOperations
+from protozorfs.fs.polls import ALWAYS
 from protozorfs.fs.reads import bytes_needed, read_waiting
 from protozorfs.fs.requests import OpenRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from protozorfs.fs.ports import FeedsView, FeedView
-    from protozorfs.fs.waits import Patience, Waits
-
-log = logging.getLogger(__name__)
+    from protozorfs.fs.handles import AnyHandle
+    from protozorfs.fs.inodes import LiveView
+    from protozorfs.fs.parts import Parts
+    from protozorfs.fs.ports import FeedView
 
 
 @guarded
-class Operations(MetadataOperations):
+class Operations(NameOperations):
     """The handlers of one mount."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False  # it would turn appends into page writes at any offset
 
-    def __init__(
-        self,
-        feeds: FeedsView,
-        waits: Waits,
-        self_test: SelfTest,
-        *,
-        patience: Patience,
-        syncs: bool = False,
-    ) -> None:
-        super().__init__(feeds)
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
         self.initialised = trio.Event()  # the kernel's INIT was handled
-        self._waits = waits
-        self._self_test = self_test
-        self._patience = patience
-        self._syncs = syncs
-        self._refused_opens = policy.RefusedOpens()
-        self._handles: dict[int, Handle] = {}
-        self._listings: dict[int, Sequence[tuple[bytes, FeedView]]] = {}
-        self._next_handle = 1
+        self._waits = parts.waits
+        self._polls = parts.polls
+        self._patience = parts.patience
+        self._syncs = parts.syncs
+        self._handles: dict[int, AnyHandle] = {}
 
     def init(self) -> None:
         """Called when the kernel's INIT is handled."""
         self.initialised.set()
 
-    # Names
-
-    async def lookup(
-        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
-    ) -> pyfuse3.EntryAttributes:
-        """A name, or a feed ID that need not be followed."""
-        if name == SelfTest.NAME and self._self_test.is_asking(ctx.pid):
-            return self._attributes.hidden(SelfTest.INODE)
-        if name in (b".", b".."):
-            return self._attributes.root(self._root_mtime_ns)
-        inode = self._inodes.of_feed(self._directory.find(name))
-        inode.lookups += 1
-        return self._attributes.feed(inode, self._feed_of(inode))
-
-    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
-        """The kernel gives references back."""
-        for number, lookups in inode_list:
-            self._inodes.forget(number, lookups)
+    # Opening
 
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         """A new name: a new owned feed."""
         self._refuse_strangers(ctx)
+        self._refuse_below_root(parent_inode)
         feed = self._directory.create(name, flags)
         self._root_mtime_ns = time.time_ns()
         inode = self._inodes.of_feed(feed.feed_id)
@@ -101,84 +73,17 @@ class Operations(MetadataOperations):
         feed.acquire()
         return self._opened(inode, feed, flags, in_sequence=True), attributes
 
-    async def symlink(
-        self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
-    ) -> pyfuse3.EntryAttributes:
-        """`ln -s ID NAME` follows the feed.
-
-        The kernel insists on a symbolic link as the answer, so it gets one that is valid for no
-        time; its next lookup finds the feed's file.
-        """
-        self._refuse_strangers(ctx)
-        self._directory.follow(name, target)
-        self._root_mtime_ns = time.time_ns()
-        return self._attributes.link(self._inodes.throw_away(), target)
-
-    async def rename(
-        self,
-        parent_inode_old: int,
-        name_old: bytes,
-        parent_inode_new: int,
-        name_new: bytes,
-        flags: int,
-        ctx: pyfuse3.RequestContext,
-    ) -> None:
-        """Gives a feed another name; never replaces one."""
-        self._refuse_strangers(ctx)
-        self._refuse_after_refused_open(name_old, ctx.pid)
-        self._directory.rename(
-            name_old,
-            name_new,
-            no_replace=bool(flags & pyfuse3.RENAME_NOREPLACE),
-            exchange=bool(flags & pyfuse3.RENAME_EXCHANGE),
-        )
-        self._root_mtime_ns = time.time_ns()
-
-    async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        """Unfollows a feed, or removes an owned one that nobody can know."""
-        self._refuse_strangers(ctx)
-        self._refuse_after_refused_open(name, ctx.pid)
-        self._directory.remove(name)
-        self._root_mtime_ns = time.time_ns()
-
-    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
-        """A listing as of now."""
-        handle = self._new_handle()
-        self._listings[handle] = self._feeds.names()
-        return handle
-
-    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        """Names and attributes from `start_id` on; `rewinddir` sees the names of that moment."""
-        if start_id == 0:
-            self._listings[fh] = self._feeds.names()
-        listing = self._listings[fh]
-        for position in range(start_id, len(listing)):
-            name, feed = listing[position]
-            inode = self._inodes.of_feed(feed.feed_id)
-            attributes = self._listed(inode, feed)
-            if not pyfuse3.readdir_reply(token, name, attributes, position + 1):
-                self._inodes.forget(inode.number, 0)  # not told: it may have been made just now
-                return
-            inode.lookups += 1
-
-    async def releasedir(self, fh: int) -> None:
-        """Ends a listing."""
-        del self._listings[fh]
-
-    async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        """Names are durable when the operation that changed them returns."""
-
-    # Contents
-
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Opens a feed; for reading, it may wait for the first attempt to find its head."""
         if inode == SelfTest.INODE:
             await self._self_test.handle_open()
             return pyfuse3.FileInfo(fh=SelfTest.HANDLE, direct_io=True, keep_cache=False)
         known = self._inode(inode)
+        if isinstance(known, PathInode):
+            return self._opened_text(known, flags)
         feed = self._feed_of(known)
         is_owned = feed is not None and feed.is_owned and self._may_change(ctx)
-        code = policy.open_refusal(is_owned=is_owned, flags=flags)
+        code = policy.open_refusal(is_owned=is_owned and known.live is None, flags=flags)
         if code:
             self._refused_opens.note(ctx.pid, inode, trio.current_time())
             raise Refused(code)
@@ -187,17 +92,26 @@ class Operations(MetadataOperations):
         feed.acquire()
         try:
             await self._wait_head(feed, flags, OpenRequest(inode=inode, pid=ctx.pid))
+            if known.live is not None:
+                return self._opened_live(known, known.live, feed, flags)
             return self._opened(known, feed, flags, in_sequence=False)
         except BaseException:
             feed.release()  # there will be no RELEASE of an open that failed
             raise
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        """What is here at once; see `reads` for the rest."""
+        """What is here at once; see `reads` and `live` for the rest."""
         handle = self._handles.get(fh)
         if handle is None:
             await self._self_test.handle_read()
             return b""
+        if isinstance(handle, TextHandle):
+            return handle.text[off : off + size]
+        patience = self._patience.read_seconds
+        if isinstance(handle, LiveHandle):
+            return await read_live(
+                handle, self._waits, offset=off, size=size, timeout_seconds=patience
+            )
         feed = handle.feed
         data = feed.read_nowait(off, size)
         count = len(data)
@@ -210,13 +124,15 @@ class Operations(MetadataOperations):
                 self._waits,
                 offset=off,
                 size=size,
-                timeout_seconds=self._patience.read_seconds,
+                timeout_seconds=patience,
             )
         return data
 
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Appends; returns when it survives a kill of the daemon, or a power cut if `syncs`."""
         handle = self._handles[fh]
+        if not isinstance(handle, Handle):
+            raise Refused(errno.EBADF)  # the kernel lets nobody write who has not opened it so
         feed = handle.feed
         if not handle.appends:
             refuse(
@@ -235,8 +151,21 @@ class Operations(MetadataOperations):
     async def fsync(self, fh: int, datasync: bool) -> None:
         """Returns when all of the feed is durable."""
         handle = self._handles.get(fh)
-        if handle is not None:
+        if isinstance(handle, Handle):
             await handle.feed.sync()
+
+    async def poll(
+        self,
+        inode: int,
+        fh: int,
+        poll_handle: pyfuse3.PollHandle | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> int:
+        """What is ready; a live view is when there is more than was read."""
+        handle = self._handles.get(fh)
+        if isinstance(handle, LiveHandle):
+            return self._polls.poll(handle, poll_handle)
+        return ALWAYS
 
     async def flush(self, fh: int) -> None:
         """Close does not wait."""
@@ -244,26 +173,13 @@ class Operations(MetadataOperations):
     async def release(self, fh: int) -> None:
         """The last descriptor of a handle is closed."""
         handle = self._handles.pop(fh, None)
-        if handle is not None:  # else it is the self-test's
+        if handle is None:
+            return  # the self-test's
+        if isinstance(handle, LiveHandle):
+            self._polls.forget(handle)
+        if not isinstance(handle, TextHandle):
             handle.feed.release()
-            self._inodes.closed(handle.inode)
-
-    def _listed(self, inode: FeedInode, feed: FeedView) -> pyfuse3.EntryAttributes:
-        try:
-            return self._attributes.feed(inode, feed)
-        except StoreError:
-            # One feed that cannot be opened must not hide the others; its own stat tells the error.
-            log.exception("a feed cannot be shown")
-            return self._attributes.feed(inode, None)
-
-    def _refuse_after_refused_open(self, name: bytes, pid: int) -> None:
-        """Stops a tool that could not write to the feed from replacing it by a new file."""
-        number = self._inodes.of_feed(self._directory.find(name)).number
-        try:
-            if self._refused_opens.is_recent(pid, number, trio.current_time()):
-                raise Refused(errno.EPERM)
-        finally:
-            self._inodes.forget(number, 0)
+        self._inodes.closed(handle.inode)
 
     async def _wait_head(self, feed: FeedView, flags: int, request: OpenRequest) -> None:
         if feed.is_owned or feed.length or flags & os.O_NONBLOCK or not self._patience.head_seconds:
@@ -289,7 +205,24 @@ class Operations(MetadataOperations):
         # waits for one of them (sendfile, mmap). Reads of an owned feed never wait.
         return pyfuse3.FileInfo(fh=handle, direct_io=True, keep_cache=not feed.is_owned)
 
-    def _new_handle(self) -> int:
-        handle = self._next_handle
-        self._next_handle += 1
-        return handle
+    def _opened_live(
+        self, inode: FeedInode, live: LiveView, feed: FeedView, flags: int
+    ) -> pyfuse3.FileInfo:
+        handle = self._new_handle()
+        self._handles[handle] = LiveHandle(
+            inode=inode,
+            feed=feed,
+            start=start_of(feed, live, from_end=self._live_from_end),
+            never_waits=bool(flags & os.O_NONBLOCK),
+        )
+        self._inodes.opened(inode, feed)
+        return pyfuse3.FileInfo(fh=handle, direct_io=True, keep_cache=True)  # as of feeds
+
+    def _opened_text(self, inode: PathInode, flags: int) -> pyfuse3.FileInfo:
+        if policy.wants_to_write(flags):
+            raise Refused(errno.EACCES)
+        text = self._status.read(inode.path)
+        handle = self._new_handle()
+        self._handles[handle] = TextHandle(inode, text)
+        self._inodes.opened(inode)
+        return pyfuse3.FileInfo(fh=handle, direct_io=True, keep_cache=False)

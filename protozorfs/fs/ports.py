@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
+    from protozorfs.feeds.facts import FeedReport, NodeFacts
     from protozorfs.types import FeedId
 
 
@@ -49,6 +51,11 @@ class FeedView(Protocol):
     @property
     def peer_count(self) -> int: ...
     @property
+    def waiting_count(self) -> int:
+        """How many readers wait for it: for missing bytes, its growth or its first head."""
+        ...
+
+    @property
     def state(self) -> str:
         """One of owned, resolving, current, behind, offline, frozen, damaged, paused."""
         ...
@@ -69,6 +76,18 @@ class FeedView(Protocol):
         Raises:
             Closing, StoreCorrupt, BlockUnavailable: the last when nothing is fetched for readers.
         """
+        ...
+
+    async def wait_length(self, length: int) -> None:
+        """Returns when the feed has more than `length` blocks. Raises Closing."""
+        ...
+
+    def block_start(self, block_index: int) -> int | None:
+        """The offset in bytes of a block, or of the end if it is the next one; None: not known."""
+        ...
+
+    async def wait_block_start(self, block_index: int) -> None:
+        """Returns when `block_start` is known. Raises as `wait_bytes`."""
         ...
 
     async def wait_first_head(self) -> None:
@@ -130,3 +149,22 @@ class FeedsView(Protocol):
         ...
 
     def statvfs(self) -> os.statvfs_result: ...
+    def name_by_id(self, feed_id: FeedId) -> bytes | None:
+        """The local name of a feed; None if it has none."""
+        ...
+
+    def may_fetch(self) -> bool:
+        """False while the disk is nearly full."""
+        ...
+
+    def report(self, feed_id: FeedId) -> FeedReport:
+        """What the status shows of a feed that is named or being visited."""
+        ...
+
+    def node_facts(self) -> NodeFacts | None:
+        """What the status shows of the node; None before it is connected to anything."""
+        ...
+
+    def watched(self, watcher: Callable[[FeedView], None]) -> AbstractContextManager[None]:
+        """In the body, calls `watcher` when a feed has a newer head, or more of it is here."""
+        ...

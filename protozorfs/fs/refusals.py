@@ -42,8 +42,8 @@ class RefusedOperations(pyfuse3.Operations):
         raise Refused(errno.EPERM)
 
     async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
-        """There are no directories to remove."""
-        raise Refused(errno.ENOTDIR)
+        """The directories here are part of the mount."""
+        raise Refused(errno.EPERM)
 
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
         """There are no symbolic links."""

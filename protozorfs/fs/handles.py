@@ -1,0 +1,55 @@
+"""What is open: feeds, live views, files of the status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from protozorfs.fs.inodes import FeedInode, PathInode
+    from protozorfs.fs.ports import FeedView
+
+
+@dataclass(slots=True)
+class Handle:
+    """An open feed file."""
+
+    inode: FeedInode
+    feed: FeedView
+    appends: bool  # O_APPEND
+    in_sequence: bool  # made by a CREATE: may write at our end without O_APPEND
+    syncs: bool  # O_SYNC, O_DSYNC or a `sync` mount: a write returns when it is durable
+
+
+@dataclass(slots=True, eq=False)
+class LiveHandle:
+    """An open live view.
+
+    Attributes:
+        start: the offset in the feed of its first byte; None while that is not known.
+        never_waits: O_NONBLOCK in the open flags.
+        read_end: where the last read ended; poll answers for what follows.
+    """
+
+    inode: FeedInode
+    feed: FeedView
+    start: int | None
+    never_waits: bool
+    read_end: int = 0
+
+    def find_start(self) -> int | None:
+        """Where it starts, if that is known by now."""
+        if self.start is None and self.inode.live is not None:
+            self.start = self.feed.block_start(self.inode.live.start_block or 0)
+        return self.start
+
+
+@dataclass(slots=True)
+class TextHandle:
+    """An open file of the status: what it said when it was opened."""
+
+    inode: PathInode
+    text: bytes
+
+
+AnyHandle = Handle | LiveHandle | TextHandle

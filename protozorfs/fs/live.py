@@ -1,0 +1,86 @@
+"""The live view of a feed: it never ends; reads wait at the end."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from protozorfs.fs.errnos import Refused
+from protozorfs.fs.reads import bytes_needed, is_of_pages
+from protozorfs.fs.requests import ReadRequest
+
+if TYPE_CHECKING:
+    from protozorfs.fs.handles import LiveHandle
+    from protozorfs.fs.inodes import LiveView
+    from protozorfs.fs.ports import FeedView
+    from protozorfs.fs.waits import Waits
+
+_FOREVER = float("inf")
+
+
+def start_of(feed: FeedView, live: LiveView, *, from_end: bool) -> int | None:
+    """The offset in the feed of the first byte of a view that is opened now; None: not known yet.
+
+    `from_end` is what the mount was told for views without a block of their own.
+    """
+    if live.start_block:
+        return feed.block_start(live.start_block)
+    return feed.byte_length if from_end and live.start_block is None else 0
+
+
+def is_readable(handle: LiveHandle) -> bool:
+    """True if a read that goes on after the last one would not wait.
+
+    Raises:
+        StoreCorrupt
+    """
+    start = handle.find_start()
+    return start is not None and bool(handle.feed.read_nowait(start + handle.read_end, 1))
+
+
+async def read_live(
+    handle: LiveHandle, waits: Waits, *, offset: int, size: int, timeout_seconds: float
+) -> bytes:
+    """The answer to a READ, never empty: waits for the next block at the end, for as long as it
+    takes; for bytes that are known but not here, at most `timeout_seconds`.
+
+    Raises:
+        Refused: EAGAIN, on a handle that never waits.
+        StoreCorrupt, BlockUnavailable: of the feed.
+        Interrupted, WaitTimedOut, Closing, TooManyWaits: of the wait.
+    """
+    feed = handle.feed
+    request = ReadRequest(inode=handle.inode.number, offset=offset, size=size)
+    deadline = trio.current_time() + timeout_seconds
+    while True:
+        start = handle.find_start()
+        if start is None:
+            block = handle.inode.live.start_block if handle.inode.live is not None else None
+            _refuse_wait(handle)
+            await waits.run(request, partial(feed.wait_block_start, block or 0), _FOREVER)
+            continue
+        data = feed.read_nowait(start + offset, size)
+        known = feed.byte_length - start
+        needed = bytes_needed(offset, size, told=handle.inode.told_length, known=known)
+        if data and (len(data) >= needed or handle.never_waits):
+            handle.read_end = offset + len(data)
+            return data
+        _refuse_wait(handle)
+        if not needed:
+            await waits.run(request, partial(feed.wait_length, feed.length), _FOREVER)
+            continue
+        at = start + offset
+        missing = partial(feed.wait_bytes, at + len(data), at + needed)
+        # Behind what the kernel was told there are no pages that it could have locked.
+        has_pages = is_of_pages(offset, size) and offset < handle.inode.told_length
+        with handle.inode.locked_pages() if has_pages else nullcontext():
+            await waits.run(request, missing, deadline)
+
+
+def _refuse_wait(handle: LiveHandle) -> None:
+    if handle.never_waits:
+        raise Refused(errno.EAGAIN)

@@ -1,0 +1,39 @@
+"""What the handlers of one mount are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from protozorfs.fs.interrupts import SelfTest
+    from protozorfs.fs.nudges import Nudges
+    from protozorfs.fs.polls import Polls
+    from protozorfs.fs.ports import FeedsView, FeedView
+    from protozorfs.fs.status import StatusTree
+    from protozorfs.fs.waits import Patience, Waits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Made in `mount`, used by the handlers.
+
+    Attributes:
+        syncs: every write returns when it is durable (option `sync`).
+        live_from_end: live views begin at the end of their feed (option `live_from`).
+    """
+
+    feeds: FeedsView
+    waits: Waits
+    polls: Polls
+    nudges: Nudges
+    status: StatusTree
+    self_test: SelfTest
+    patience: Patience
+    syncs: bool
+    live_from_end: bool
+
+    def grown(self, feed: FeedView) -> None:
+        """A feed has a newer head, or more of it is here: tells those who wait for it to change."""
+        self.polls.grown(feed)
+        self.nudges.grown(feed)

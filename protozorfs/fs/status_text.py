@@ -1,0 +1,189 @@
+"""The words of the status: for people, and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from protozorfs import ids
+from protozorfs.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from protozorfs.feeds.facts import FeedFacts, FeedReport, NodeFacts, PeerFacts
+    from protozorfs.fs.ports import FeedsView, FeedView
+
+MAX_LISTED = 50  # peers and waiting feeds in the text; status.json has all
+_UNREADABLE = "unreadable"  # in place of a state: the store has lost something
+
+
+def status(feeds: FeedsView) -> str:
+    """The status for people."""
+    facts = feeds.node_facts()
+    lines = [] if facts is None else _node_lines(facts)
+    space = "plenty" if feeds.may_fetch() else "nearly none left, so that fetching is paused"
+    lines.append(f"free space  {space}")
+    lines += _feed_lines(feeds)
+    if facts is not None and facts.peers:
+        lines += ["", "peers", *(_peer_line(peer) for peer in facts.peers[:MAX_LISTED])]
+        lines += _and_more(len(facts.peers))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _node_lines(facts: NodeFacts) -> list[str]:
+    lines = [
+        f"listens at  {', '.join(facts.addresses)}",
+        f"reachable   {facts.reachability}",
+    ]
+    if facts.dht is None:
+        lines.append("DHT         off")
+    else:
+        nodes = ", ".join(f"{count} by {family}" for family, count in facts.dht.nodes.items())
+        share = f"{facts.dht.refreshed_share:.0%} of feeds had a turn in the last hour"
+        lines.append(f"DHT         nodes that answer: {nodes or 'none'}; {share}")
+    if facts.lan is None:
+        lines.append("LAN         off")
+    else:
+        links = [f"{link} ({trouble})" if trouble else link for link, trouble in facts.lan.items()]
+        lines.append(f"LAN         {', '.join(links) or 'no link can be used'}")
+    return lines
+
+
+def _feed_lines(feeds: FeedsView) -> list[str]:
+    listed = feeds.names()
+    states = Counter(_state(feed) for _, feed in listed)
+    summary = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    lines = [f"feeds       {len(listed)}{': ' if listed else ''}{summary}"]
+    waiting = [
+        (name, report)
+        for name, feed in listed
+        if feed.waiting_count and (report := feeds.report(feed.feed_id))
+    ]
+    if waiting:
+        lines += ["", "readers wait"]
+        lines += [f"  {shown(name)}: {report.why}" for name, report in waiting[:MAX_LISTED]]
+        lines += _and_more(len(waiting))
+    return lines
+
+
+def _and_more(count: int) -> list[str]:
+    return [f"  and {count - MAX_LISTED} more"] if count > MAX_LISTED else []
+
+
+def _peer_line(peer: PeerFacts) -> str:
+    notes = []
+    if peer.is_users:
+        notes.append("given by you")
+    if peer.feed_count:
+        notes.append(f"found for {peer.feed_count} feeds")
+    if peer.retry_seconds is not None:
+        notes.append(f"dialled again in {peer.retry_seconds:.1f} s")
+    if peer.why:
+        notes.append(peer.why)
+    return f"  {peer.address}  {peer.state}" + (f"  ({'; '.join(notes)})" if notes else "")
+
+
+def status_json(feeds: FeedsView) -> str:
+    """The status for programs: one object, described in docs/manual.md."""
+    facts = feeds.node_facts()
+    return (
+        json.dumps(
+            {
+                "node": None if facts is None else _node_object(facts),
+                "may_fetch": feeds.may_fetch(),
+                "feeds": [_feed_object(shown(name), feed) for name, feed in feeds.names()],
+                "peers": [] if facts is None else [_peer_object(peer) for peer in facts.peers],
+            },
+            indent=1,
+        )
+        + "\n"
+    )
+
+
+def _node_object(facts: NodeFacts) -> dict[str, object]:
+    dht = facts.dht
+    return {
+        "addresses": list(facts.addresses),
+        "reachability": facts.reachability,
+        "dht": None
+        if dht is None
+        else {"nodes": dict(dht.nodes), "refreshed_share": dht.refreshed_share},
+        "lan": None if facts.lan is None else dict(facts.lan),
+    }
+
+
+def _peer_object(peer: PeerFacts) -> dict[str, object]:
+    return {
+        "address": peer.address,
+        "state": peer.state,
+        "is_users": peer.is_users,
+        "retry_seconds": peer.retry_seconds,
+        "why": peer.why,
+        "feeds": peer.feed_count,
+    }
+
+
+def _feed_object(name: str, feed: FeedView) -> dict[str, object]:
+    state = _state(feed)
+    found: dict[str, object] = {"name": name, "id": ids.format_hex(feed.feed_id), "state": state}
+    if state != _UNREADABLE:
+        found |= {
+            "owned": feed.is_owned,
+            "fork": feed.fork,
+            "length": feed.length,
+            "bytes": feed.byte_length,
+            "local": feed.held_bytes,
+            "peers": feed.peer_count,
+        }
+    return found
+
+
+def _state(feed: FeedView) -> str:
+    """The state, or that there is none: one feed that is lost must not hide the others."""
+    try:
+        return str(feed.state)
+    except StoreError:
+        return _UNREADABLE
+
+
+def shown(name: bytes) -> str:
+    """A name as text; bytes that are no UTF-8 come out as they were."""
+    return name.decode("utf-8", "surrogateescape")
+
+
+def head(feed: FeedView, report: FeedReport) -> str:
+    """The newest head that is known, one `key value` a line; nothing before there is one."""
+    if report.head is None:
+        return ""
+    found = report.head
+    return (
+        f"fork {found.fork}\nlength {found.length}\nbytes {found.byte_length}\n"
+        f"hash {found.tree_hash.hex()}\nsignature {found.signature.hex()}\n"
+    )
+
+
+def progress(feed: FeedView, report: FeedReport) -> str:
+    """What is here of what is known, one `key value` a line."""
+    return (
+        f"state {feed.state}\n"
+        f"blocks {report.held_blocks} of {feed.length}\n"
+        f"bytes {feed.held_bytes} of {feed.byte_length}\n"
+        f"contiguous {report.contiguous_blocks}\n"
+        f"waiting {report.waiting}\n"
+    )
+
+
+def feed_peers(facts: FeedFacts) -> str:
+    """Who has the feed open, and who else might have it."""
+    lines: Sequence[str] = [
+        *(
+            f"{link.name}  connected, has "
+            + ("told nothing yet" if link.length is None else f"a head of length {link.length}")
+            + (f"; {link.trouble}" if link.trouble else "")
+            for link in facts.links
+        ),
+        *(_peer_line(peer).strip() for peer in facts.others if peer.state != "connected"),
+    ]
+    return "".join(f"{line}\n" for line in lines)
