@@ -151,6 +151,7 @@ async def open_node(
             try:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(feeds.run)
+                    await feeds.recover()
                     await nursery.start(swarm.run)
                     if dht is not None:
                         nursery.start_soon(_keep_dht_state, store, dht)

@@ -91,15 +91,23 @@ class Feed:
             StoreError: it cannot be opened.
         """
         if self._log is None:
-            log = self._surroundings.open_log(self)
-            self._evidence = load_evidence(log)
-            self._log = log
-            self.known_head.load(log)
-            if log.shown_head != log.head:
-                # Committed by a run that was killed before it could publish: nobody may append
-                # again for a long time.
-                self._get_publisher().nudge()
+            return self.adopt_log(self._surroundings.open_log(self))
         return self._log
+
+    def adopt_log(self, log: Log) -> Log:
+        """Takes the log of the feed, just opened; returns it.
+
+        Raises:
+            StoreCorrupt: the evidence beside it is damaged.
+        """
+        self._evidence = load_evidence(log)
+        self._log = log
+        self.known_head.load(log)
+        if log.shown_head != log.head:
+            # Committed by a run that was killed before it could publish: nobody may append again
+            # for a long time.
+            self._get_publisher().nudge()
+        return log
 
     @property
     def is_kept(self) -> bool:

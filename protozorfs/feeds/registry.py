@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from protozorfs.errors import (
     NameTaken,
     NoSuchFeed,
     NotRemovable,
+    StoreError,
     TooManyVisits,
 )
 from protozorfs.feeds.feed import Feed
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 VISIT_SECONDS = 600.0  # a visited feed is forgotten so long after its last close
 UPKEEP_INTERVAL = 60.0  # seconds between looks at visits and modification times
 MAX_VISITS = 256  # visited feeds at once; each may hold what was read of it
+
+
+logger = logging.getLogger(__name__)
 
 
 class Feeds:
@@ -79,6 +84,21 @@ class Feeds:
                 await trio.sleep(UPKEEP_INTERVAL)
                 self._forget_visits(trio.current_time() - VISIT_SECONDS)
                 self._keep_mtimes()
+
+    async def recover(self) -> None:
+        """Checks the feeds that were open when the last run was killed, before anybody uses them.
+
+        It takes time in proportion to their size, so it is done in a thread. A feed that cannot be
+        opened says so to whoever uses it.
+        """
+        for feed in list(self._name_of):
+            directory = self._store.feed(feed.feed_id)
+            if directory.exists() and not directory.is_marked_clean():
+                try:
+                    log = await trio.to_thread.run_sync(Log.open, directory, abandon_on_cancel=True)
+                    feed.adopt_log(log)
+                except (StoreError, OSError) as error:
+                    logger.error("feed %s cannot be opened: %s", self._shown(feed), error)
 
     def subscribe(self, listener: Listener, informant: Informant | None = None) -> None:
         """Tells the listener of every feed there is, and from now on of what happens to them.
