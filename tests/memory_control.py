@@ -113,6 +113,7 @@ def _shown(feed: MemoryFeed) -> dict[str, Any]:
         "data": feed.data[:1000].decode("latin-1"),
         "handles": feed.handles,
         "syncs": feed.syncs,
+        "waiting": feed.waiting_count,
     }
 
 

@@ -44,7 +44,8 @@ class MemoryFeed:
         self.fork = 0
         self.created_ns = self.mtime_ns = time.time_ns()
         self.peer_count = 0
-        self.state = "owned" if is_owned else "resolving"
+        self.is_lost = False
+        self._state = "owned" if is_owned else "resolving"
         self.handles = 0
         self.syncs = 0
         self.fault = ""  # of the next appends
@@ -54,6 +55,16 @@ class MemoryFeed:
         self.hides_blocks = False  # their positions are not known
         self.watchers: list[Callable[[MemoryFeed], None]] = []
         self._changed = trio.Event()
+
+    @property
+    def state(self) -> str:
+        if self.is_lost:
+            raise StoreCorrupt("head", 0, "gone")
+        return self._state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self._state = state
 
     @property
     def length(self) -> int:

@@ -44,14 +44,15 @@ class Polls:
             await trio.sleep_forever()
 
     def poll(self, handle: LiveHandle, poll_handle: pyfuse3.PollHandle | None) -> int:
-        """The answer to POLL: what is ready now; if nothing is, `poll_handle` is kept."""
-        if _may_be_read(handle):
-            return READABLE
+        """The answer to POLL: what is ready now. `poll_handle` is kept for what comes next."""
+        is_ready = _may_be_read(handle)
         if poll_handle is not None:
-            # One is enough: the kernel has a single one for all who poll the same open file.
+            # One is enough: the kernel has a single one for all who poll the same open file. It is
+            # kept when there is something to read, too: edge-triggered epoll asks only once.
             self._by_feed.setdefault(handle.feed.feed_id, {})[handle] = poll_handle
-            self._fetch(handle)
-        return 0
+            if not is_ready:
+                self._fetch(handle)
+        return READABLE if is_ready else 0
 
     def grown(self, feed: FeedView) -> None:
         """Wakes those for whom there is something to read now."""
