@@ -95,15 +95,25 @@ class Publisher:
         self._start_task = start_task
         self._published = published
         self._is_running = False
+        self._is_stopped = False
         self._hurry = trio.Event()
         self._progress = trio.Event()
         self._error: Exception | None = None
 
     def nudge(self) -> None:
         """There was a commit."""
-        if not self._is_running:
+        if not self._is_running and not self._is_stopped:
             self._is_running = True
             self._start_task(self._run)
+
+    def stop(self) -> None:
+        """The feed is being removed: nothing more is made durable or published.
+
+        A sync that is under way ends in its thread, on files that have lost their names; then they
+        are closed.
+        """
+        self._is_stopped = True
+        self._hurry.set()
 
     def check(self) -> None:
         """Raises the error that ended this log's durability.
@@ -133,7 +143,7 @@ class Publisher:
 
     async def _run(self) -> None:
         try:
-            while self._error is None and self._durable_length() < self._log.length:
+            while self._has_work():
                 before = self._log.length
                 self._hurry = trio.Event()
                 started = trio.current_time()
@@ -144,6 +154,12 @@ class Publisher:
                         await self._hurry.wait()
         finally:
             self._is_running = False
+            if self._is_stopped:
+                self._log.rest()
+
+    def _has_work(self) -> bool:
+        may_work = self._error is None and not self._is_stopped
+        return may_work and self._durable_length() < self._log.length
 
     async def _sync(self) -> None:
         sync = self._log.begin_sync()
@@ -156,7 +172,8 @@ class Publisher:
             logger.error("a feed could not be made durable, it takes no more appends: %s", error)
             self._error = error
         else:
-            self._published()
+            if not self._is_stopped:
+                self._published()
         finally:
             self._progress.set()
             self._progress = trio.Event()

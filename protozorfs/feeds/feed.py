@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
 import trio
 
-from protozorfs.errors import BlockUnavailable, Closing, NotWritable, StoreCorrupt
+from protozorfs.errors import (
+    BlockUnavailable,
+    Closing,
+    NotWritable,
+    StoreCorrupt,
+    StoreError,
+)
 from protozorfs.feeds.commits import Committer, Publisher
 from protozorfs.feeds.evidence import (
     TwoHeads,
@@ -33,6 +40,8 @@ if TYPE_CHECKING:
     from protozorfs.log.feed import Log
     from protozorfs.log.proof_types import Proof, Request
     from protozorfs.types import FeedId, Head
+
+logger = logging.getLogger(__name__)
 
 
 class Feed:
@@ -108,6 +117,20 @@ class Feed:
             # for a long time.
             self._get_publisher().nudge()
         return log
+
+    @property
+    def is_usable(self) -> bool:
+        """Its log is open, or can be opened now; why not is logged."""
+        try:
+            return self.log is not None
+        except (StoreError, OSError) as error:
+            logger.error("feed %s cannot be opened: %s", self.feed_id.hex(), error)
+            return False
+
+    @property
+    def is_head_known(self) -> bool:
+        """A head is known, as far as can be told without opening the log."""
+        return self._log is not None and self.length > 0
 
     @property
     def is_kept(self) -> bool:
@@ -380,14 +403,29 @@ class Feed:
 
     def close(self) -> None:
         """Ends all waits, writes what is in memory, and leaves the mark of a clean stop."""
+        self._end_waits()
+        if self._log is not None:
+            self._log.close()
+            self._forget_log()
+
+    def discard(self) -> None:
+        """Ends all waits and lets go of the files, which will be removed: nothing is written."""
+        self._end_waits()
+        if self._publisher is not None:
+            self._publisher.stop()
+        if self._log is not None:
+            self._log.rest()
+            self._forget_log()
+
+    def _end_waits(self) -> None:
         self.wants.fail_all(Closing("the node is shutting down"))
         self._set_grown()
         self.attempt_ended()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-            self._committer = None
-            self._publisher = None
+
+    def _forget_log(self) -> None:
+        self._log = None
+        self._committer = None
+        self._publisher = None
 
     def _get_publisher(self) -> Publisher:
         if self._publisher is None:

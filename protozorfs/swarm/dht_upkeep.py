@@ -137,7 +137,7 @@ class DhtUpkeep:
         found = False
         feed = self._feeds.get(job.feed_id)
         try:
-            if feed is not None:
+            if feed is not None and feed.is_usable:
                 if job.upkeep is Upkeep.PEERS:
                     found = await self._announce(feed, job.priority)
                 else:

@@ -198,9 +198,10 @@ class Session:
         while self._to_open and self._opens_left > 0:
             feed = self._to_open.popleft()
             key = discovery_key_of(feed.feed_id)
-            if key not in self._opening and key not in self._open_keys:
-                self._opens_left -= 1
-                self._open(feed)
+            if key in self._opening or key in self._open_keys or not feed.is_usable:
+                continue
+            self._opens_left -= 1
+            self._open(feed)
         if not self._is_handling:  # opens that crossed ours take effect at once
             try:
                 self._handle_events(now)
@@ -229,7 +230,7 @@ class Session:
     def _on_open_requested(self, name: c.ChannelName, handshake: bytes) -> None:
         key = DiscoveryKey(name.id)
         replicator = self._directory.replicator_for(key) if name.protocol == PROTOCOL else None
-        if replicator is None:
+        if replicator is None or not replicator.feed.is_usable:
             self.connection.reject(name)
             if len(self._rejected) < MAX_REMEMBERED_OPENS:
                 self._rejected[key] = None

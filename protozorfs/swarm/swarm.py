@@ -216,7 +216,7 @@ class Swarm:
         self._end_attempt_if_over(feed)
 
     def _end_attempt_if_over(self, feed: Feed) -> None:
-        if feed in self._attempting and (feed.length or not self._may_find_head(feed)):
+        if feed in self._attempting and (feed.is_head_known or not self._may_find_head(feed)):
             del self._attempting[feed]
             feed.attempt_ended()
 
