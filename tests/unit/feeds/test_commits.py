@@ -42,7 +42,11 @@ class FakeLog:
         self.synced: list[int] = []
         self.append_error: Exception | None = None
         self.sync_error: Exception | None = None
+        self.rests = 0
         self._pending: FakeSync | None = None
+
+    def rest(self) -> None:
+        self.rests += 1
 
     def append(self, blocks: Sequence[bytes]) -> None:
         if self.append_error is not None:
@@ -185,3 +189,19 @@ async def test_a_failed_sync_ends_durability_for_good() -> None:
         with pytest.raises(StoreError):
             await publisher.wait_durable()
     assert not published
+
+
+async def test_a_removed_feed_is_neither_made_durable_nor_published_again() -> None:
+    log, published = FakeLog(), list[int]()
+    async with trio.open_nursery() as nursery:
+        publisher = Publisher(as_log(log), nursery.start_soon, lambda: published.append(log.length))
+        log.append([b"x"])
+        publisher.nudge()
+        await trio.lowlevel.checkpoint()  # the sync runs in its thread
+        log.append([b"y"])
+        publisher.stop()
+    assert log.synced == [1]
+    assert published == []
+    assert log.rests == 1
+    publisher.nudge()
+    assert log.synced == [1]

@@ -1,0 +1,26 @@
+"""A feed of one's own can be removed at any time, also while it is being made durable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from tests.swarm.nodes import node_at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_a_feed_is_removed_while_it_is_synced(tmp_path: Path) -> None:
+    async with node_at(tmp_path / "store") as node:
+        for round_number in range(20):
+            feed = node.create(b"journal")
+            await feed.append([b"%d" % round_number])
+            with trio.fail_after(10):
+                while not feed.is_syncing:  # until the publisher's task has had its turn
+                    await trio.lowlevel.checkpoint()
+            node.feeds.delete_key(b"journal", feed.feed_id)
+            assert node.feeds.names() == []
+    files = ("secret", "data", "tree", "head")  # of a feed
+    assert [path for name in files for path in (tmp_path / "store").rglob(name)] == []
