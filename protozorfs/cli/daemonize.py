@@ -19,9 +19,11 @@ _INTERRUPTED = 130  # exit code of a command that was ended by Ctrl-C
 def run_as_daemon(work: Callable[[Callable[[], None]], int]) -> int:
     """Runs `work(ready)` in a child process and returns when it called `ready`.
 
-    The child is the leader of its own session. Until it is ready it shares the terminal, so that
-    messages arrive; then its standard files are /dev/null and its directory is /. In the child this
-    returns what `work` returns.
+    Until the child is ready it shares the terminal, so that messages arrive, and the process group:
+    a mount point of the kernel's automounter lets nobody outside of the group of who asked for the
+    mount come near it before it is mounted. Then the child is the leader of its own session, its
+    standard files are /dev/null and its directory is /. In the child this returns what `work`
+    returns.
 
     Raises:
         UsageError: the one that `work` raised, or the child died.
@@ -32,7 +34,6 @@ def run_as_daemon(work: Callable[[Callable[[], None]], int]) -> int:
         os.close(writing)
         return _await_ready(child, reading)
     os.close(reading)
-    os.setsid()
     return _work(work, writing)
 
 
@@ -56,10 +57,8 @@ def _work(work: Callable[[Callable[[], None]], int], pipe: int) -> int:
     def ready() -> None:
         nonlocal is_ready
         is_ready = True
-        null = os.open(os.devnull, os.O_RDWR)
-        for standard in (0, 1, 2):
-            os.dup2(null, standard)
-        os.close(null)
+        os.setsid()
+        _leave_standard_files()
         os.chdir("/")
         os.write(pipe, _READY)
         os.close(pipe)
@@ -72,3 +71,16 @@ def _work(work: Callable[[Callable[[], None]], int], pipe: int) -> int:
         os.write(pipe, bytes([error.exit_code]) + str(error).encode(errors="replace"))
         os.close(pipe)
         return error.exit_code
+
+
+def _leave_standard_files() -> None:
+    """Points standard input and outputs at /dev/null."""
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+    except FileNotFoundError:
+        # A container may have no device but FUSE. Anything will do that nothing can be read from
+        # or written to, as long as the three numbers are not given to other files.
+        null = os.open("/", os.O_PATH)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.close(null)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 import sys
 from collections import deque
+from logging.handlers import SysLogHandler
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+    from socket import socket
+
+log = logging.getLogger(__name__)
 
 LOG_FILE = "mount.log"  # in the store
 MAX_RECENT_LINES = 1000  # remembered; some 100 KiB
 _MAX_LOG_BYTES = 1024 * 1024  # then a new one is started; one old one is kept
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+SYSTEM_LOG = Path("/dev/log")  # of syslog or the journal
+_SYSTEM_FORMAT = "%(levelname)s %(name)s: %(message)s"  # it has clocks of its own
 _ROOT = "protozorfs"
+_COMMAND = f"{_ROOT}.cli.mounting"  # says when the mount began and why it ended
 _DEAD_REQUEST = "fuse_reply_* failed with No such file or directory"
 
 
@@ -51,6 +59,30 @@ class _Wanted(logging.Filter):
         return record.levelno >= logging.WARNING or any(
             record.name == name or record.name.startswith(f"{name}.") for name in self._names
         )
+
+
+class SystemLog(SysLogHandler):
+    """Syslog or the journal.
+
+    A message that it does not take at once is left out, since the whole mount would wait for it;
+    the store's own log has them all.
+    """
+
+    socket: socket
+
+    def __init__(self, address: Path) -> None:
+        """Raises OSError: nobody listens there."""
+        super().__init__(str(address), SysLogHandler.LOG_DAEMON)
+        self.ident = f"mount.protozorfs[{os.getpid()}]: "
+        self.setFormatter(logging.Formatter(_SYSTEM_FORMAT))
+
+    def _connect_unixsocket(self, address: str) -> None:
+        # Every way to the socket passes here, the one of connecting again included.
+        super()._connect_unixsocket(address)  # type: ignore[misc]
+        self.socket.setblocking(False)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Goes on: there is no place to complain about a log."""
 
 
 class _DeadRequests(logging.Filter):
@@ -91,12 +123,19 @@ class Logs:
             logging.getLogger(name).setLevel(logging.DEBUG)
         self._use(logging.StreamHandler(sys.stderr), () if is_brief else self._detailed)
 
-    def move_to(self, log_file: Path) -> None:
-        """Logs to a file in place of standard error."""
-        handler = logging.handlers.RotatingFileHandler(
+    def move_to(self, log_file: Path, system_log: Path = SYSTEM_LOG) -> None:
+        """Logs to a file in place of standard error, and to the system's log if there is one."""
+        file = logging.handlers.RotatingFileHandler(
             log_file, maxBytes=_MAX_LOG_BYTES, backupCount=1, delay=True
         )
-        self._use(handler, self._detailed)
+        self._use(file, self._detailed)
+        try:
+            system = SystemLog(system_log)
+        except OSError as error:  # containers have none
+            log.debug("no system log at %s: %s", system_log, error)
+            return
+        system.addFilter(_Wanted([*self._detailed, _COMMAND]))
+        logging.getLogger().addHandler(system)
 
     def _use(self, handler: logging.Handler, detailed: Sequence[str]) -> None:
         handler.setFormatter(logging.Formatter(_FORMAT))

@@ -13,7 +13,9 @@ import trio
 
 from protozorfs.cli.daemonize import run_as_daemon
 from protozorfs.cli.logs import LOG_FILE, Logs
+from protozorfs.cli.notify import ServiceManager
 from protozorfs.cli.options import HelpWanted, MountCommand, parse_mount_command
+from protozorfs.cli.tasks import dump_tasks_on_signal
 from protozorfs.errors import ProtozorfsError, UsageError
 from protozorfs.fs import mount_points
 from protozorfs.fs.mount import serve
@@ -80,9 +82,10 @@ def run(arguments: Sequence[str], open_node: OpenNode) -> int:
         if command.fake:
             return 0
         # Before the fork and the store: what the user can mend is said at once.
+        mount_points.check_apart(command.mount.mount_point, command.store)
         mount_points.prepare(command.mount.mount_point)
         if command.foreground:
-            return _run_mount(command, open_node, lambda: _say_mounted(command))
+            return _run_in_foreground(command, open_node)
         code = run_as_daemon(lambda ready: _run_mount(command, open_node, ready, as_daemon=True))
         if code == 0:
             _say_mounted(command)
@@ -95,19 +98,36 @@ def run(arguments: Sequence[str], open_node: OpenNode) -> int:
         return error.exit_code
 
 
+def _run_in_foreground(command: MountCommand, open_node: OpenNode) -> int:
+    manager = ServiceManager(os.environ)
+
+    def ready() -> None:
+        manager.ready(_mounted_sentence(command))
+        _say_mounted(command)
+
+    return _run_mount(command, open_node, ready, manager.stopping)
+
+
+def _mounted_sentence(command: MountCommand) -> str:
+    return f"{command.store} is mounted at {command.mount.mount_point}"
+
+
 def _say_mounted(command: MountCommand) -> None:
     if command.verbose:
-        print(f"{PROGRAM}: {command.store} is mounted at {command.mount.mount_point}", flush=True)
+        print(f"{PROGRAM}: {_mounted_sentence(command)}", flush=True)
 
 
 def _run_mount(
     command: MountCommand,
     open_node: OpenNode,
     ready: Callable[[], None],
+    stopping: Callable[[], None] = lambda: None,
     *,
     as_daemon: bool = False,
 ) -> int:
-    """Serves until the mount ends or a signal comes; calls `ready` once it answers.
+    """Serves until the mount ends or a signal comes.
+
+    Calls `ready` once it answers, and `stopping` when it is about to end.
 
     Raises:
         UsageError: whatever goes wrong, as one sentence with its exit code.
@@ -122,10 +142,11 @@ def _run_mount(
         answers = True
         if as_daemon:
             logs.move_to(command.store / LOG_FILE)
+        log.info("%s", _mounted_sentence(command))
         ready()
 
     try:
-        trio.run(_serve_until_signal, command, open_node, logs, mounted)
+        trio.run(_serve_until_signal, command, open_node, logs, mounted, stopping)
     except Exception as error:
         # Nobody reads the sentence of a daemon any more; before, the trace is for --debug.
         level = logging.ERROR if answers and as_daemon else logging.DEBUG
@@ -150,10 +171,15 @@ def _first(error: Exception) -> Exception:
 
 
 async def _serve_until_signal(
-    command: MountCommand, open_node: OpenNode, logs: Logs, mounted: Callable[[], None]
+    command: MountCommand,
+    open_node: OpenNode,
+    logs: Logs,
+    mounted: Callable[[], None],
+    stopping: Callable[[], None],
 ) -> None:
     with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
+            await nursery.start(dump_tasks_on_signal)
             stop = _Stop()
             nursery.start_soon(stop.wait_signal, signals)
             with stop.whole:
@@ -162,6 +188,8 @@ async def _serve_until_signal(
                 ) as node:
                     with stop.serving:
                         await _serve(node.feeds, command, logs, mounted)
+                    stopping()
+            log.info("%s is unmounted and closed", command.mount.mount_point)
             nursery.cancel_scope.cancel()
 
 

@@ -104,7 +104,7 @@ def parse_mount_command(arguments: Sequence[str], environ: dict[str, str]) -> Mo
         options=options,
         mount=MountOptions(
             mount_point=os.path.realpath(words.positional[-1]),
-            source=values.source or store,
+            source=values.source or (store if store == DEFAULT_STORE else os.path.abspath(store)),
             kernel_options=frozenset(values.kernel),
             syncs="sync" in values.kernel,
             patience=_patience(options),
@@ -126,9 +126,14 @@ def _patience(options: Options) -> Patience:
     )
 
 
+def default_store() -> Path:
+    """The directory of the user's own store."""
+    return Path(appdirs.user_data_dir("protozorfs"), DEFAULT_STORE)
+
+
 def _store_path(store: str) -> Path:
     if store == DEFAULT_STORE:
-        return Path(appdirs.user_data_dir("protozorfs"), DEFAULT_STORE)
+        return default_store()
     return Path(os.path.abspath(store))
 
 

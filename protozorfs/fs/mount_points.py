@@ -12,6 +12,7 @@ import select
 import stat
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from protozorfs.errors import UsageError
 
@@ -20,6 +21,7 @@ FILE_SYSTEM_TYPE = "fuse.protozorfs"
 FUSE_DEVICE = "/dev/fuse"
 _MOUNTINFO = "/proc/self/mountinfo"
 _UNMOUNT_SECONDS = 5.0  # a lazy unmount does not wait for anything; this is for a sick system
+_MAX_DEAD_MOUNTS = 16  # on top of each other; a sick system must not keep us here
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -32,11 +34,12 @@ class MountError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class MountEntry:
-    """One line of mountinfo: device number as "major:minor", path, file system type."""
+    """One line of mountinfo: device number as "major:minor", path, file system type, source."""
 
     device: str
     path: str
     kind: str
+    source: str = ""
 
 
 def parse_mountinfo(text: str) -> list[MountEntry]:
@@ -46,9 +49,13 @@ def parse_mountinfo(text: str) -> list[MountEntry]:
         fields, separator, rest = line.partition(" - ")
         parts = fields.split(" ")
         if separator and len(parts) > 4:
-            path = _OCTAL.sub(lambda match: chr(int(match[1], 8)), parts[4])
-            entries.append(MountEntry(parts[2], path, rest.split(" ")[0]))
+            kind, source = (*rest.split(" "), "")[:2]
+            entries.append(MountEntry(parts[2], _unescaped(parts[4]), kind, _unescaped(source)))
     return entries
+
+
+def _unescaped(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
 
 
 def _mounts() -> list[MountEntry]:
@@ -63,41 +70,56 @@ def mounted_at(mount_point: str) -> MountEntry | None:
     return found[-1] if found else None
 
 
-def prepare(mount_point: str) -> None:
-    """Checks a mount point, after clearing a mount there whose daemon is dead.
+def check_apart(mount_point: str, store: Path) -> None:
+    """Checks that a store and its mount point are not within each other.
+
+    The mount would hide its own store, and the daemon would wait for itself.
 
     Raises:
-        MountError: missing, no directory, in use by a mount of ours that lives, or no FUSE.
+        MountError
+    """
+    real = os.path.realpath(store)
+    if mount_point in (real, *map(str, Path(real).parents)):
+        raise MountError(f"{mount_point}: the store {store} is in there, and would be hidden")
+    if real in map(str, Path(mount_point).parents):
+        raise MountError(f"{mount_point}: this is inside the store {store}")
+
+
+def prepare(mount_point: str) -> None:
+    """Checks a mount point, after clearing the mounts there whose daemons are dead.
+
+    Raises:
+        MountError: missing, no directory, not empty, in use by a mount of ours that lives, or no
+            FUSE.
     """
     _check_device()
-    entry = mounted_at(mount_point)
-    try:
-        os.statvfs(mount_point)  # unlike stat it asks the daemon even if the answer is cached
-        mode = os.stat(mount_point).st_mode
-    except OSError as error:
-        if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
-            raise MountError(f"{mount_point}: {error.strerror}") from error
+    for _ in range(_MAX_DEAD_MOUNTS):
+        if not _is_dead(mount_point):
+            break
         unmount(mount_point)
-        prepare_cleared(mount_point)
-        return
+    else:
+        raise MountError(f"{mount_point}: a dead mount is there and cannot be taken away")
+    entry = mounted_at(mount_point)
     if entry is not None and entry.kind == FILE_SYSTEM_TYPE:
         raise MountError(f"{mount_point}: already mounted")
-    if not stat.S_ISDIR(mode):
-        raise MountError(f"{mount_point}: not a directory")
-
-
-def prepare_cleared(mount_point: str) -> None:
-    """Checks a mount point from which a dead mount was taken.
-
-    Raises:
-        MountError: it is still dead.
-    """
     try:
-        os.statvfs(mount_point)
+        if not stat.S_ISDIR(os.stat(mount_point).st_mode):
+            raise MountError(f"{mount_point}: not a directory")
+        with os.scandir(mount_point) as entries:
+            if next(entries, None) is not None:
+                raise MountError(f"{mount_point}: not empty; what is in there would be hidden")
     except OSError as error:
-        raise MountError(
-            f"{mount_point}: a dead mount is there and cannot be taken away ({error.strerror})"
-        ) from error
+        raise MountError(f"{mount_point}: {error.strerror}") from error
+
+
+def _is_dead(mount_point: str) -> bool:
+    try:
+        os.statvfs(mount_point)  # unlike stat it asks the daemon even if the answer is cached
+    except OSError as error:
+        if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+            return True
+        raise MountError(f"{mount_point}: {error.strerror}") from error
+    return False
 
 
 def _check_device() -> None:
@@ -121,9 +143,8 @@ def unmount(mount_point: str) -> None:
         try:
             done = subprocess.run(
                 command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                input=b"",  # pipes, since a container may have no /dev/null
+                capture_output=True,
                 timeout=_UNMOUNT_SECONDS,
                 check=False,
             )
@@ -168,12 +189,17 @@ class MountWatch:
         os.close(self._mountinfo)
 
 
-def fuse_descriptors() -> set[int]:
-    """The descriptors of this process that are connections to the kernel's FUSE."""
+def fuse_descriptors(pid: int | str = "self") -> set[int]:
+    """The descriptors of a process, by default of this one, that are connections to FUSE.
+
+    Raises:
+        OSError: the process is gone, or is not ours to look at.
+    """
+    directory = f"/proc/{pid}/fd"
     found = set()
-    for name in os.listdir("/proc/self/fd"):
+    for name in os.listdir(directory):
         try:
-            if os.readlink(f"/proc/self/fd/{name}") == FUSE_DEVICE:
+            if os.readlink(f"{directory}/{name}") == FUSE_DEVICE:
                 found.add(int(name))
         except FileNotFoundError:
             continue  # the one that listed the directory

@@ -56,7 +56,8 @@ def test_store_and_mount_point() -> None:
     assert parse("default", "/mnt").store == parse("/mnt").store
     assert parse("store", "relative/../m").mount.mount_point == os.path.realpath("m")
     assert parse("--", "-store", "/mnt").store == Path.cwd() / "-store"
-    assert parse("store", "/mnt").mount.source == "store"
+    assert parse("store", "/mnt").mount.source == str(Path.cwd() / "store")
+    assert parse("default", "/mnt").mount.source == "default"
     assert parse("store", "/mnt", "-o", "fsname=x").mount.source == "x"
     for wrong in ((), ("a", "b", "c")):
         assert "expected [STORE] MOUNTPOINT" in refusal(*wrong)
