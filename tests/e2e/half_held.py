@@ -45,12 +45,14 @@ class HalfHeld:
 
 
 @contextmanager
-def half_held(directory: Path, *, more: Sequence[str] = ()) -> Iterator[HalfHeld]:
-    """Stages it: a sparse mount reads some ranges, and then the owner is killed."""
+def half_held(
+    directory: Path, *, port: int | None = None, more: Sequence[str] = ()
+) -> Iterator[HalfHeld]:
+    """Stages it: a sparse mount (at `port`) reads some ranges, and then the owner is killed."""
     source, owner_port = directory / "source", free_port()
     shell(f"head -c {SIZE} /dev/urandom > {source}")
     peer, settings = at(owner_port), ["sparse", *more]
-    with mounted_at(directory, "reader", free_port(), peer, more=settings) as mount:
+    with mounted_at(directory, "reader", port or free_port(), peer, more=settings) as mount:
         with mounted_at(directory, "owner", owner_port) as owner:
             shell(f"cat {source} >> {owner.path}/journal")
             feed = follow(id_of(owner.path / "journal"), mount.path / "paul")
