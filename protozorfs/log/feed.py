@@ -13,13 +13,14 @@ from protozorfs.log import seek
 from protozorfs.log.changeset import append_blocks
 from protozorfs.log.hashing import leaf_hash, sign_head
 from protozorfs.log.held_file import HeldBlocks
-from protozorfs.log.incoming import Applied, VerifiedBatch, runs_of, verify_batch
+from protozorfs.log.incoming import PAGE_BYTES, Applied, VerifiedBatch, runs_of, verify_batch
 from protozorfs.log.opening import Opened, open_files
 from protozorfs.log.reading import ReadableLog
+from protozorfs.log.seek import Located
 from protozorfs.log.sync import PendingSync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from protozorfs.log.proof_types import Proof, Request
     from protozorfs.store import FeedDirectory
@@ -167,14 +168,19 @@ class Log(ReadableLog):
             raise result
         return result
 
-    def apply_all(self, pairs: Iterable[tuple[Request, Proof]]) -> list[Applied | InvalidProof]:
+    def apply_all(
+        self,
+        pairs: Iterable[tuple[Request, Proof]],
+        make_room: Callable[[int], None] | None = None,
+    ) -> list[Applied | InvalidProof]:
         """Verifies answers in order and stores what the good ones prove.
 
         Returns one result for each: an `InvalidProof` is for the peer that sent it, and the
-        others count all the same.
+        others count all the same. Before any block is written, `make_room` is called with the
+        bytes of disk that all of them may take; it may `drop` others of this log.
 
         Raises:
-            StoreFull, OSError: none of them counts.
+            StoreFull, OSError: none of them counts; `make_room` may raise StoreFull, too.
             LocalProtocolError: the feed is owned, and a sync of it is under way.
         """
         self._check_has_tree()
@@ -183,7 +189,7 @@ class Log(ReadableLog):
         try:
             batch = verify_batch(self._state, self._nodes, pairs)
             if batch.head is not None or batch.blocks or self._nodes.dirty_pages:
-                self._store(batch)
+                self._store(batch, make_room)
         except BaseException:
             self._nodes.discard()
             self._has_leavings = self._has_leavings or self.is_owned
@@ -193,7 +199,7 @@ class Log(ReadableLog):
             self.sync()
         return batch.results
 
-    def _store(self, batch: VerifiedBatch) -> None:
+    def _store(self, batch: VerifiedBatch, make_room: Callable[[int], None] | None) -> None:
         """Blocks, then nodes, then the head: nothing counts before what it rests on."""
         self._files.before_write()
         held, roots = self._held, batch.state.roots
@@ -201,6 +207,8 @@ class Log(ReadableLog):
             block.block_index: block for block in batch.blocks if not held.get(block.block_index)
         }
         runs = list(runs_of(new.values(), lambda i: seek.block_span(self._nodes, roots, i)[0]))
+        if make_room is not None and runs:
+            make_room(sum(run.allocated_bytes for run in runs))
         for run in runs:
             self._data.pwritev(run.values, run.offset)
         self._nodes.flush()
@@ -234,6 +242,8 @@ class Log(ReadableLog):
     def drop(self, start: int, end: int) -> None:
         """Gives the space of blocks [start, end) back; their tree nodes stay.
 
+        A page of the disk comes free with the last held block in it.
+
         Raises:
             LocalProtocolError: the feed is owned.
         """
@@ -243,7 +253,47 @@ class Log(ReadableLog):
             self._files.before_write()
             first_byte, last_byte = self.block_span(first)[0], self.block_span(last - 1)[1]
             self._forget(first, last, last_byte - first_byte)
-            self._data.punch_hole(first_byte, last_byte - first_byte)
+            self._free(first_byte, last_byte)
+
+    def drop_leavings(self) -> None:
+        """Gives the space back of everything that is no held block: what a kill left behind.
+
+        Only of a followed feed; of an owned one, an append removes it.
+        """
+        if self.is_owned:
+            raise LocalProtocolError("what is in an owned feed's file is needed to recover it")
+        end_of_last = 0
+        for first, last in self._held.ranges(0, self._state.length):
+            self._free(end_of_last, self.block_span(first)[0])
+            end_of_last = self.block_span(last - 1)[1]
+        self._free(end_of_last, max(self._data.size(), self._byte_length))
+
+    def _free(self, start: int, end: int) -> None:
+        """Punches a hole, widened to whole pages where nothing held is in the rest of them."""
+        if start >= end:
+            return
+        page_start, page_end = start // PAGE_BYTES * PAGE_BYTES, -(-end // PAGE_BYTES) * PAGE_BYTES
+        if not self._holds_any(page_start, start):
+            start = page_start
+        if not self._holds_any(end, min(page_end, self._byte_length)):
+            end = page_end
+        self._data.punch_hole(start, end - start)
+
+    def _holds_any(self, start: int, end: int) -> bool:
+        """Whether a byte of [start, end) is held. Below an unknown node nothing can be."""
+        if start >= end:
+            return False
+        first, last = self.locate(start), self.locate(end - 1)
+        first_block = first.block_index if isinstance(first, Located) else first.first_block
+        end_block = (
+            last.block_index + 1
+            if isinstance(last, Located)
+            else last.first_block + last.block_count
+        )
+        return any(
+            self.block_span(one)[0] < self.block_span(other - 1)[1]  # empty blocks take no space
+            for one, other in self._held.ranges(first_block, end_block)
+        )
 
     def rest(self) -> None:
         """Gives memory and descriptors back that only an active feed needs."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from protozorfs.types import Head
 
 
+PAGE_BYTES = 4096  # in which common file systems give out and take back the space of a file
+
+
 class Applied(NamedTuple):
     """What one answer brought: a block that is held now, a newer head, or neither."""
 
@@ -47,6 +50,12 @@ class Run(NamedTuple):
     end: int
     offset: int
     values: list[bytes]
+
+    @property
+    def allocated_bytes(self) -> int:
+        """What the run takes on the disk if nothing is there yet: whole pages."""
+        end = self.offset + sum(map(len, self.values))
+        return -(-end // PAGE_BYTES) * PAGE_BYTES - self.offset // PAGE_BYTES * PAGE_BYTES
 
 
 def verify_batch(

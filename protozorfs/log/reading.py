@@ -114,6 +114,11 @@ class ReadableLog:
         return self._held_bytes
 
     @property
+    def allocated_bytes(self) -> int:
+        """What the blocks take on the disk."""
+        return self._data.allocated_bytes()
+
+    @property
     def contiguous_length(self) -> int:
         """How many blocks are here from the first on without a gap."""
         return self._contiguous_length

@@ -65,7 +65,10 @@ class File(Protocol):
         """Returns when data and size survive a power cut."""
 
     def punch_hole(self, offset: int, size: int) -> None:
-        """Gives that range back to the disk; it reads as zeros. The size stays."""
+        """Gives that range back to the disk; it reads as zeros. The size stays.
+
+        It may reach beyond the end: the last page comes free only if all of it is in the range.
+        """
 
     def close(self) -> None:
         """Closes without syncing. Closing twice is allowed."""
@@ -198,9 +201,6 @@ class RealFile:
             os.fdatasync(self._descriptor)
 
     def punch_hole(self, offset: int, size: int) -> None:
-        size = min(size, self.size() - offset)
-        if size <= 0:
-            return
         failed = _libc.fallocate(
             self._descriptor,
             _KEEP_SIZE_AND_PUNCH,
@@ -212,11 +212,12 @@ class RealFile:
         number = ctypes.get_errno()
         if number != errno.EOPNOTSUPP:
             raise OSError(number, os.strerror(number))
-        self._write_zeros(offset, size)  # a file system without holes: zeros at least hide the data
+        # A file system without holes: zeros at least hide the data.
+        self._write_zeros(offset, max(0, min(size, self.size() - offset)))
 
     def _write_zeros(self, offset: int, size: int) -> None:
         chunk = bytes(min(size, 1 << 20))
-        for start in range(offset, offset + size, len(chunk)):
+        for start in range(offset, offset + size, 1 << 20):
             self.pwrite(chunk[: offset + size - start], start)
 
     def close(self) -> None:

@@ -190,11 +190,12 @@ class MemoryFile:
     def punch_hole(self, offset: int, size: int) -> None:
         inode = self._open_inode()
         self._disk.operation()
-        size = min(size, len(inode.current) - offset)
-        if size > 0:
-            inode.change(_Write(offset, bytes(size)))
+        inside = min(size, len(inode.current) - offset)
+        if inside > 0:
+            inode.change(_Write(offset, bytes(inside)))
+            sectors = -(-len(inode.current) // SECTOR_BYTES)
             first, end = -(-offset // SECTOR_BYTES), (offset + size) // SECTOR_BYTES
-            inode.holes.update(range(first, end))
+            inode.holes.update(range(first, min(end, sectors)))
 
     def close(self) -> None:
         self._is_closed = True
