@@ -81,14 +81,16 @@ class MetadataOperations(RefusedOperations):
         """Times are accepted and ignored, the rest is refused; see `nudges` for the exception."""
         if self._nudges.is_asking(ctx.pid):
             return await self.getattr(inode, ctx)
-        self._refuse_strangers(ctx, errno.EPERM)
         refuse(
             policy.setattr_refusal(
+                is_owned=self._may_append(inode, ctx),
                 size=fields.update_size,
                 mode=fields.update_mode,
                 owner=fields.update_uid or fields.update_gid,
             )
         )
+        if fields.update_atime or fields.update_mtime:
+            self._refuse_strangers(ctx, errno.EPERM)
         return await self.getattr(inode, ctx)
 
     async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
@@ -175,6 +177,15 @@ class MetadataOperations(RefusedOperations):
         """The feed now; after a removal the one that open handles hold."""
         feed = self._feeds.by_id(inode.feed_id)
         return inode.open_feed if feed is None else feed
+
+    def _may_append(self, number: int, ctx: pyfuse3.RequestContext) -> bool:
+        if number in (ROOT_INODE, SelfTest.INODE) or not self._may_change(ctx):
+            return False
+        known = self._inode(number)
+        if not isinstance(known, FeedInode) or known.live is not None:
+            return False
+        feed = self._feed_of(known)
+        return feed is not None and feed.is_owned
 
     def _may_change(self, ctx: pyfuse3.RequestContext) -> bool:
         return ctx.uid in self._may_change_uids

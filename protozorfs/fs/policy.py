@@ -1,5 +1,8 @@
 """What may be done to a feed's file: the rules of `chattr +a` on ext4, operation by operation.
 
+What is owned by the one who mounts is to other users, whom `allow_other` lets in, as the feed of
+somebody else.
+
 | operation | owned feed | feed of somebody else |
 |---|---|---|
 | open for reading | yes | yes |
@@ -7,7 +10,8 @@
 | the same without O_APPEND, or any open with O_TRUNC | EPERM | EACCES |
 | WRITE, O_APPEND handle | at our end, whatever the offset | - |
 | WRITE, handle of the CREATE | at our end, in sequence; else EPERM | - |
-| SETATTR of size, mode or owner | EPERM | EPERM |
+| SETATTR of size | EPERM | EACCES |
+| SETATTR of mode or owner | EPERM | EPERM |
 | SETATTR of times | accepted, ignored | accepted, ignored |
 | RENAME over an existing name, exchange | EPERM | EPERM |
 | UNLINK, RENAME after a refused writing open by the same thread | EPERM | EPERM |
@@ -56,9 +60,11 @@ def write_refusal(*, appends: bool, in_sequence: bool, offset: int, end: int) ->
     return 0 if appends or (in_sequence and offset == end) else errno.EPERM
 
 
-def setattr_refusal(*, size: bool, mode: bool, owner: bool) -> int:
+def setattr_refusal(*, is_owned: bool, size: bool, mode: bool, owner: bool) -> int:
     """For SETATTR of the named attributes; times are accepted."""
-    return errno.EPERM if size or mode or owner else 0
+    if mode or owner or (size and is_owned):
+        return errno.EPERM
+    return errno.EACCES if size else 0
 
 
 def rename_refusal(*, target_exists: bool, no_replace: bool, exchange: bool) -> int:

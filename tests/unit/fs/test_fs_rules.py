@@ -77,10 +77,16 @@ def test_rename() -> None:
 
 
 def test_setattr() -> None:
-    assert policy.setattr_refusal(size=False, mode=False, owner=False) == 0
-    for which in ("size", "mode", "owner"):
-        wanted = {"size": False, "mode": False, "owner": False, which: True}
-        assert policy.setattr_refusal(**wanted) == errno.EPERM
+    def refusal(*which: str, is_owned: bool) -> int:
+        wanted = {name: name in which for name in ("size", "mode", "owner")}
+        return policy.setattr_refusal(is_owned=is_owned, **wanted)
+
+    for is_owned in (True, False):
+        assert refusal(is_owned=is_owned) == 0
+        assert refusal("mode", is_owned=is_owned) == errno.EPERM
+        assert refusal("owner", is_owned=is_owned) == errno.EPERM
+    assert refusal("size", is_owned=True) == errno.EPERM
+    assert refusal("size", is_owned=False) == errno.EACCES
 
 
 def test_refused_opens_are_remembered_for_a_while() -> None:
