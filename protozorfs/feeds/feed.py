@@ -215,8 +215,8 @@ class Feed:
 
     def block_start(self, block_index: int) -> int | None:
         """The offset in bytes of a block, or of the end if it is the next one; None: not known."""
-        if block_index == self.length:
-            return self.byte_length
+        if block_index in (0, self.length):
+            return self.byte_length if block_index else 0
         try:
             return self.log.block_span(block_index)[0]
         except BlockUnavailable:
