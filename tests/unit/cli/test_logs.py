@@ -1,81 +1,109 @@
-"""What of the log is kept, and where it goes."""
+"""protozorfs.cli.logs: what goes where."""
 
 from __future__ import annotations
 
 import logging
+import os
+import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from protozorfs.cli.logs import MAX_RECENT_LINES, Logs
+from protozorfs.cli.logs import Logs, SystemLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+MODULE = "protozorfs.some.module"
+
 
 @pytest.fixture(autouse=True)
-def unchanged_logging() -> Iterator[None]:
-    """The process's loggers are as before afterwards."""
-    names = ["protozorfs", "protozorfs.fs", "protozorfs.swarm"]
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+def logging_as_before() -> Iterator[None]:
+    """Takes away what `Logs` adds to the loggers of the whole process."""
+    loggers = [logging.getLogger(name) for name in (None, "pyfuse3", "protozorfs", MODULE)]
+    before = [(each.level, list(each.handlers), list(each.filters)) for each in loggers]
     yield
-    for handler in set(root.handlers) - set(handlers):
-        root.removeHandler(handler)
-        handler.close()
-    root.setLevel(level)
-    for name in names:
-        logging.getLogger(name).setLevel(logging.NOTSET)
+    for each, (level, handlers, filters) in zip(loggers, before, strict=True):
+        for handler in set(each.handlers) - set(handlers):
+            handler.close()
+        each.handlers[:], each.filters[:] = handlers, filters
+        each.setLevel(level)
 
 
-def say() -> None:
-    for name in ("protozorfs.fs.reads", "protozorfs.swarm.driver", "elsewhere"):
-        for level in (logging.DEBUG, logging.INFO, logging.WARNING):
-            logging.getLogger(name).log(level, "%s at %d", name, level)
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[socket.socket]:
+    """A system log that hears what is said."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "log"))
+        listener.settimeout(5)
+        yield listener
 
 
-def lines(texts: list[str]) -> list[str]:
-    return [text.split(": ", 1)[1] for text in texts]
+def speak() -> None:
+    log = logging.getLogger(MODULE)
+    log.debug("a detail")
+    log.info("a fact")
+    log.warning("a warning")
+    logging.getLogger("protozorfs.cli.mounting").info("it ends")
 
 
-def test_recent_lines_hold_more_than_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    logs = Logs(None)
-    logs.start(is_brief=False)
-    say()
-    ours = ["protozorfs.fs.reads", "protozorfs.swarm.driver"]
-    assert lines(logs.recent_lines) == [
-        *(f"{name} at {level}" for name in ours for level in (20, 30)),
-        "elsewhere at 30",
-    ]
-    printed = capsys.readouterr().err.splitlines()
-    assert lines(printed) == [f"{name} at 30" for name in (*ours, "elsewhere")]
-
-
-def test_details_of_a_module_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    Logs(("fs",)).start(is_brief=False)
-    say()
-    printed = lines(capsys.readouterr().err.splitlines())
-    assert [line for line in printed if line.startswith("protozorfs.fs.")] == [
-        f"protozorfs.fs.reads at {level}" for level in (10, 20, 30)
-    ]
-    assert "protozorfs.swarm.driver at 20" not in printed
-
-
-def test_a_daemon_logs_to_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    logs = Logs(("fs",))
+@pytest.mark.parametrize(
+    ("debug", "expected"),
+    [
+        (None, ["a warning"]),
+        ((), ["a detail", "a fact", "a warning", "it ends"]),
+        (("some",), ["a detail", "a fact", "a warning"]),
+        (("other",), ["a warning"]),
+    ],
+)
+def test_the_file_has_warnings_and_the_details_that_are_wanted(
+    tmp_path: Path, debug: tuple[str, ...] | None, expected: list[str]
+) -> None:
+    logs = Logs(debug)
     logs.start(is_brief=True)
-    logging.getLogger("protozorfs.fs.mount").info("before")
-    logs.move_to(tmp_path / "log")
-    logging.getLogger("protozorfs.fs.mount").info("after")
-    assert capsys.readouterr().err == ""
-    assert lines((tmp_path / "log").read_text().splitlines()) == ["after"]
-    assert lines(logs.recent_lines) == ["before", "after"]
+    logs.move_to(tmp_path / "file", tmp_path / "none")
+    speak()
+    lines = (tmp_path / "file").read_text().splitlines()
+    said = [line.rpartition(": ")[2] for line in lines if "no system log" not in line]
+    assert said == expected
 
 
-def test_recent_lines_are_limited() -> None:
+def test_a_daemon_speaks_to_the_system_log_too(tmp_path: Path, system: socket.socket) -> None:
     logs = Logs(None)
     logs.start(is_brief=True)
-    for number in range(MAX_RECENT_LINES + 10):
-        logging.getLogger("protozorfs.fs").info("%d", number)
-    assert lines(logs.recent_lines) == [str(n) for n in range(10, MAX_RECENT_LINES + 10)]
+    logs.move_to(tmp_path / "file", tmp_path / "log")
+    speak()
+    me = f"mount.protozorfs[{os.getpid()}]: "
+    # Source: RFC 3164, 4.1.1: the facility (3, daemons) times 8, and the severity
+    assert system.recv(1000) == f"<28>{me}WARNING {MODULE}: a warning\0".encode()
+    assert system.recv(1000) == f"<30>{me}INFO protozorfs.cli.mounting: it ends\0".encode()
+
+
+def test_a_system_log_that_nobody_reads_holds_nothing_up(
+    tmp_path: Path, system: socket.socket
+) -> None:
+    log = logging.getLogger(MODULE)
+    log.addHandler(SystemLog(tmp_path / "log"))
+    start = time.monotonic()
+    for _ in range(1000):
+        log.warning("x" * 1000)
+    assert time.monotonic() - start < 5
+    assert system.recv(2000).endswith(b"xxx\0")
+
+
+def test_a_system_log_that_is_restarted_is_found_again(
+    tmp_path: Path, system: socket.socket
+) -> None:
+    log = logging.getLogger(MODULE)
+    log.addHandler(SystemLog(tmp_path / "log"))
+    log.warning("before")
+    system.close()
+    (tmp_path / "log").unlink()
+    log.warning("lost")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as again:
+        again.bind(str(tmp_path / "log"))
+        again.settimeout(5)
+        log.warning("after")
+        assert again.recv(1000).endswith(b": after\0")
