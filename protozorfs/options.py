@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from protozorfs.errors import UsageError
+
 if TYPE_CHECKING:
     from protozorfs.types import Address
 
 DEFAULT_HEAD_TIMEOUT = 10.0  # seconds that the first open of an unknown feed waits for a head
+MIN_CACHE_BYTES = 32 * 1024 * 1024  # two blocks of 15 MiB, the largest, may be one reader's need
 DEFAULT_DHT_RATE = 50  # packets per second, all DHT traffic of a node together
 
 
@@ -27,7 +30,7 @@ class Options:
         local: never fetch for a reader; a read of missing bytes is refused.
         read_timeout: seconds that a read waits for missing bytes; None: for ever.
         head_timeout: seconds that the first open of a feed with an unknown head waits.
-        cache_size: bytes that followed feeds may take; None: no limit.
+        cache_size: bytes that the blocks of followed feeds may take on the disk; None: no limit.
         live_from: where a live view starts, "start" or "end".
         noinotify: do not wake inotify watchers of feeds that grow.
         force_append: append although the store may not be the feed's newest.
@@ -51,3 +54,11 @@ class Options:
     noinotify: bool = False
     force_append: bool = False
     ephemeral_id: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a value that cannot work."""
+        if self.cache_size is not None and self.cache_size < MIN_CACHE_BYTES:
+            raise UsageError(
+                f"option cache_size={self.cache_size}: at least 32M, since what one read needs"
+                " may take nearly as much"
+            )

@@ -182,6 +182,11 @@ class Feed:
         return self._surroundings.may_fetch()
 
     @property
+    def max_ahead_bytes(self) -> int | None:
+        """How much may be fetched ahead of each reader; None: no limit but its own."""
+        return self._surroundings.room.ahead_bytes
+
+    @property
     def waiting_count(self) -> int:
         """How many readers wait for it."""
         return self.wants.waiting_count
@@ -199,7 +204,9 @@ class Feed:
         Raises:
             StoreCorrupt: an owned block is not what was signed.
         """
-        return self.log.read(offset, size)
+        data = self.log.read(offset, size)
+        self._surroundings.room.read(self, offset, offset + len(data))
+        return data
 
     async def wait_bytes(self, start: int, end: int) -> None:
         """Returns when all bytes of `[start, end)` are held. Cancellation drops the want.
@@ -239,11 +246,15 @@ class Feed:
         self._check_open()
 
     async def _wait(self, want: Want) -> None:
+        room = self._surroundings.room
+        room.enter(self, want)
         try:
             self._notify_wants()
             await want.wait()
         finally:
             self.wants.discard(want)
+            for feed in room.leave(want):
+                feed._notify_wants()
 
     async def wait_length(self, length: int) -> None:
         """Returns when the feed has more than `length` blocks.
@@ -333,12 +344,17 @@ class Feed:
         """
         log = self.log
         length = log.length
-        results = log.apply_all(answers)
-        added = [
-            result.block_index
-            for result in results
-            if isinstance(result, Applied) and result.block_index is not None
-        ]
+        room = self._surroundings.room
+        added: list[int] = []
+        try:
+            results = log.apply_all(answers, room.maker(self))
+            added += [
+                result.block_index
+                for result in results
+                if isinstance(result, Applied) and result.block_index is not None
+            ]
+        finally:
+            room.added(self, added)  # what could not be written whole takes space, too
         if added or log.length != length:
             self.mtime_ns = time.time_ns()
             if log.length != length:
@@ -437,7 +453,7 @@ class Feed:
             self._surroundings.listener.head_published(self)
 
     def _notify_wants(self) -> None:
-        if self._surroundings.listener is not None:
+        if self._surroundings.listener is not None and not self._surroundings.is_closing:
             self._surroundings.listener.wants_changed(self)
 
     def _set_grown(self) -> None:

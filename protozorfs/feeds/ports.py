@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from protozorfs.feeds.feed import Feed
+    from protozorfs.feeds.room import Room
     from protozorfs.log.feed import Log
 
 
@@ -40,6 +41,9 @@ class Listener(Protocol):
     def head_published(self, feed: Feed) -> None:
         """An owned feed has a new durable head."""
 
+    def blocks_dropped(self, feed: Feed, start: int, end: int) -> None:
+        """Blocks `[start, end)` are about to be dropped to make room."""
+
     async def check_newest(self, feed: Feed) -> bool:
         """Looks, for a bounded time, for a head of an owned feed that is newer than ours.
 
@@ -54,6 +58,10 @@ class Surroundings(Protocol):
     @property
     def listener(self) -> Listener | None:
         """Who is told, if anybody is."""
+
+    @property
+    def room(self) -> Room:
+        """The room that followed feeds may take."""
 
     @property
     def is_local(self) -> bool:

@@ -19,6 +19,7 @@ from protozorfs.errors import (
     TooManyVisits,
 )
 from protozorfs.feeds.feed import Feed
+from protozorfs.feeds.room import Room
 from protozorfs.feeds.space import SpaceGuard
 from protozorfs.feeds.why import make_report
 from protozorfs.log.feed import Log
@@ -63,6 +64,7 @@ class Feeds:
         self._nursery: trio.Nursery | None = None
         self._is_closing = False
         self._space = SpaceGuard(store.free_space)
+        self._room = Room(options.cache_size, self._dropping)
         self._recover_unnamed()
         for row in store.names.all():
             feed = Feed(
@@ -74,6 +76,8 @@ class Feeds:
                 mtime_ns=row.mtime_ns,
             )
             self._add(feed, row.name)
+        if options.cache_size is not None:
+            self._count_kept()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Owns the tasks of all feeds; runs until cancelled."""
@@ -285,9 +289,14 @@ class Feeds:
         return self._options.local
 
     @property
+    def room(self) -> Room:
+        """The room that followed feeds may take."""
+        return self._room
+
+    @property
     def is_sparse(self) -> bool:
-        """Only what is read is fetched."""
-        return self._options.sparse
+        """Only what is read is fetched: the user wants that, or there is no room for more."""
+        return self._options.sparse or not self._room.may_fill()
 
     @property
     def forces_appends(self) -> bool:
@@ -311,7 +320,9 @@ class Feeds:
     def open_log(self, feed: Feed) -> Log:
         """Opens the log of a feed, made if this is its first use."""
         directory = self._store.feed(feed.feed_id)
-        return Log.open(directory) if directory.exists() else Log.create(directory)
+        log = Log.open(directory) if directory.exists() else Log.create(directory)
+        self._room.opened(feed, log)
+        return log
 
     def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
         """Starts a task in the nursery of `run`."""
@@ -356,8 +367,19 @@ class Feeds:
             self._listener.feed_closed(feed)
         self._visits.pop(feed, None)
         del self._by_id[feed.feed_id]
-        feed.discard()
+        feed.close()
+        self._room.closed(feed)
         self._remove_files(feed)
+
+    def _count_kept(self) -> None:
+        """Opens what is followed, so that `cache_size` holds before anything is fetched."""
+        for feed in self._name_of:
+            if not feed.is_owned and self._store.feed(feed.feed_id).exists():
+                _ = feed.log
+
+    def _dropping(self, feed: Feed, start: int, end: int) -> None:
+        if self._listener is not None:
+            self._listener.blocks_dropped(feed, start, end)
 
     def _remove_files(self, feed: Feed) -> None:
         if self._store.feed(feed.feed_id).exists():

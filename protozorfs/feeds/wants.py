@@ -41,7 +41,8 @@ class AskedOf(NamedTuple):
 class Want:
     """The bytes `[start, end)` that one reader waits for, or a whole block.
 
-    Of a block even the position may be unknown: `start` and `end` mean nothing then.
+    Of a block even the position may be unknown: `start` and `end` mean nothing then. Nothing is
+    asked for it before it `is_admitted`: where space is short, readers have it by turns.
     """
 
     start: int
@@ -51,6 +52,7 @@ class Want:
     whole_block: int | None = None
     missing_block: int | None = None  # the first block of it that is missing, or to be tried
     error: Exception | None = None
+    is_admitted: bool = True
     done: trio.Event = field(default_factory=trio.Event)
 
     async def wait(self) -> None:
@@ -124,6 +126,9 @@ class Wants:
     def __iter__(self) -> Iterator[Want]:
         return iter(self._wants)
 
+    def __contains__(self, want: object) -> bool:
+        return want in self._wants
+
     def add(self, log: Log, start: int, end: int, now: float) -> Want:
         """Registers a reader; `discard` must follow, whatever happens."""
         want = Want(start, end, now, self._ahead_of(start, end))
@@ -170,20 +175,25 @@ class Wants:
         blocks = dict.fromkeys(
             want.missing_block
             for want in self._wants
-            if want.missing_block is not None and not want.done.is_set()
+            if want.missing_block is not None and want.is_admitted and not want.done.is_set()
         )
         return list(blocks)
 
-    def ahead_ranges(self, log: Log) -> list[tuple[int, int]]:
-        """Ranges of blocks `[start, end)` that readers will come to next, if they read on."""
+    def ahead_ranges(self, log: Log, max_bytes: int | None = None) -> list[tuple[int, int]]:
+        """Ranges of blocks `[start, end)` that readers will come to next, if they read on.
+
+        Each has about `max_bytes` at most, where space is short.
+        """
         if not log.length:
             return []
         block_bytes = max(1, log.byte_length // log.length)
         ranges: dict[tuple[int, int], None] = {}
         for want in self._wants:
             block = want.missing_block
-            if block is not None and not want.done.is_set():
+            if block is not None and want.is_admitted and not want.done.is_set():
                 blocks = min(MAX_AHEAD_BLOCKS, 1 + want.ahead_bytes // block_bytes)
+                if max_bytes is not None:
+                    blocks = min(blocks, max_bytes // block_bytes)
                 ranges[block + 1, min(log.length, block + 1 + blocks)] = None
         return list(ranges)
 

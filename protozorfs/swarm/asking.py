@@ -100,7 +100,7 @@ class Asker:
     def _candidates(self, link: Link) -> Iterator[int]:
         log = self._feed.log
         wants = self._feed.wants
-        for start, end in wants.ahead_ranges(log):
+        for start, end in wants.ahead_ranges(log, self._feed.max_ahead_bytes):
             yield from self._missing(link, start, end)
         if self._feed.is_whole:
             found = False
@@ -142,6 +142,8 @@ class Asker:
         if self._upgrade is not None and now - self._upgrade_since >= SECOND_SOURCE_SECONDS:
             self._upgrade.is_late = True
             self._upgrade = None
+        if not self._feed.may_fetch():
+            return
         wants = self._feed.wants
         slow = [
             block

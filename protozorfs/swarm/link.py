@@ -48,6 +48,7 @@ class Link:
         self._counted_bytes = 0
         self._counted_since = 0.0
         self._waiting_since = 0.0  # for the next answer
+        self.is_resting = False
         self._resting_until = 0.0
         self._rest_seconds = MIN_REST_SECONDS
 
@@ -127,8 +128,13 @@ class Link:
         """It has been asked and has said nothing for too long."""
         return bool(self.replica.in_flight) and now - self._waiting_since >= ANSWER_SECONDS
 
+    def rest_until(self, now: float) -> None:
+        """Notes the time: its rest may be over."""
+        self.is_resting = now < self._resting_until
+
     def rest(self, now: float) -> None:
         """Leaves it alone for a while."""
+        self.is_resting = True
         self._resting_until = now + self._rest_seconds
         self._rest_seconds = min(MAX_REST_SECONDS, self._rest_seconds * 2)
         self._rate = 0.0

@@ -76,7 +76,10 @@ class Replicator:
     @property
     def is_busy(self) -> bool:
         """Something is under way that has a deadline."""
-        return any(link.replica.in_flight or link.condemned for link in self.links.values())
+        return any(
+            link.replica.in_flight or link.condemned or link.is_resting
+            for link in self.links.values()
+        )
 
     def wake(self) -> None:
         """Lets every connection send what is queued."""
@@ -139,9 +142,16 @@ class Replicator:
         self._tell_news([], now)
         self.flush(now)
 
+    def tell_dropped(self, start: int, end: int) -> None:
+        """Tells everybody that blocks `[start, end)` are about to be dropped."""
+        for link in self.links.values():
+            link.replica.send_range(start, end, drop=True)
+        self.wake()
+
     def handle_timeout(self, now: float) -> None:
         """Takes back what is asked of peers that do not answer; drops those that are condemned."""
         for link in list(self.links.values()):
+            link.rest_until(now)
             if link.condemned and now >= link.condemned_until:
                 link.drop(link.condemned)
             elif link.is_stalled(now):

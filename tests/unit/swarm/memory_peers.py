@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from protozorfs import crypto
 from protozorfs.feeds.feed import Feed
+from protozorfs.feeds.room import Room
 from protozorfs.ids import discovery_key_of
 from protozorfs.log.feed import Log
 from protozorfs.store.layout import FeedDirectory
@@ -38,6 +39,7 @@ class Surroundings:
     forces_appends: bool = False
     listener: Listener | None = None
     has_room: bool = True
+    room: Room = field(default_factory=lambda: Room(None, lambda feed, start, end: None))
     files: MemoryFiles = field(default_factory=MemoryFiles)
 
     def open_log(self, feed: Feed) -> Log:

@@ -1,0 +1,229 @@
+"""The room that followed feeds may take on the disk, held by what `cache` says (`cache_size`).
+
+What counts is what the data files of feeds that are not ours take on the disk, measured after every
+change. Room is made before blocks are written: what was not read for longest is dropped, and peers
+are told before. Without a limit all of this does nothing.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from protozorfs.errors import StoreFull
+from protozorfs.feeds.cache import (
+    MAX_CHUNKS,
+    MIN_DROP_CHUNKS,
+    Chunk,
+    Recency,
+    Turns,
+    chunk_bytes_for,
+)
+from protozorfs.log.seek import Located
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from protozorfs.feeds.cache import Victim
+    from protozorfs.feeds.feed import Feed
+    from protozorfs.feeds.wants import Want
+    from protozorfs.log.feed import Log
+
+MARGIN_SHARE = 64  # 1/64 stays free for what a file system itself needs for pieces of files
+TURNS_SHARE = 2  # half is for readers that wait now, so that what they share stays for a while
+AHEAD_SHARE = 8  # an eighth may be fetched ahead of all readers together
+FILL_SHARE = 7 / 8  # whole feeds are fetched until so much is used: the rest is for readers
+REFILL_SHARE = 3 / 4  # and again when so little is used
+
+
+class Room:
+    """What all feeds of others together may take. For the trio thread."""
+
+    def __init__(self, cache_bytes: int | None, dropping: Callable[[Feed, int, int], None]) -> None:
+        """`dropping` is called before blocks `[start, end)` of a feed are dropped.
+
+        Without `cache_bytes` there is no limit.
+        """
+        self._cache_bytes = cache_bytes
+        self._dropping = dropping
+        size = cache_bytes or 0
+        self._limit = size - size // MARGIN_SHARE
+        self._recency: Recency[Feed] = Recency(chunk_bytes_for(size))
+        self._turns: Turns[Feed] = Turns(size // TURNS_SHARE)
+        self._logs: dict[Feed, Log] = {}
+        self._allocated: dict[Feed, int] = {}
+        self._used = 0
+        self._is_filled = False
+
+    @property
+    def used_bytes(self) -> int:
+        """What the feeds take now; 0 without a limit."""
+        return self._used
+
+    def may_fill(self) -> bool:
+        """Feeds may be fetched whole, beyond what is read of them."""
+        if self._cache_bytes is None:
+            return True
+        share = REFILL_SHARE if self._is_filled else FILL_SHARE
+        self._is_filled = self._used > self._cache_bytes * share
+        return not self._is_filled
+
+    @property
+    def ahead_bytes(self) -> int | None:
+        """How much may be fetched ahead of each reader that waits; None: no limit."""
+        if self._cache_bytes is None:
+            return None
+        return self._cache_bytes // AHEAD_SHARE // max(1, len(self._turns))
+
+    # feeds that come and go
+
+    def opened(self, feed: Feed, log: Log) -> None:
+        """The log of a feed was opened: what is in it counts from now on, and may be too much."""
+        if self._cache_bytes is None or feed.is_owned:
+            return
+        self._logs[feed] = log
+        if log.allocated_bytes > log.held_bytes:
+            log.drop_leavings()
+        for start, end in log.held.ranges(0, log.length):
+            self._put(feed, log, start, end)
+        self._measure(feed)
+        self._shrink(0)
+
+    def closed(self, feed: Feed) -> None:
+        """Its files are removed."""
+        if self._logs.pop(feed, None) is not None:
+            self._recency.forget(feed)
+            self._used -= self._allocated.pop(feed)
+
+    # what is read, and what comes
+
+    def read(self, feed: Feed, start: int, end: int) -> None:
+        """A reader got bytes `[start, end)`."""
+        log = self._logs.get(feed)
+        if log is None:
+            return
+        for number in self._recency.chunks_of(start, end):
+            if not self._recency.touch(Chunk(feed, number)):
+                self._put_bytes(feed, log, number, start, end)
+
+    def maker(self, feed: Feed) -> Callable[[int], None] | None:
+        """What makes room for blocks of a feed, for `Log.apply_all`; None: it needs none."""
+        return partial(self._make, feed) if feed in self._logs else None
+
+    def added(self, feed: Feed, blocks: Iterable[int]) -> None:
+        """Blocks were written, or it was tried."""
+        log = self._logs.get(feed)
+        if log is None:
+            return
+        for start, end in _runs(blocks):
+            self._put(feed, log, start, end)
+        self._measure(feed)
+
+    def _make(self, feed: Feed, size: int) -> None:
+        """Drops until there is room for `size` bytes more.
+
+        Raises:
+            StoreFull: what readers wait for takes all the room; one of them is let in at a time
+                from now on. Who does not fit alone has its wait ended with this error.
+        """
+        if self._shrink(size):
+            return
+        error = StoreFull("what a reader waits for is larger than cache_size has room for")
+        alone = self._turns.only_first()
+        if alone is not None and alone in feed.wants and not alone.done.is_set():
+            alone.fail(error)
+        raise error
+
+    def _shrink(self, size: int) -> bool:
+        """Drops until there is room for `size` bytes more; False if nothing is left to drop."""
+        while self._used + size > self._limit or len(self._recency) > MAX_CHUNKS:
+            over = self._used + size - self._limit
+            count = max(MIN_DROP_CHUNKS, -(-over // self._recency.chunk_bytes))
+            victims = self._recency.take_oldest(count, self._pinned())
+            if not victims:
+                return False
+            for victim in victims:
+                self._drop(victim)
+        return True
+
+    # readers that wait
+
+    def enter(self, feed: Feed, want: Want) -> None:
+        """A reader comes; it may have to wait for its turn."""
+        log = self._logs.get(feed)
+        if log is not None:
+            average = log.byte_length // log.length if log.length else 0
+            self._turns.enter(want, feed, want.end - want.start + 2 * average)
+
+    def leave(self, want: Want) -> list[Feed]:
+        """It waits no longer; returns the feeds of readers whose turn comes by that."""
+        return self._turns.leave(want)
+
+    def _pinned(self) -> set[Chunk[Feed]]:
+        """What readers have of what they wait for: they shall have all of it at one time."""
+        chunks_of = self._recency.chunks_of
+        return {
+            Chunk(feed, number)
+            for want, feed in self._turns.admitted
+            for number in chunks_of(want.start, want.end)
+        }
+
+    def _drop(self, victim: Victim[Feed]) -> None:
+        feed = victim.key
+        log = self._logs[feed]
+        held = list(log.held.ranges(victim.start, victim.end))
+        if not held:
+            return
+        start, end = held[0][0], held[-1][1]
+        # Blocks at both ends may reach into chunks that are to be kept.
+        first_start, first_end = log.block_span(start)
+        before = range(first_start // self._recency.chunk_bytes, victim.first_chunk)
+        last_start, last_end = log.block_span(end - 1)
+        behind = range(victim.end_chunk, self._recency.chunks_of(last_start, last_end).stop)
+        if self._recency.holds_any(feed, before) and first_start < first_end:
+            start += 1
+        if self._recency.holds_any(feed, behind):
+            end -= 1
+        if start < end:
+            self._dropping(feed, start, end)
+            log.drop(start, end)
+            self._measure(feed)
+
+    def _put(self, feed: Feed, log: Log, start: int, end: int) -> None:
+        """Notes blocks `[start, end)`, all of which are held."""
+        first_byte, end_byte = log.block_span(start)[0], log.block_span(end - 1)[1]
+        numbers = self._recency.chunks_of(first_byte, end_byte)
+        if len(numbers) == 1:
+            self._recency.put(Chunk(feed, numbers[0]), start, end)
+            return
+        for number in numbers:
+            self._put_bytes(feed, log, number, first_byte, end_byte)
+
+    def _put_bytes(self, feed: Feed, log: Log, number: int, start: int, end: int) -> None:
+        """Notes the blocks that bytes `[start, end)`, all of which are held, have in one chunk."""
+        chunk_start = number * self._recency.chunk_bytes
+        first = log.locate(max(start, chunk_start))
+        last = log.locate(min(end, chunk_start + self._recency.chunk_bytes) - 1)
+        # The way to a held block is always known.
+        assert isinstance(first, Located)
+        assert isinstance(last, Located)
+        self._recency.put(Chunk(feed, number), first.block_index, last.block_index + 1)
+
+    def _measure(self, feed: Feed) -> None:
+        allocated = self._logs[feed].allocated_bytes
+        self._used += allocated - self._allocated.get(feed, 0)
+        self._allocated[feed] = allocated
+
+
+def _runs(blocks: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """The half-open ranges that block indexes make up."""
+    start = end = -1
+    for block in sorted(blocks):
+        if block == end:
+            end += 1
+            continue
+        if start < end:
+            yield start, end
+        start, end = block, block + 1
+    if start < end:
+        yield start, end
