@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _READY = b"\0"  # else the pipe brings the exit code as one byte, and the message
-_INTERRUPTED = 130  # exit code of a command that was ended by Ctrl-C
+INTERRUPTED = 130  # exit code of a command that was ended by Ctrl-C
 
 
 def run_as_daemon(work: Callable[[Callable[[], None]], int]) -> int:
@@ -43,7 +43,7 @@ def _await_ready(child: int, pipe: int) -> int:
             message = messages.read()
     except KeyboardInterrupt:
         os.kill(child, signal.SIGTERM)
-        return _INTERRUPTED
+        return INTERRUPTED
     if message == _READY:
         return 0
     if message:

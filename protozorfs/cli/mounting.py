@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from protozorfs.cli.daemonize import run_as_daemon
+from protozorfs.cli.daemonize import INTERRUPTED, run_as_daemon
 from protozorfs.cli.logs import LOG_FILE, Logs
 from protozorfs.cli.notify import ServiceManager
 from protozorfs.cli.options import HelpWanted, MountCommand, parse_mount_command
@@ -96,6 +96,8 @@ def run(arguments: Sequence[str], open_node: OpenNode) -> int:
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:  # before the receiver of signals is there, or after
+        return INTERRUPTED
 
 
 def _run_in_foreground(command: MountCommand, open_node: OpenNode) -> int:

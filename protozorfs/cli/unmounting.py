@@ -70,7 +70,14 @@ def _parse(arguments: Sequence[str]) -> tuple[str, str]:
             paths.append(argument)
     if len(paths) != 1:
         raise UsageError("expected one MOUNTPOINT; see --help", USAGE_EXIT_CODE)
-    return os.path.realpath(paths[0]), flags
+    return _real_path(paths[0]), flags
+
+
+def _real_path(path: str) -> str:
+    """The path without links; a mount there is not looked into, since its daemon may hang."""
+    above, name = os.path.split(os.path.abspath(path))
+    real = os.path.join(os.path.realpath(above), name)
+    return real if mount_points.mounted_at(real) is not None else os.path.realpath(path)
 
 
 def _unmount(path: str, flags: str) -> None:
