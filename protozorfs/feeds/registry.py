@@ -367,7 +367,7 @@ class Feeds:
             self._listener.feed_closed(feed)
         self._visits.pop(feed, None)
         del self._by_id[feed.feed_id]
-        feed.close()
+        feed.discard()
         self._room.closed(feed)
         self._remove_files(feed)
 
