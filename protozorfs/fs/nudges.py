@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import trio
 
@@ -38,7 +39,8 @@ class Nudges:
         self._feeds = feeds
         self._is_enabled = is_enabled
         self._grown: dict[FeedId, None] = {}
-        self._sizes: dict[FeedId, int] = {}  # in bytes, that watchers were told
+        # In bytes, what watchers were told.
+        self._sizes: WeakKeyDictionary[FeedView, int] = WeakKeyDictionary()
         self._has_grown = trio.Event()
         self._thread: int | None = None
 
@@ -87,12 +89,9 @@ class Nudges:
 
     def _path_to_nudge(self, feed_id: FeedId) -> bytes | None:
         feed = self._feeds.by_id(feed_id)
-        if feed is None:
-            self._sizes.pop(feed_id, None)
+        if feed is None or feed.byte_length == self._sizes.get(feed):
             return None
-        if feed.byte_length == self._sizes.get(feed_id):
-            return None
-        self._sizes[feed_id] = feed.byte_length
+        self._sizes[feed] = feed.byte_length
         name = self._feeds.name_by_id(feed_id)
         return os.path.join(self._mount_point, name or format_hex(feed_id).encode("ascii"))
 

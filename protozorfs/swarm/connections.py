@@ -184,7 +184,7 @@ class Connections:
             with trio.fail_after(DIAL_SECONDS):
                 stream = await trio.open_tcp_stream(*peer.address)
         except (OSError, trio.TooSlowError) as error:
-            why = f"cannot be reached: {error or 'no answer'}"
+            why = f"cannot be reached: {_reason(error)}"
             logger.info("%s %s", peer.address, why)
             self.table.failed(peer, why, trio.current_time(), random.random())
             self._manager.attempt_failed(peer)
@@ -250,3 +250,13 @@ class Connections:
             judge(peer, entry.driver.why, now, random.random())
         self._manager.connection_ended(entry)
         self._changed.set()
+
+
+def _reason(error: OSError | trio.TooSlowError) -> str:
+    """What went wrong, without the address that trio puts before it."""
+    cause = error.__cause__
+    while isinstance(cause, ExceptionGroup):  # one of each address of a host
+        cause = cause.exceptions[0]
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(error) or "no answer"
