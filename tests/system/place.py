@@ -1,7 +1,7 @@
 """A machine of its own for a test, as far as mounting goes: helpers, fstab, /dev, other users.
 
-Made of mount and PID namespaces, so that nothing of it is seen outside, and everything in it, a
-daemon or a mount, ends with it.
+Made of mount, PID and network namespaces, so that nothing of it is seen outside, and everything in
+it, a daemon or a mount, ends with it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ HOLD_SECONDS = 3600  # longer than any test, an end all the same
 # mount(8) finds helpers in /sbin alone. $1 is the directory of the place, $2 that of the commands.
 SET_UP = f"""
 set -e
+ip link set lo up
 mkdir "$1/sbin" "$1/dev"
 for name in mount umount; do
   ln -s "$2/$name.protozorfs" "$1/sbin/$name.protozorfs"
@@ -74,7 +75,7 @@ class Place:
     def command(self, script: str, *, as_nobody: bool = False) -> list[str]:
         """The command line that runs a shell script there."""
         return [
-            *("nsenter", f"--target={self.pid}", "--mount", "--pid"),
+            *("nsenter", f"--target={self.pid}", "--mount", "--pid", "--net"),
             *("env", "--default-signal", f"PATH={BIN}:/usr/bin:/usr/sbin"),
             *(f"HOME={self.directory}", *(AS_NOBODY if as_nobody else ()), "bash", "-c"),
             f"cd {self.directory}\n{script}",  # nsenter's own --wd is a directory outside
@@ -124,7 +125,7 @@ def place() -> Iterator[Place]:
     mount_fusectl()
     with tempfile.TemporaryDirectory(prefix="protozorfs-") as name:
         os.chmod(name, 0o777)
-        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        command = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc"]
         with subprocess.Popen(
             [*command, "bash", "-c", SET_UP, "place", name, str(BIN)],
             stdout=subprocess.PIPE,

@@ -65,7 +65,12 @@ def test_a_comma_in_a_word(place: Place) -> None:
             32,
             "{0}/m: the store {0}/m/store is in there, and would be hidden",
         ),
-        ("", f"mount -t protozorfs store $PWD/no -o {QUIET}", 32, "{0}/no: No such file or directory"),
+        (
+            "",
+            f"mount -t protozorfs store $PWD/no -o {QUIET}",
+            32,
+            "{0}/no: No such file or directory",
+        ),
         (
             MOUNT,
             f"mount -t protozorfs $PWD/store $PWD/n -o {QUIET}",

@@ -1,0 +1,75 @@
+"""The units of contrib/systemd, and what a service manager hears of a mount."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.mounts import installed_command, is_listed
+from tests.system.place import COMMAND_SECONDS, QUIET, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.system.place import Place
+
+UNITS = sorted((ROOT / "contrib" / "systemd" / "user").iterdir())
+
+
+@pytest.mark.fuse  # it is the place that needs it
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_units_are_valid(place: Place, unit: Path) -> None:
+    # The commands of a unit are looked for in fixed places.
+    place.must("mkdir bin; ln -s $(command -v mount.protozorfs) bin/")
+    instance = unit.name.replace("@", "@work")
+    shutil.copy(unit, place.directory / unit.name)
+    script = f"""
+    mount --bind bin /usr/local/bin
+    export XDG_RUNTIME_DIR=$PWD/n
+    systemd-analyze --user --man=no verify $PWD/{instance}
+    """
+    assert place.must(script) == ""
+
+
+def test_units_that_are_wrong_are_found(place: Place) -> None:
+    """So that the test above can fail."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed")
+    wrong = UNITS[0].read_text().replace("Type=notify", "Type=notifyy")
+    (place.directory / "protozorfs.service").write_text(wrong)
+    script = "XDG_RUNTIME_DIR=$PWD/n systemd-analyze --user verify $PWD/protozorfs.service"
+    assert "notifyy" in place.run(script)[2]
+
+
+@pytest.mark.fuse
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_manager_hears_of_the_beginning_and_the_end(tmp_path: Path, number: int) -> None:
+    path, store = tmp_path / "m", tmp_path / "store"
+    path.mkdir()
+    command = [*installed_command(), str(store), str(path), "--foreground", "-o", QUIET]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(COMMAND_SECONDS)
+        environ = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        with subprocess.Popen(command, env=environ) as daemon:
+            try:
+                ready = manager.recv(1000).decode().splitlines()
+                assert ready == [
+                    "READY=1",
+                    f"STATUS={store} is mounted at {path}",
+                    f"MAINPID={daemon.pid}",
+                ]
+                assert os.listdir(path) == []  # it answers
+                daemon.send_signal(number)
+                assert manager.recv(1000) == b"STOPPING=1"
+                assert daemon.wait(COMMAND_SECONDS) == 0
+            finally:
+                daemon.kill()
+    assert not is_listed(path)
