@@ -20,6 +20,15 @@ _HOUR = 3600
 
 def make_report(feed: Feed, informant: Informant | None, now: float) -> FeedReport:
     """Everything that the status shows of a feed. `now`: seconds, monotonic."""
+    if not feed.is_kept:  # it was visited; to look at it must not put anything on the disk
+        return FeedReport(
+            head=None,
+            held_blocks=0,
+            contiguous_blocks=0,
+            waiting=0,
+            why="nobody waits: nobody has it open",
+            facts=FeedFacts(),
+        )
     log = feed.log
     block = _wanted_block(feed)
     facts = FeedFacts() if informant is None else informant.feed_facts(feed, block)

@@ -63,7 +63,7 @@ class SwarmFacts:
         return FeedFacts(
             links=[_link_facts(link, feed, wanted, now) for link in links],
             others=[
-                _peer_facts(peer, now)
+                peer_facts(peer, now)
                 for peer in self._connections.table
                 if peer.is_users or feed.feed_id in peer.feeds
             ],
@@ -98,7 +98,7 @@ class SwarmFacts:
 
     def _dialled(self) -> Iterable[PeerFacts]:
         now = trio.current_time()
-        return [_peer_facts(peer, now) for peer in self._connections.table]
+        return [peer_facts(peer, now) for peer in self._connections.table]
 
     def _dialled_us(self) -> Iterable[PeerFacts]:
         return [
@@ -130,7 +130,8 @@ def _link_facts(link: Link, feed: Feed, wanted: int | None, now: float) -> LinkF
     )
 
 
-def _peer_facts(peer: Peer, now: float) -> PeerFacts:
+def peer_facts(peer: Peer, now: float) -> PeerFacts:
+    """What goes on with an address. `now`: seconds, monotonic."""
     if peer.is_connected:
         state = PeerState.CONNECTED
     elif peer.is_dialling:

@@ -1,0 +1,171 @@
+"""The words of the status."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from protozorfs import crypto
+from protozorfs.feeds.facts import (
+    DhtFacts,
+    FeedFacts,
+    FeedReport,
+    LinkFacts,
+    NodeFacts,
+    PeerFacts,
+    PeerState,
+)
+from protozorfs.fs import status_text
+from protozorfs.fs.status import StatusTree
+from protozorfs.types import FeedId
+from tests.memory_feeds import MemoryFeed, MemoryFeeds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ID = FeedId(crypto.key_pair(b"\1" * 32).public_key)
+PEER = PeerFacts(
+    address="192.0.2.1:4000",
+    state=PeerState.WAITING,
+    is_users=True,
+    retry_seconds=2.25,
+    why="Connection refused",
+    feed_count=3,
+)
+
+
+class KnownFeeds(MemoryFeeds):
+    """Feeds of a node about which everything is known."""
+
+    facts: NodeFacts | None = None
+    has_room = True
+
+    def node_facts(self) -> NodeFacts | None:
+        return self.facts
+
+    def may_fetch(self) -> bool:
+        return self.has_room
+
+
+def facts(
+    peers: Sequence[PeerFacts] = (), *, dht: DhtFacts | None, lan: Mapping[str, str] | None
+) -> NodeFacts:
+    return NodeFacts(
+        addresses=["0.0.0.0:4000", "[::]:4000"],
+        reachability="yes: 198.51.100.7 has dialled this node",
+        dht=dht,
+        lan=lan,
+        peers=peers,
+    )
+
+
+@pytest.fixture
+def feeds() -> KnownFeeds:
+    feeds = KnownFeeds()
+    feeds.create(b"journal").stage([b"x"])
+    feeds.follow(ID, b"paul")
+    return feeds
+
+
+def test_status_for_people(feeds: KnownFeeds) -> None:
+    dht = DhtFacts(nodes={"IPv4": 120, "IPv6": 0}, refreshed_share=0.955)
+    feeds.facts = facts([PEER], dht=dht, lan={"eth0": "", "wlan0": "no route"})
+    feeds.named[b"paul"].waiting_count = 1
+    assert status_text.status(feeds) == (
+        "listens at  0.0.0.0:4000, [::]:4000\n"
+        "reachable   yes: 198.51.100.7 has dialled this node\n"
+        "DHT         nodes that answer: 120 by IPv4, 0 by IPv6; "
+        "96% of feeds had a turn in the last hour\n"
+        "LAN         eth0, wlan0 (no route)\n"
+        "free space  plenty\n"
+        "feeds       2: 1 owned, 1 resolving\n"
+        "\n"
+        "readers wait\n"
+        "  paul: a reason from memory\n"
+        "\n"
+        "peers\n"
+        "  192.0.2.1:4000  waiting  (given by you; found for 3 feeds; dialled again in 2.2 s; "
+        "Connection refused)\n"
+    )
+
+
+def test_what_is_off_is_said(feeds: KnownFeeds) -> None:
+    feeds.facts = facts(dht=None, lan=None)
+    feeds.has_room = False
+    text = status_text.status(feeds)
+    assert "DHT         off\nLAN         off\n" in text
+    assert "free space  nearly none left, so that fetching is paused\n" in text
+    feeds.facts = facts(dht=DhtFacts(nodes={}, refreshed_share=1.0), lan={})
+    text = status_text.status(feeds)
+    assert "DHT         nodes that answer: none; " in text
+    assert "LAN         no link can be used\n" in text
+
+
+def test_before_anything_is_connected(feeds: KnownFeeds) -> None:
+    assert status_text.status(feeds) == "free space  plenty\nfeeds       2: 1 owned, 1 resolving\n"
+    assert json.loads(status_text.status_json(feeds))["node"] is None
+
+
+def test_long_lists_are_cut_for_people_only(feeds: KnownFeeds) -> None:
+    feeds.facts = facts([PEER] * 60, dht=None, lan=None)
+    lines = status_text.status(feeds).splitlines()
+    assert sum("192.0.2.1" in line for line in lines) == status_text.MAX_LISTED
+    assert lines[-1] == "  and 10 more"
+    assert len(json.loads(status_text.status_json(feeds))["peers"]) == 60
+
+
+def test_status_for_programs(feeds: KnownFeeds) -> None:
+    dht = DhtFacts(nodes={"IPv4": 120}, refreshed_share=0.5)
+    feeds.facts = facts([PEER], dht=dht, lan={"eth0": ""})
+    told = json.loads(status_text.status_json(feeds))
+    assert told["node"] == {
+        "addresses": ["0.0.0.0:4000", "[::]:4000"],
+        "reachability": "yes: 198.51.100.7 has dialled this node",
+        "dht": {"nodes": {"IPv4": 120}, "refreshed_share": 0.5},
+        "lan": {"eth0": ""},
+    }
+    assert told["peers"][0]["retry_seconds"] == 2.25
+    assert [feed["name"] for feed in told["feeds"]] == ["journal", "paul"]
+    assert told["may_fetch"] is True
+
+
+def test_peers_of_a_feed() -> None:
+    found = FeedFacts(
+        links=[
+            LinkFacts(name="a:1", length=7, has_wanted=False, trouble="does not give anything"),
+            LinkFacts(name="b:2", length=None, has_wanted=False, trouble=""),
+        ],
+        others=[PEER],
+    )
+    assert status_text.feed_peers(found).splitlines() == [
+        "a:1  connected, has a head of length 7; does not give anything",
+        "b:2  connected, has told nothing yet",
+        "192.0.2.1:4000  waiting  (given by you; found for 3 feeds; dialled again in 2.2 s; "
+        "Connection refused)",
+    ]
+
+
+def test_there_is_no_head_before_there_is_one() -> None:
+    report = FeedReport(
+        head=None, held_blocks=0, contiguous_blocks=0, waiting=0, why="", facts=FeedFacts()
+    )
+    feed = MemoryFeed(ID, is_owned=False)
+    assert status_text.head(feed, report) == ""
+    assert "blocks 0 of 0\n" in status_text.progress(feed, report)
+
+
+def test_the_tree(feeds: KnownFeeds) -> None:
+    tree = StatusTree(feeds, lambda: ["one", "two"])
+    root = (b".protozorfs",)
+    assert tree.read((*root, b"log")) == b"one\ntwo\n"
+    assert tree.read((*root, b"feeds", b"gone", b"why")) == b""
+    hex_id = ID.hex().encode()
+    for name in (b"paul", hex_id):
+        assert tree.read((*root, b"feeds", name, b"id")) == hex_id + b"\n"
+        assert tree.is_directory((*root, b"feeds", name)) is True
+        assert tree.is_directory((*root, b"feeds", name, b"why")) is False
+    for path in ((b"x",), (b"feeds", b"x"), (b"feeds", b"paul", b"x"), (b"feeds",) * 4):
+        assert tree.is_directory((*root, *path)) is None
+    assert tree.entries((*root, b"feeds")) == [b"journal", b"paul"]
