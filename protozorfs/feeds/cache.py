@@ -70,14 +70,21 @@ class Recency(Generic[Key]):
 
     def chunks_of(self, start: int, end: int) -> range:
         """The numbers of the chunks that bytes `[start, end)` lie in."""
+        if start >= end:
+            return range(0)
         return range(start // self.chunk_bytes, -(-end // self.chunk_bytes))
 
-    def put(self, chunk: Chunk[Key], start: int, end: int) -> None:
-        """Blocks `[start, end)` lie in that chunk, wholly or in part; it is the newest now."""
+    def put(self, chunk: Chunk[Key], start: int, end: int, *, is_unread: bool = False) -> None:
+        """Blocks `[start, end)` lie in that chunk, wholly or in part; it is the newest now.
+
+        With `is_unread` it is the oldest: it was here before anything was read.
+        """
         known = self._blocks.pop(chunk, None)
         if known is not None:
             start, end = min(start, known[0]), max(end, known[1])
         self._blocks[chunk] = (start, end)
+        if is_unread:
+            self._blocks.move_to_end(chunk, last=False)
 
     def touch(self, chunk: Chunk[Key]) -> bool:
         """The chunk was used just now; False if nothing of it is known."""
@@ -156,7 +163,7 @@ class Turns(Generic[Key]):
         entry = self._admitted.pop(want, None)
         if entry is None:
             self._queue.pop(want, None)
-            return []
+            return self._admit()  # it may have been the first, and too large
         self._admitted_bytes -= entry[1]
         if self._max_admitted is not None:
             self._max_admitted *= 2

@@ -111,6 +111,7 @@ class Feed:
         """
         self._evidence = load_evidence(log)
         self._log = log
+        self._surroundings.room.opened(self, log)
         self.known_head.load(log)
         if log.shown_head != log.head:
             # Committed by a run that was killed before it could publish: nobody may append again

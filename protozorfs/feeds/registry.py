@@ -103,6 +103,7 @@ class Feeds:
                     feed.adopt_log(log)
                 except (StoreError, OSError) as error:
                     logger.error("feed %s cannot be opened: %s", self._shown(feed), error)
+        self._room.shrink()  # the limit may be lower than it was
 
     def subscribe(self, listener: Listener, informant: Informant | None = None) -> None:
         """Tells the listener of every feed there is, and from now on of what happens to them.
@@ -320,9 +321,7 @@ class Feeds:
     def open_log(self, feed: Feed) -> Log:
         """Opens the log of a feed, made if this is its first use."""
         directory = self._store.feed(feed.feed_id)
-        log = Log.open(directory) if directory.exists() else Log.create(directory)
-        self._room.opened(feed, log)
-        return log
+        return Log.open(directory) if directory.exists() else Log.create(directory)
 
     def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
         """Starts a task in the nursery of `run`."""
@@ -372,10 +371,12 @@ class Feeds:
         self._remove_files(feed)
 
     def _count_kept(self) -> None:
-        """Opens what is followed, so that `cache_size` holds before anything is fetched."""
         for feed in self._name_of:
-            if not feed.is_owned and self._store.feed(feed.feed_id).exists():
-                _ = feed.log
+            directory = self._store.feed(feed.feed_id)
+            if not feed.is_owned and directory.exists():
+                data = directory.file("data")
+                self._room.count(feed, data.allocated_bytes())
+                data.close()
 
     def _dropping(self, feed: Feed, start: int, end: int) -> None:
         if self._listener is not None:

@@ -7,6 +7,7 @@ are told before. Without a limit all of this does nothing.
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ AHEAD_SHARE = 8  # an eighth may be fetched ahead of all readers together
 FILL_SHARE = 7 / 8  # whole feeds are fetched until so much is used: the rest is for readers
 REFILL_SHARE = 3 / 4  # and again when so little is used
 
+logger = logging.getLogger(__name__)
+
 
 class Room:
     """What all feeds of others together may take. For the trio thread."""
@@ -51,6 +54,8 @@ class Room:
         self._recency: Recency[Feed] = Recency(chunk_bytes_for(size))
         self._turns: Turns[Feed] = Turns(size // TURNS_SHARE)
         self._logs: dict[Feed, Log] = {}
+        self._unopened: dict[Feed, None] = {}  # of which only the size is known
+        self._is_shrinking = False
         self._allocated: dict[Feed, int] = {}
         self._used = 0
         self._is_filled = False
@@ -77,23 +82,31 @@ class Room:
 
     # feeds that come and go
 
+    def count(self, feed: Feed, allocated_bytes: int) -> None:
+        """What a feed takes whose log is not open yet; it is opened when room is needed."""
+        self._unopened[feed] = None
+        self._set_allocated(feed, allocated_bytes)
+
     def opened(self, feed: Feed, log: Log) -> None:
-        """The log of a feed was opened: what is in it counts from now on, and may be too much."""
+        """The log of a feed was opened: what is in it counts, and goes first until it is read."""
         if self._cache_bytes is None or feed.is_owned:
             return
+        self._unopened.pop(feed, None)
         self._logs[feed] = log
         if log.allocated_bytes > log.held_bytes:
             log.drop_leavings()
         for start, end in log.held.ranges(0, log.length):
-            self._put(feed, log, start, end)
+            self._put(feed, log, start, end, is_unread=True)
         self._measure(feed)
-        self._shrink(0)
+        if not self._is_shrinking:
+            self.shrink()
 
     def closed(self, feed: Feed) -> None:
         """Its files are removed."""
-        if self._logs.pop(feed, None) is not None:
-            self._recency.forget(feed)
-            self._used -= self._allocated.pop(feed)
+        self._logs.pop(feed, None)
+        self._unopened.pop(feed, None)
+        self._recency.forget(feed)
+        self._used -= self._allocated.pop(feed, 0)
 
     # what is read, and what comes
 
@@ -126,7 +139,7 @@ class Room:
             StoreFull: what readers wait for takes all the room; one of them is let in at a time
                 from now on. Who does not fit alone has its wait ended with this error.
         """
-        if self._shrink(size):
+        if self.shrink(size):
             return
         error = StoreFull("what a reader waits for is larger than cache_size has room for")
         alone = self._turns.only_first()
@@ -134,10 +147,13 @@ class Room:
             alone.fail(error)
         raise error
 
-    def _shrink(self, size: int) -> bool:
+    def shrink(self, size: int = 0) -> bool:
         """Drops until there is room for `size` bytes more; False if nothing is left to drop."""
         while self._used + size > self._limit or len(self._recency) > MAX_CHUNKS:
             over = self._used + size - self._limit
+            if self._unopened and over > 0:
+                self._open_one()
+                continue
             count = max(MIN_DROP_CHUNKS, -(-over // self._recency.chunk_bytes))
             victims = self._recency.take_oldest(count, self._pinned())
             if not victims:
@@ -158,6 +174,16 @@ class Room:
     def leave(self, want: Want) -> list[Feed]:
         """It waits no longer; returns the feeds of readers whose turn comes by that."""
         return self._turns.leave(want)
+
+    def _open_one(self) -> None:
+        feed = next(iter(self._unopened))
+        del self._unopened[feed]
+        self._is_shrinking = True
+        try:
+            if not feed.is_usable:  # opens it; what it takes still counts if that fails
+                logger.warning("feed %s takes space that cannot be freed", feed.feed_id.hex())
+        finally:
+            self._is_shrinking = False
 
     def _pinned(self) -> set[Chunk[Feed]]:
         """What readers have of what they wait for: they shall have all of it at one time."""
@@ -189,17 +215,19 @@ class Room:
             log.drop(start, end)
             self._measure(feed)
 
-    def _put(self, feed: Feed, log: Log, start: int, end: int) -> None:
+    def _put(self, feed: Feed, log: Log, start: int, end: int, *, is_unread: bool = False) -> None:
         """Notes blocks `[start, end)`, all of which are held."""
         first_byte, end_byte = log.block_span(start)[0], log.block_span(end - 1)[1]
         numbers = self._recency.chunks_of(first_byte, end_byte)
         if len(numbers) == 1:
-            self._recency.put(Chunk(feed, numbers[0]), start, end)
+            self._recency.put(Chunk(feed, numbers[0]), start, end, is_unread=is_unread)
             return
         for number in numbers:
-            self._put_bytes(feed, log, number, first_byte, end_byte)
+            self._put_bytes(feed, log, number, first_byte, end_byte, is_unread=is_unread)
 
-    def _put_bytes(self, feed: Feed, log: Log, number: int, start: int, end: int) -> None:
+    def _put_bytes(
+        self, feed: Feed, log: Log, number: int, start: int, end: int, *, is_unread: bool = False
+    ) -> None:
         """Notes the blocks that bytes `[start, end)`, all of which are held, have in one chunk."""
         chunk_start = number * self._recency.chunk_bytes
         first = log.locate(max(start, chunk_start))
@@ -207,10 +235,13 @@ class Room:
         # The way to a held block is always known.
         assert isinstance(first, Located)
         assert isinstance(last, Located)
-        self._recency.put(Chunk(feed, number), first.block_index, last.block_index + 1)
+        chunk, end_block = Chunk(feed, number), last.block_index + 1
+        self._recency.put(chunk, first.block_index, end_block, is_unread=is_unread)
 
     def _measure(self, feed: Feed) -> None:
-        allocated = self._logs[feed].allocated_bytes
+        self._set_allocated(feed, self._logs[feed].allocated_bytes)
+
+    def _set_allocated(self, feed: Feed, allocated: int) -> None:
         self._used += allocated - self._allocated.get(feed, 0)
         self._allocated[feed] = allocated
 
