@@ -64,7 +64,7 @@ class Committer:
         self._alone += 1
         if self._alone > ALONE_COMMITS and self._alone % ALONE_COMMITS:
             # To let others join takes a turn of the event loop, as long as the commit itself.
-            self._log.append(blocks)
+            self._log.commit(blocks)
             return
         group = self._group = _Group()
         group.blocks.extend(blocks)
@@ -72,7 +72,7 @@ class Committer:
         await trio.lowlevel.cancel_shielded_checkpoint()
         self._group = None
         try:
-            self._log.append(group.blocks)
+            self._log.commit(group.blocks)
         except Exception as error:
             group.error = error
             raise

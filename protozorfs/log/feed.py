@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from protozorfs.errors import InvalidProof, LocalProtocolError, NotWritable, StoreError, StoreFull
 from protozorfs.log import seek
 from protozorfs.log.changeset import append_blocks
-from protozorfs.log.hashing import leaf_hash, sign_head
+from protozorfs.log.hashing import leaf_hash, unsigned_head
 from protozorfs.log.held_file import HeldBlocks
 from protozorfs.log.incoming import PAGE_BYTES, Applied, VerifiedBatch, runs_of, verify_batch
 from protozorfs.log.opening import Opened, open_files
@@ -58,7 +58,16 @@ class Log(ReadableLog):
         return cls(open_files(directory))
 
     def append(self, blocks: Sequence[bytes]) -> Head:
-        """Appends blocks under one signed head, all or none; they survive the end of the process.
+        """`commit`, and the signed head."""
+        self.commit(blocks)
+        assert self.head is not None
+        return self.head
+
+    def commit(self, blocks: Sequence[bytes]) -> None:
+        """Appends blocks under one head, all or none; they survive the end of the process.
+
+        The head is signed when somebody asks for it, at the latest when it is made durable: nobody
+        else sees it before, and the signature would be a third of the cost of a small append.
 
         Raises:
             NotWritable: the feed is not owned.
@@ -75,7 +84,7 @@ class Log(ReadableLog):
         if self._has_leavings:
             self._remove_leavings()
         change = append_blocks(state, blocks)
-        head = sign_head(change.roots, change.length, state.fork, self._key_pair.secret_key)
+        head = unsigned_head(change.roots, change.length, state.fork)
         try:
             self._data.pwritev(blocks, self._byte_length)
             self._nodes.put(change.new_nodes)
@@ -94,7 +103,6 @@ class Log(ReadableLog):
         self._byte_length = change.byte_length
         self._head = head
         self._update_contiguous()
-        return head
 
     def _remove_leavings(self) -> None:
         """Removes what a failed change left behind the end, durably.

@@ -13,13 +13,13 @@ hypercore-crypto index.js (`data`, `parent`, `tree`), hypercore lib/caps.js (`tr
 
 from __future__ import annotations
 
+from dataclasses import replace
 from struct import Struct
 from typing import TYPE_CHECKING
 
 from protozorfs import crypto
 from protozorfs.errors import InvalidSignature
-from protozorfs.log import flat_tree
-from protozorfs.types import Head, TreeHash, TreeIndex, TreeNode
+from protozorfs.types import Head, Signature, TreeHash, TreeIndex, TreeNode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,6 +33,9 @@ _PARENT = b"\x01"
 _TREE = b"\x02"
 _INTEGER = Struct("<Q")
 _TWO_INTEGERS = Struct("<QQ")
+
+# Stands in a head of our own until it is signed; no signature is all zeros.
+UNSIGNED = Signature(bytes(crypto.SIGNATURE_BYTES))
 
 
 def leaf_hash(block: bytes) -> TreeHash:
@@ -79,17 +82,26 @@ def signable(tree_hash: TreeHash, length: int, fork: int) -> bytes:
     return TREE_NAMESPACE + tree_hash + _TWO_INTEGERS.pack(length, fork)
 
 
-def sign_head(roots: Sequence[TreeNode], length: int, fork: int, secret_key: bytes) -> Head:
-    """The head of a tree, signed. `roots` are the peaks of `length` blocks, left to right."""
-    assert tuple(root.tree_index for root in roots) == flat_tree.peaks(length)
-    root_hash = tree_hash(roots)
+def unsigned_head(roots: Sequence[TreeNode], length: int, fork: int) -> Head:
+    """The head of a tree, yet to be signed. `roots` are the peaks of `length` blocks."""
     return Head(
         fork=fork,
         length=length,
         byte_length=byte_length_of(roots),
-        tree_hash=root_hash,
-        signature=crypto.sign(signable(root_hash, length, fork), secret_key),
+        tree_hash=tree_hash(roots),
+        signature=UNSIGNED,
     )
+
+
+def signed(head: Head, secret_key: bytes) -> Head:
+    """The head with the feed's signature."""
+    message = signable(head.tree_hash, head.length, head.fork)
+    return replace(head, signature=crypto.sign(message, secret_key))
+
+
+def sign_head(roots: Sequence[TreeNode], length: int, fork: int, secret_key: bytes) -> Head:
+    """The head of a tree, signed. `roots` are the peaks of `length` blocks, left to right."""
+    return signed(unsigned_head(roots, length, fork), secret_key)
 
 
 def verify_head(head: Head, public_key: PublicKey) -> None:

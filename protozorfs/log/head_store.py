@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import DecodeError, InvalidSignature
 from protozorfs.log.format import decode_head_slot, encode_head_slot
-from protozorfs.log.hashing import verify_head
+from protozorfs.log.hashing import UNSIGNED, verify_head
 from protozorfs.store.heads import HeadKind, read_slots, write_slot
 
 if TYPE_CHECKING:
@@ -27,10 +27,15 @@ class StoredHeads(NamedTuple):
     signed: tuple[SlotHead, ...]
     durable: tuple[SlotHead, ...]
 
-    def verified(self, public_key: PublicKey) -> StoredHeads:
-        """Those among them that the feed's key signed."""
+    def verified(self, public_key: PublicKey, *, is_owned: bool) -> StoredHeads:
+        """Those among them that the feed's key signed, or, if it is ours, was yet to sign."""
         return StoredHeads(
-            tuple(slot for slot in self.signed if _is_signed(slot.head, public_key)),
+            tuple(
+                slot
+                for slot in self.signed
+                if (is_owned and slot.head.signature == UNSIGNED)
+                or _is_signed(slot.head, public_key)
+            ),
             tuple(slot for slot in self.durable if _is_signed(slot.head, public_key)),
         )
 
@@ -51,7 +56,10 @@ class HeadStore:
         return StoredHeads(signed, durable)
 
     def write_signed(self, head: Head) -> None:
-        """Writes the newest head. Does not sync: it survives the end of the process."""
+        """Writes the newest head, of an owned feed perhaps yet to be signed.
+
+        Does not sync: it survives the end of the process.
+        """
         sequence = self._signed_sequence + 1
         record = encode_head_slot(HeadKind.SIGNED, sequence, head)
         write_slot(self.file, HeadKind.SIGNED, sequence, record)

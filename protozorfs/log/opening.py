@@ -76,7 +76,8 @@ def open_files(directory: FeedDirectory) -> Opened:
     if found is None:
         files.before_write()
         # Beside a clean mark the slots' checksums are enough; a signature costs 50 us to check.
-        heads = heads.verified(public_key_of(directory.feed_id))
+        public_key = public_key_of(directory.feed_id)
+        heads = heads.verified(public_key, is_owned=key_pair is not None)
         found = _recovered(files, heads, key_pair)
     durable_head = heads.durable[0].head if heads.durable else None
     if durable_head is not None and durable_head.length > found.state.length:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from protozorfs.errors import BlockUnavailable, StoreCorrupt
 from protozorfs.log import prove, seek
+from protozorfs.log.hashing import UNSIGNED, signed
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -61,7 +62,11 @@ class ReadableLog:
     @property
     def head(self) -> Head | None:
         """The newest head; None while the feed has no blocks."""
-        return self._head if self._head is not None and self._head.length else None
+        if self._head is None or not self._head.length:
+            return None
+        if self._key_pair is not None and self._head.signature == UNSIGNED:
+            self._head = signed(self._head, self._key_pair.secret_key)
+        return self._head
 
     @property
     def durable_head(self) -> Head | None:

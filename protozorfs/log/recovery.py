@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from protozorfs.log import flat_tree
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.changeset import append_blocks
-from protozorfs.log.hashing import byte_length_of, leaf_hash, parent_hash, sign_head, tree_hash
+from protozorfs.log.hashing import (
+    UNSIGNED,
+    byte_length_of,
+    leaf_hash,
+    parent_hash,
+    sign_head,
+    tree_hash,
+)
 from protozorfs.log.tree import TreeState, roots_of
 
 if TYPE_CHECKING:
@@ -86,7 +93,7 @@ class Recovery:
         state = start
         if signed is not None and signed.length > start.length:
             state = self._extended(start, _anchors(heads, start.length))
-        if signed is not None and state.length == signed.length:
+        if signed is not None and state.length == signed.length and signed.signature != UNSIGNED:
             head = signed
         else:
             head = sign_head(state.roots, state.length, state.fork, key_pair.secret_key)

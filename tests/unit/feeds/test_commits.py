@@ -48,7 +48,7 @@ class FakeLog:
     def rest(self) -> None:
         self.rests += 1
 
-    def append(self, blocks: Sequence[bytes]) -> None:
+    def commit(self, blocks: Sequence[bytes]) -> None:
         if self.append_error is not None:
             raise self.append_error
         self.commits.append(list(blocks))
@@ -166,7 +166,7 @@ async def test_what_is_published_is_durable_first() -> None:
     async with trio.open_nursery() as nursery:
         publisher = publisher_of(log, nursery, published)
         for _ in range(20):
-            log.append([b"x"])
+            log.commit([b"x"])
             publisher.nudge()
             await publisher.wait_durable()
             assert log.synced[-1] == log.length
@@ -179,7 +179,7 @@ async def test_a_failed_sync_ends_durability_for_good() -> None:
     published: list[None] = []
     async with trio.open_nursery() as nursery:
         publisher = publisher_of(log, nursery, lambda: published.append(None))
-        log.append([b"x"])
+        log.commit([b"x"])
         log.sync_error = OSError("the disk is gone")
         with pytest.raises(StoreError):
             await publisher.wait_durable()
@@ -195,10 +195,10 @@ async def test_a_removed_feed_is_neither_made_durable_nor_published_again() -> N
     log, published = FakeLog(), list[int]()
     async with trio.open_nursery() as nursery:
         publisher = Publisher(as_log(log), nursery.start_soon, lambda: published.append(log.length))
-        log.append([b"x"])
+        log.commit([b"x"])
         publisher.nudge()
         await trio.lowlevel.checkpoint()  # the sync runs in its thread
-        log.append([b"y"])
+        log.commit([b"y"])
         publisher.stop()
     assert log.synced == [1]
     assert published == []

@@ -19,7 +19,7 @@ from protozorfs.errors import (
     StoreError,
 )
 from protozorfs.log.feed import Log
-from protozorfs.log.hashing import verify_head
+from protozorfs.log.hashing import UNSIGNED, verify_head
 from protozorfs.log.incoming import Applied
 from protozorfs.log.proof_types import BlockRequest, Request, UpgradeRequest
 from protozorfs.log.prove import promised_by
@@ -84,6 +84,30 @@ def test_one_append_of_many_blocks_is_one_head_with_the_same_tree() -> None:
     check_whole(log, BLOCKS)
     with pytest.raises(ValueError, match="needs a block"):
         log.append([])
+
+
+def test_a_commit_is_signed_when_it_is_shown_and_after_a_kill() -> None:
+    """The signature costs a third of a small append, and nobody sees the head before."""
+    files = MemoryFiles()
+    log = create_owned(files)
+    log.commit([b"one"])
+    log.commit([b"two", b"three"])
+    slots = log.directory.file("head").pread(1024, 0)
+    assert [slots[at + 80 : at + 144] for at in (0, 512)] == [UNSIGNED, UNSIGNED]
+    assert log.shown_head is None
+    files.kill()
+    again = reopen(files)
+    assert again.head is not None
+    verify_head(again.head, PAIR.public_key)
+    assert again.length == 3
+    assert again.read(0, 100) == b"onetwothree"
+    shown = again.sync()
+    assert shown == again.head == again.shown_head
+    again.commit([b"four"])
+    newest = again.sync()
+    assert newest is not None
+    verify_head(newest, PAIR.public_key)
+    assert newest.length == 4
 
 
 def test_only_the_owner_appends() -> None:
