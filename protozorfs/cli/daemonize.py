@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from protozorfs.errors import UsageError
 from protozorfs.fs.mount_points import MountError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _READY = b"\0"  # else the pipe brings the exit code as one byte, and the message
 INTERRUPTED = 130  # exit code of a command that was ended by Ctrl-C
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_EXIT_SIGNAL = 128  # plus the signal's number: the exit code of what a signal ended
+
+
+class _Stopped(BaseException):
+    """A signal came; the argument is its number."""
 
 
 def run_as_daemon(work: Callable[[Callable[[], None]], int]) -> int:
@@ -39,16 +46,37 @@ def run_as_daemon(work: Callable[[Callable[[], None]], int]) -> int:
 
 def _await_ready(child: int, pipe: int) -> int:
     try:
-        with open(pipe, "rb") as messages:
+        with _stoppable(), open(pipe, "rb") as messages:
             message = messages.read()
-    except KeyboardInterrupt:
+    except _Stopped as stopped:
+        (number,) = stopped.args
+        # Who stops the command stops what it started; it returns when nothing is left of that.
         os.kill(child, signal.SIGTERM)
-        return INTERRUPTED
+        os.waitpid(child, 0)
+        return _EXIT_SIGNAL + int(number)
     if message == _READY:
         return 0
     if message:
         raise UsageError(message[1:].decode(errors="replace"), message[0])
     raise MountError("the daemon ended before it could answer")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Raises `_Stopped` in the body when a signal comes that is not ignored, as under nohup(1)."""
+    before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+    stopping = [number for number, handler in before.items() if handler != signal.SIG_IGN]
+    for number in stopping:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number in stopping:
+            signal.signal(number, before[number])
+
+
+def _stop(number: int, _frame: object) -> None:
+    raise _Stopped(number)
 
 
 def _work(work: Callable[[Callable[[], None]], int], pipe: int) -> int:

@@ -5,7 +5,7 @@
 | 0 | the mount answers; with `--foreground`: it has ended; with `-f`: nothing was done |
 | 1 | the command line is wrong |
 | 32 | it could not be mounted, or the daemon failed; one sentence says why |
-| 130 | ended by Ctrl-C before the mount answered |
+| 128 + N | ended by signal N before the mount answered (130: Ctrl-C) |
 
 Source of 1 and 32: mount(8).
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -13,15 +14,16 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-def run(work: str, directory: Path) -> subprocess.CompletedProcess[str]:
+def run(work: str, directory: Path, before: str = "") -> subprocess.CompletedProcess[str]:
     """Runs `work(ready)` as a daemon, in a process of its own that prints what came of it."""
     script = f"""
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from protozorfs.cli.daemonize import run_as_daemon
 from protozorfs.errors import UsageError
 directory = Path({str(directory)!r})
 parent = os.getpid()
+{before}
 def work(ready):
 {textwrap.indent(textwrap.dedent(work), "    ")}
 try:
@@ -79,3 +81,28 @@ def test_it_returns_when_the_daemon_is_ready(tmp_path: Path) -> None:
 )
 def test_it_says_why_there_is_no_daemon(tmp_path: Path, work: str, expected: str) -> None:
     assert run(work, tmp_path).stdout == expected
+
+
+def test_who_stops_the_command_stops_what_it_started(tmp_path: Path) -> None:
+    work = """
+    def end(number, frame):
+        (directory / "ended").touch()
+        os._exit(0)
+    signal.signal(signal.SIGTERM, end)
+    os.kill(parent, signal.SIGHUP)
+    time.sleep(20)
+    return 0
+    """
+    assert run(work, tmp_path).stdout == f"returned {128 + signal.SIGHUP}\n"
+    assert (tmp_path / "ended").exists()
+
+
+def test_signals_that_are_ignored_stay_ignored(tmp_path: Path) -> None:
+    work = """
+    os.kill(parent, signal.SIGHUP)
+    ready()
+    return 0
+    """
+    assert run(work, tmp_path, "signal.signal(signal.SIGHUP, signal.SIG_IGN)").stdout == (
+        "returned 0\n"
+    )
