@@ -318,6 +318,11 @@ class Feeds:
         """False while the disk is nearly full."""
         return self._space.may_fetch(trio.current_time())
 
+    def has_room_again(self) -> bool:
+        """True, once, when what was not fetched for want of room may be fetched."""
+        has_space = self._space.has_resumed(trio.current_time())
+        return self._room.has_resumed() or has_space
+
     def open_log(self, feed: Feed) -> Log:
         """Opens the log of a feed, made if this is its first use."""
         directory = self._store.feed(feed.feed_id)

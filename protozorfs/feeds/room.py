@@ -58,7 +58,7 @@ class Room:
         self._is_shrinking = False
         self._allocated: dict[Feed, int] = {}
         self._used = 0
-        self._is_filled = False
+        self._is_filled = self._has_refused = False
 
     @property
     def used_bytes(self) -> int:
@@ -71,7 +71,15 @@ class Room:
             return True
         share = REFILL_SHARE if self._is_filled else FILL_SHARE
         self._is_filled = self._used > self._cache_bytes * share
+        self._has_refused = self._has_refused or self._is_filled
         return not self._is_filled
+
+    def has_resumed(self) -> bool:
+        """True, once, when there is room again for whole feeds after there was none."""
+        if self._has_refused and self.may_fill():
+            self._has_refused = False
+            return True
+        return False
 
     @property
     def ahead_bytes(self) -> int | None:

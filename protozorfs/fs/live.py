@@ -74,7 +74,7 @@ async def read_live(
             await waits.run(request, partial(feed.wait_length, feed.length), _FOREVER)
             continue
         at = start + offset
-        missing = partial(feed.wait_bytes, at + len(data), at + needed)
+        missing = partial(feed.wait_bytes, at, at + needed)  # all of it, as in `reads`
         # Behind what the kernel was told there are no pages that it could have locked.
         has_pages = is_of_pages(offset, size) and offset < handle.inode.told_length
         with handle.inode.locked_pages() if has_pages else nullcontext():

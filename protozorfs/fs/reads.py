@@ -61,5 +61,6 @@ async def read_waiting(
             needed = bytes_needed(offset, size, told=inode.told_length, known=feed.byte_length)
             if len(data) >= needed:
                 return data
-            missing = partial(feed.wait_bytes, offset + len(data), offset + needed)
+            # From the start, although some is here: where space is short, that could go meanwhile.
+            missing = partial(feed.wait_bytes, offset, offset + needed)
             await waits.run(request, missing, deadline)

@@ -90,7 +90,6 @@ class Swarm:
         self._known_peers = known_peers
         self._replicators: dict[DiscoveryKey, Replicator] = {}
         self._attempting: dict[Feed, None] = {}  # whose first search for a head is not over
-        self._room = (True, True)  # for anything at all, and for what nobody reads
         self._settled = trio.Event()  # set and replaced when a peer has told something new
         for address in users_peers:
             self.connections.table.add_users(address)
@@ -317,14 +316,9 @@ class Swarm:
                 continue
             for session in list(self.connections.entries):
                 session.tick(now)
-            has_room_again = self._has_room_again()
+            has_room_again = self._feeds.has_room_again()
             for replicator in list(self._replicators.values()):
                 if replicator.is_busy:
                     replicator.handle_timeout(now)
                 elif has_room_again:
                     replicator.flush(now)
-
-    def _has_room_again(self) -> bool:
-        """True if fetching was paused when this was called last, and goes on now."""
-        before, self._room = self._room, (self._feeds.may_fetch(), not self._feeds.is_sparse)
-        return any(now and not then for then, now in zip(before, self._room, strict=True))
