@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.errnos import expect
-from tests.fuse.test_waiting_reads import DEATH_SECONDS, is_waiting, reader, wait_until
+from tests.fuse.test_waiting_reads import DEATH_SECONDS, P99_SECONDS, is_waiting, reader, wait_until
 from tests.memory_control import pattern_bytes
 
 if TYPE_CHECKING:
@@ -216,13 +216,18 @@ def test_two_hundred_waiting_live_readers_slow_nobody_down(shared: Staged) -> No
     )
     with reader(sys.executable, "-c", script, live(path)) as process:
         wait_until(lambda: shared.control("show", path.name)["waiting"] == 200)
-        times = []
-        for _ in range(100):
-            start = time.perf_counter()
-            os.listdir(shared.path)
-            other.stat()
-            other.read_bytes()
-            times.append(time.perf_counter() - start)
-        assert sorted(times)[98] < 0.05
+        calls: list[Callable[[], object]] = [
+            lambda: os.listdir(shared.path),
+            lambda: os.statvfs(shared.path),
+            path.stat,
+            other.read_bytes,
+        ]
+        for call in calls:
+            times = []
+            for _ in range(200):
+                start = time.perf_counter()
+                call()
+                times.append(time.perf_counter() - start)
+            assert sorted(times)[197] < P99_SECONDS
         shared.control("stage", path.name, blocks=["two\n"])
         assert process.wait(DEATH_SECONDS * 5) == 0
