@@ -238,8 +238,9 @@ class DhtNode:
     def _say_offline(self) -> None:
         """Tells the user, once, why nothing is found."""
         now = trio.current_time()
-        has_nodes = any(network.has_nodes(now) for network in self.engine.networks.values())
-        if not has_nodes and not self._has_said_offline:
+        networks = self.engine.networks.values()
+        is_online = any(network.table.good_count(now) for network in networks)
+        if not is_online and not self._has_said_offline:
             self._has_said_offline = True
             log.warning("offline: no DHT node answers; looking for one again from time to time")
 

@@ -13,6 +13,7 @@ import trio
 from protozorfs.dht.budget import Priority
 from protozorfs.dht.node_id import NodeId
 from protozorfs.dht.operations import ItemFound, PeersFound
+from protozorfs.dht.routing import BUCKET_SIZE
 from protozorfs.errors import DecodeError, InvalidSignature, LocalProtocolError
 from protozorfs.ids import discovery_key_of, public_key_of
 from protozorfs.swarm.head import decode_kept, encode_kept, read_item, sign_record
@@ -157,21 +158,26 @@ class DhtUpkeep:
             infohash_of(feed.feed_id), self.announced_port, priority=priority
         )
         await self.node.finish(operation, lambda found: self._on_found(feed, found))
-        return bool(operation.peers)
+        return operation.stored_count > 0
 
     async def _keep_head(self, feed: Feed, priority: Priority) -> bool:
-        """Puts the newest record that is here; without one, looks for one."""
+        """Puts the newest record that is here; without one, looks for one.
+
+        True if there is nothing more to do for a while: not if the network had too few nodes, as
+        while it is being joined.
+        """
         item = self.record_of(feed)
         if item is None:
-            if feed.is_owned:
-                return True  # nothing was appended yet
+            if feed.is_owned:  # nothing was appended yet
+                self.schedule.nothing_put(feed.feed_id)
+                return True
             get = self.node.engine.get_item(public_key_of(feed.feed_id), priority=priority)
             await self.node.finish(get, lambda found: self._on_found(feed, found))
             return get.best is not None
         put = self.node.engine.put_item(item, priority=priority, skip_if_fresh=not feed.is_owned)
         await self.node.finish(put, lambda found: self._on_found(feed, found))
         self._check_rivals(feed, put)
-        return True
+        return put.is_fresh or put.is_outdated or put.stored_count >= BUCKET_SIZE
 
     def record_of(self, feed: Feed) -> SignedItem | None:
         """The newest record that may be put: our own head's, or the newest that was seen."""

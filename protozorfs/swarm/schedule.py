@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import heapq
 import itertools
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 HEAD_INTERVAL = 3600.0  # seconds between two puts of a head: nodes drop it after two hours
 ANNOUNCE_INTERVAL = 1200.0  # between two announces: libtorrent forgets after 45 minutes
 MIN_PUT_INTERVAL = 5.0  # between two puts of a head that grows all the time
-FIRST_RETRY = 15.0  # for a feed that has nobody, or whose reader waits; doubles
+NEVER = -math.inf
+# For a feed that has nobody, or whose reader waits; doubles. Two that start at the same moment miss
+# each other at first.
+FIRST_RETRY = 3.0
 MAX_RETRY = 900.0
 READER_RETRY = 60.0  # the longest while a reader waits
 SPREAD_PER_FEED = 0.3  # seconds: over so much are the first turns of many feeds spread
@@ -79,7 +83,7 @@ class _Entry:
     waiting: set[Upkeep] = field(default_factory=set)  # in a queue of what is due
     running: set[Upkeep] = field(default_factory=set)
     retry: dict[Upkeep, float] = field(default_factory=dict)
-    last_put: float = -MIN_PUT_INTERVAL
+    last_put: float = NEVER
     has_new_head: bool = False
     refreshed: float | None = None
 
@@ -179,8 +183,14 @@ class Schedule:
                 jobs.append(Job(entry.feed_id, upkeep, entry.priority))
         return jobs
 
+    def nothing_put(self, feed_id: FeedId) -> None:
+        """The turn that runs finds no head yet: the first one is to be put at once."""
+        entry = self._entries.get(feed_id)
+        if entry is not None:
+            entry.last_put = NEVER
+
     def done(self, job: Job, now: float, *, found: bool) -> None:
-        """A job has ended. `found`: a head was found or put; peers were found."""
+        """A job has ended. `found`: a head was found, or put everywhere; we were announced."""
         self._running -= 1
         entry = self._entries.get(job.feed_id)
         if entry is None:
@@ -223,16 +233,29 @@ class Schedule:
             return max(0.0, entry.last_put + MIN_PUT_INTERVAL - now)
         regular = HEAD_INTERVAL if upkeep is Upkeep.HEAD else ANNOUNCE_INTERVAL
         jitter = 1 + JITTER * (2 * self._chance() - 1)
-        is_served = entry.is_connected and not entry.is_urgent
-        if entry.is_owned:
-            # Who cannot be dialled meets a new follower only by looking for it.
-            is_served = upkeep is Upkeep.HEAD or entry.is_connected
-        if is_served or (found and upkeep is Upkeep.HEAD and not entry.is_urgent):
+        if self._is_settled(entry, upkeep, found):
             entry.retry[upkeep] = FIRST_RETRY
             return regular * jitter
         retry = entry.retry.get(upkeep, FIRST_RETRY)
-        entry.retry[upkeep] = min(MAX_RETRY, 2 * retry)
-        return min(retry, READER_RETRY if entry.is_urgent else MAX_RETRY) * jitter
+        most = MAX_RETRY
+        if entry.is_urgent:
+            most = READER_RETRY
+        elif entry.is_connected:  # its peers bring what is new; what they do not have can wait
+            most = regular
+        entry.retry[upkeep] = min(most, 2 * retry)
+        return min(retry, most) * jitter
+
+    @staticmethod
+    def _is_settled(entry: _Entry, upkeep: Upkeep, found: bool) -> bool:
+        """True if the next turn has the regular time.
+
+        Peers bring heads but no records, which only the owner can sign: who follows looks for one
+        while the owner is there, or the feed could not be found when it is gone. And an owner that
+        nobody can dial meets a new follower only by looking for it.
+        """
+        if entry.is_urgent and not entry.is_owned:
+            return False
+        return found and (upkeep is Upkeep.HEAD or entry.is_connected)
 
     def _queue_due(self, now: float) -> None:
         while self._heap and self._heap[0][0] <= now:

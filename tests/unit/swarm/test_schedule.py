@@ -114,6 +114,43 @@ def test_a_feed_without_anybody_is_looked_for_less_and_less() -> None:
     assert 24 * 4 - 10 < len(tries) < 24 * 4 + 20
 
 
+@pytest.mark.parametrize("is_owned", [True, False])
+def test_what_is_not_done_is_tried_again_soon_whoever_is_connected(is_owned: bool) -> None:
+    """No network when a head was to be put, or an owner that is there and has put none yet."""
+    schedule = Schedule(random.Random(1))
+    schedule.add(feed_id(1), is_owned=is_owned, now=0.0)
+    schedule.connected(feed_id(1), True, 0.0)
+    runner = Runner(schedule, finds=False)
+    runner.run_until(600.0)
+    for upkeep in Upkeep:
+        assert sum(job.upkeep is upkeep for _, job in runner.started) >= 7
+    runner.started.clear()
+    runner.run_until(24 * 3600.0)
+    assert sum(job.upkeep is Upkeep.HEAD for _, job in runner.started) <= 24 + 5
+
+
+def test_an_owned_feed_without_peers_looks_for_them_as_others_do() -> None:
+    """Nobody may be able to dial us: then a new follower is met only by looking."""
+    schedule = Schedule(random.Random(1))
+    schedule.add(feed_id(1), is_owned=True, now=0.0)
+    runner = Runner(schedule, finds=True)
+    runner.run_until(600.0)
+    assert sum(job.upkeep is Upkeep.PEERS for _, job in runner.started) >= 7
+    assert sum(job.upkeep is Upkeep.HEAD for _, job in runner.started) == 1
+
+
+def test_the_first_head_is_put_at_once() -> None:
+    """Also when the feed was made a moment before, and its first turn found nothing to put."""
+    schedule = Schedule(random.Random(1))
+    schedule.add(feed_id(1), is_owned=True, now=0.0)
+    jobs = schedule.next_jobs(0.0)
+    schedule.head_grew(feed_id(1), 0.1)
+    schedule.nothing_put(feed_id(1))
+    for job in jobs:
+        schedule.done(job, 0.2, found=True)
+    assert Job(feed_id(1), Upkeep.HEAD, Priority.OWNED) in schedule.next_jobs(0.2)
+
+
 def test_a_reader_that_waits_is_served_before_others_and_often() -> None:
     schedule = Schedule(random.Random(1))
     for number in range(1, 3000):
