@@ -72,7 +72,11 @@ class _Inode:
         self.current = bytearray()
         self.synced = bytearray()
         self.pending: list[_Write | _Truncate] = []
-        self.holes: set[int] = set()  # sectors given back
+        self.holes: set[int] = set()  # sectors that take no space
+
+    def grow_to(self, size: int) -> None:
+        """What lies between the end and `size` takes no space when the file becomes longer."""
+        self.holes.update(range(-(-len(self.current) // SECTOR_BYTES), -(-size // SECTOR_BYTES)))
 
     def change(self, change: _Write | _Truncate) -> None:
         _apply(self.current, change)
@@ -157,9 +161,11 @@ class MemoryFile:
         except (StoreFull, OSError):
             inode.change(_Write(offset, content[: len(content) // 2]))
             raise
-        inode.holes.difference_update(
-            range(offset // SECTOR_BYTES, -(-(offset + len(content)) // SECTOR_BYTES))
-        )
+        if content:
+            inode.grow_to(offset)
+            inode.holes.difference_update(
+                range(offset // SECTOR_BYTES, -(-(offset + len(content)) // SECTOR_BYTES))
+            )
         inode.change(_Write(offset, content))
 
     def pwritev(self, parts: Sequence[bytes], offset: int) -> None:
@@ -168,6 +174,8 @@ class MemoryFile:
     def truncate(self, size: int) -> None:
         inode = self._open_inode()
         self._disk.operation()
+        inode.grow_to(size)
+        inode.holes = {sector for sector in inode.holes if sector * SECTOR_BYTES < size}
         inode.change(_Truncate(size))
 
     def size(self) -> int:

@@ -288,3 +288,26 @@ def test_after_a_power_cut_every_byte_was_once_there(
     files.power_cut(random.Random(seed))
     content = files.read("a").ljust(5000, b"\0")
     assert all(value in allowed for value, allowed in zip(content, possible, strict=True))
+
+
+def test_what_was_never_written_takes_no_space(files: Files) -> None:
+    file = files.open("a", create=True)
+    file.pwrite(b"x" * 4096, 1 << 20)
+    file.truncate(4 << 20)
+    file.fdatasync()
+    assert file.size() == 4 << 20
+    assert 4096 <= file.allocated_bytes() <= 16_384
+    file.truncate(0)
+    assert file.allocated_bytes() <= 8192
+    file.close()
+
+
+def test_the_last_page_comes_free_with_what_is_in_it(files: Files) -> None:
+    file = files.open("a", create=True)
+    file.pwrite(b"x" * 100_000, 0)
+    file.fdatasync()
+    file.punch_hole(0, 102_400)  # beyond the end, to the end of its page
+    assert file.size() == 100_000
+    assert file.pread(100_000, 0) == bytes(100_000)
+    assert file.allocated_bytes() <= 8192
+    file.close()
