@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import re
 import signal
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DUMP_SIGNAL = signal.SIGUSR1
+_NUMBER = re.compile(r"-\d+$")  # of tasks that do the same, as pyfuse3 names its workers
+_MAX_DEPTH = 100  # of a stack; ours have some twenty
 
 
 async def dump_tasks_on_signal(
@@ -34,7 +38,7 @@ def describe_tasks() -> list[str]:
 
     Thousands of reads may be waiting; they differ in nothing that a stack shows.
     """
-    stacks = Counter((task.name, _stack(task)) for task in _tasks())
+    stacks = Counter((_NUMBER.sub("", task.name), _stack(task)) for task in _tasks())
     total = f"{stacks.total()} tasks at {len(stacks)} places"
     return [
         total,
@@ -43,7 +47,7 @@ def describe_tasks() -> list[str]:
 
 
 def _tasks() -> Iterator[trio.lowlevel.Task]:
-    """Every task but trio's own."""
+    """Every task, trio's own included."""
     root = trio.lowlevel.current_root_task()
     rest = [] if root is None else [root]
     while rest:
@@ -54,7 +58,32 @@ def _tasks() -> Iterator[trio.lowlevel.Task]:
 
 
 def _stack(task: trio.lowlevel.Task) -> str:
-    return "\n".join(
-        f"  {frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}"
-        for frame, line in task.iter_await_frames()
-    )
+    lines: list[str] = []
+    waiter: object = task.coro
+    while waiter is not None and len(lines) < _MAX_DEPTH:
+        line = _line(waiter)
+        if line:
+            lines.append(f"  {line}")
+        waiter = _awaited_by(waiter)
+    return "\n".join(lines)
+
+
+def _line(waiter: object) -> str:
+    """Where a coroutine or generator stands."""
+    frame = getattr(waiter, "cr_frame", None) or getattr(waiter, "gi_frame", None)
+    name = getattr(waiter, "__qualname__", "")
+    if frame is None:
+        return name
+    place = frame.f_code.co_filename
+    if frame.f_lineno is not None:  # Cython does not tell
+        place += f":{frame.f_lineno}"
+    return f"{place} in {name}"
+
+
+def _awaited_by(waiter: object) -> object:
+    for attribute in ("cr_await", "gi_yieldfrom"):
+        if hasattr(waiter, attribute):
+            return getattr(waiter, attribute)
+    # Coroutines of Cython, pyfuse3's, hide behind a wrapper that only the garbage collector
+    # looks into; the handlers of file operations come after them.
+    return next((each for each in gc.get_referents(waiter) if hasattr(each, "cr_await")), None)
