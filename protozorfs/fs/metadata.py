@@ -78,20 +78,27 @@ class MetadataOperations(RefusedOperations):
         fh: int | None,
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
-        """Times are accepted and ignored, the rest is refused; see `nudges` for the exception."""
+        """Times are accepted and ignored, other changes refused; see `nudges` for the exception."""
+        present = await self.getattr(inode, ctx)
         if self._nudges.is_asking(ctx.pid):
-            return await self.getattr(inode, ctx)
+            return present
+        may_append = self._may_append(inode, ctx)
+        is_mode_new = not may_append or attr.st_mode != present.st_mode
+        is_owner_new = not may_append or (
+            (fields.update_uid and attr.st_uid != present.st_uid)
+            or (fields.update_gid and attr.st_gid != present.st_gid)
+        )
         refuse(
             policy.setattr_refusal(
-                is_owned=self._may_append(inode, ctx),
+                is_owned=may_append,
                 size=fields.update_size,
-                mode=fields.update_mode,
-                owner=fields.update_uid or fields.update_gid,
+                mode=fields.update_mode and is_mode_new,
+                owner=(fields.update_uid or fields.update_gid) and is_owner_new,
             )
         )
         if fields.update_atime or fields.update_mtime:
             self._refuse_strangers(ctx, errno.EPERM)
-        return await self.getattr(inode, ctx)
+        return present
 
     async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
         """For access(2) and chdir(2)."""

@@ -11,7 +11,8 @@ somebody else.
 | WRITE, O_APPEND handle | at our end, whatever the offset | - |
 | WRITE, handle of the CREATE | at our end, in sequence; else EPERM | - |
 | SETATTR of size | EPERM | EACCES |
-| SETATTR of mode or owner | EPERM | EPERM |
+| SETATTR of mode or owner, other than it has | EPERM | EPERM |
+| the same, as it has (`mv`, `cp -p`) | accepted | EPERM |
 | SETATTR of times | accepted, ignored | accepted, ignored |
 | RENAME over an existing name, exchange | EPERM | EPERM |
 | UNLINK, RENAME after a refused writing open by the same thread | EPERM | EPERM |
