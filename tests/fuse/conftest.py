@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.stage import MOUNT_SECONDS
 from tests.memory_control import Control
 from tests.mounts import Mount, memory_command, mounted
 
@@ -47,7 +48,8 @@ class Staged:
 
 
 def _stage(directory: Path, *arguments: str, flags: tuple[str, ...] = ()) -> Iterator[Staged]:
-    with mounted(directory, *arguments, command=memory_command(*flags)) as mount:
+    command = memory_command(*flags)
+    with mounted(directory, *arguments, command=command, watchdog_seconds=MOUNT_SECONDS) as mount:
         control = Control(mount.store / "control")
         try:
             yield Staged(mount, control)

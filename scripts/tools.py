@@ -1,0 +1,267 @@
+"""The commands of docs/tools.md, and what is right for each to say and to leave behind.
+
+They run by bash in a mount, where `f` is a feed of one's own with the lines `hello` and `world`,
+`paul` a followed feed with the same content, and `$OUT` an empty directory on disk in which `src`
+holds the lines `new` and `lines`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HELLO = "hello\nworld\n"
+SOURCE = "new\nlines\n"
+NOT_PERMITTED = "Operation not permitted"
+DENIED = "Permission denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One line of the table.
+
+    Attributes:
+        command: for bash.
+        right: why what it does is right, in a few words.
+        says: a regular expression that is found in standard output and standard error together.
+        code: the exit code.
+        leaves: what `f` holds afterwards.
+        makes: the names of feeds that it makes.
+        needs: a program that may be missing.
+    """
+
+    command: str
+    right: str
+    says: str = r"\A\Z"
+    code: int = 0
+    leaves: str = HELLO
+    makes: tuple[str, ...] = ()
+    needs: str = ""
+
+
+def refused(command: str, says: str = NOT_PERMITTED, code: int = 1, needs: str = "") -> Tool:
+    """A tool that would change what is written."""
+    return Tool(command, "refused, the feed is as it was", says, code, needs=needs)
+
+
+def python_mode(mode: str) -> str:
+    return f"python3 -c \"open('f', '{mode}').write('x')\""
+
+
+APPENDING = (
+    Tool("echo more >> f", "appends", leaves=HELLO + "more\n"),
+    Tool("printf more >> f", "appends", leaves=HELLO + "more"),
+    Tool("echo more | tee -a f", "appends", "more", leaves=HELLO + "more\n"),
+    Tool(
+        "dd if=$OUT/src of=f oflag=append conv=notrunc status=none",
+        "appends",
+        leaves=HELLO + SOURCE,
+    ),
+    Tool(
+        "logger -s --no-act --socket-errors=off more 2>&1 | sed 's/.*: //' >> f",
+        "appends",
+        leaves=HELLO + "more\n",
+    ),
+    Tool("(echo one; echo two) >> f", "appends", leaves=HELLO + "one\ntwo\n"),
+    Tool("cat $OUT/src >> f", "appends", leaves=HELLO + SOURCE),
+    Tool(python_mode("a"), "appends", leaves=HELLO + "x"),
+    Tool(python_mode("a+"), "appends", leaves=HELLO + "x"),
+    Tool(
+        "python3 -c \"import logging; logging.basicConfig(filename='f'); logging.error('more')\"",
+        "appends",
+        leaves=HELLO + "ERROR:root:more\n",
+    ),
+    Tool(
+        "vim -u NONE -i NONE -N -es -c 'normal! ggyyGp' -c '3w >> f' -c 'q!' f",
+        "appends the third line",
+        leaves=HELLO + "hello\n",
+        needs="vim",
+    ),
+    Tool("touch f", "changes nothing"),
+    Tool("touch -d 2001-01-01 f", "accepted and ignored"),
+)
+
+REFUSED = (
+    refused("echo more > f"),
+    refused("echo more | tee f", f"(?s)(?=.*more).*{NOT_PERMITTED}"),
+    refused("dd if=$OUT/src of=f status=none"),
+    refused("cp $OUT/src f"),
+    refused("cp -f $OUT/src f"),
+    refused("mv $OUT/src f"),
+    refused("mv f $OUT/moved && echo moved"),
+    refused("sed -i s/hello/bye/ f", code=4),
+    refused("truncate -s 0 f"),
+    refused("truncate -s +1 f"),
+    refused("sort -o f f", code=2),
+    refused("rsync $OUT/src f", code=23, needs="rsync"),
+    refused("cat f $OUT/src > $OUT/long; rsync --append $OUT/long f", code=23, needs="rsync"),
+    refused("rsync --inplace $OUT/src f", code=23, needs="rsync"),
+    refused("ln f g"),
+    refused("rm f"),
+    refused("chmod 600 f"),
+    refused("chown 1 f"),
+    refused("setfattr -n user.a -v 1 f"),
+    refused("fallocate -l 100 f"),
+    refused("mkdir d"),
+    refused("tar cf $OUT/t.tar f && tar xf $OUT/t.tar", "File exists", code=2),
+    *(refused(python_mode(mode)) for mode in ("w", "r+", "w+")),
+    refused(python_mode("x"), "File exists"),
+    refused("echo more >> paul", DENIED),
+    refused("cp $OUT/src paul", DENIED),
+    refused("truncate -s 0 paul", DENIED),
+    refused(
+        "vim -u NONE -i NONE -N -es -V1 -c 'normal! ggyyGp' -c 'w' -c 'q!' f",
+        "E212: Can't open file for writing",
+        needs="vim",
+    ),
+    refused(
+        "vim -u NONE -i NONE -N -es -V1 -c 'normal! ggyyGp' -c 'w!' -c 'q!' f",
+        "E212: Can't open file for writing",
+        needs="vim",
+    ),
+    refused(
+        "python3 -c \"import sqlite3; sqlite3.connect('f').execute('create table t (a)')\"",
+        "unable to open database file|readonly|not a database",
+    ),
+    Tool(
+        "python3 -c \"import sqlite3; sqlite3.connect('db').execute('create table t (a)')\"",
+        "fails: a database overwrites; what it began are feeds",
+        "disk I/O error|readonly|unable to open",
+        1,
+        makes=("db", "db-journal"),
+    ),
+    refused("git init -q . || exit 1", needs="git"),
+)
+
+READING = (
+    Tool("cp f $OUT/copy && cmp f $OUT/copy", "the copy is whole"),
+    Tool("cp -a f $OUT/copy && cmp f $OUT/copy", "the copy is whole"),
+    Tool("rsync f $OUT/copy && cmp f $OUT/copy", "the copy is whole", needs="rsync"),
+    Tool(
+        "head -c 6 f > $OUT/copy && rsync --append-verify f $OUT/copy && cmp f $OUT/copy",
+        "what was missing is added to the copy",
+        needs="rsync",
+    ),
+    Tool("tail -n 1 f", "the last line", r"\Aworld\Z"),
+    Tool("tail -c 3 f", "the last bytes", r"\Ald\Z"),
+    Tool("head -c 5 f", "the first bytes", r"\Ahello\Z"),
+    Tool("grep -n world f", "finds it", r"\A2:world\Z"),
+    Tool("wc f", "counts", r"\A *2 +2 +12 f\Z"),
+    Tool(
+        "sha256sum f",
+        "of what was written",
+        "^4a1e67f2fe1d1cc7",
+    ),
+    Tool("split -b 5 f $OUT/part. && cat $OUT/part.* | cmp - f", "the parts are the whole"),
+    Tool("tar cf - f paul | tar xOf -", "both feeds", r"\Ahello\nworld\nhello\nworld\Z"),
+    Tool("find . -type f | sort", "every feed and nothing else", r"\A\./f\n\./paul\Z"),
+    Tool("du -b f", "the feed's length", r"\A12\tf\Z"),
+    Tool("du f", "what is here of it, in KiB", r"\A\d+\tf\Z"),
+    Tool("df --output=fstype .", "what is mounted", r"fuse"),
+    Tool(
+        "ls -la",
+        "owned feeds can be written, followed ones read",
+        r"(?s)-rw-r--r--.* 12 .* f\n-r--r--r--.* 12 .* paul",
+    ),
+    Tool("stat -f -c %T f", "a FUSE mount", r"\Afuse"),
+    Tool("stat -c '%s %a %h' paul", "length, mode, links", r"\A12 444 1\Z"),
+    Tool(
+        "getfattr -d -m - paul",
+        "what is known of it",
+        r'(?s)protozorfs.bytes="12".*protozorfs.id="[0-9a-f]{64}".*protozorfs.owned="0"',
+    ),
+    Tool(
+        "git init -q $OUT/repo && git --git-dir=$OUT/repo/.git --work-tree=. add f"
+        " && git --git-dir=$OUT/repo/.git show :f",
+        "the feed as it is now is added",
+        r"\Ahello\nworld\Z",
+        needs="git",
+    ),
+    Tool(
+        "vim -u NONE -i NONE -N -es -c '%print' -c 'q!' f",
+        "shows it",
+        r"hello\s+world",
+        needs="vim",
+    ),
+    Tool(
+        "python3 -c \"import mmap; f = open('f'); print(mmap.mmap(f.fileno(), 0, mmap.MAP_PRIVATE,"
+        ' mmap.PROT_READ)[:5])"',
+        "a private mapping works",
+        "b'hello'",
+    ),
+    Tool(
+        "python3 -c \"import mmap; f = open('f'); mmap.mmap(f.fileno(), 0,"
+        ' access=mmap.ACCESS_READ)"',
+        "a shared mapping does not: direct I/O",
+        "No such device",
+        1,
+    ),
+    Tool("sync f && flock f true", "both succeed"),
+)
+
+MAKING = (
+    Tool("cp $OUT/src new && cmp $OUT/src new", "a new feed", makes=("new",)),
+    Tool("cp -p $OUT/src new && cmp $OUT/src new", "a new feed", makes=("new",)),
+    Tool("mv $OUT/src new && cat new", "a new feed", r"\Anew\nlines\Z", makes=("new",)),
+    Tool("echo one > new && cat new", "a new feed", r"\Aone\Z", makes=("new",)),
+    Tool("echo one | tee new", "a new feed", r"\Aone\Z", makes=("new",)),
+    Tool("tar -C $OUT -cf $OUT/t.tar src && tar xf $OUT/t.tar", "a new feed", makes=("src",)),
+    Tool("cp paul new && cmp paul new", "a copy as a feed of your own", makes=("new",)),
+    Tool("cp -a paul new; cmp paul new", "a copy, writable", NOT_PERMITTED, makes=("new",)),
+    Tool("mv f new && mv new f", "another name, and back"),
+    refused("rsync $OUT/src new", code=23, needs="rsync"),
+)
+
+FOLLOWING = (
+    *(
+        Tool(
+            f"(sleep 0.5; echo more >> f) & timeout 1.2 {command} f",
+            "shows what is appended",
+            r"\Aworld\nmore\Z",
+            124,
+            leaves=HELLO + "more\n",
+            needs=command.split()[0],
+        )
+        for command in (
+            "tail -n 1 -s 0.1 -f",
+            "tail -n 1 -s 0.1 -F",
+        )
+    ),
+    Tool(
+        "(sleep 0.5; echo more >> f) & timeout 2.5 busybox tail -n 1 -f f",
+        "shows what is appended",
+        r"\Aworld\nmore\Z",
+        124,
+        leaves=HELLO + "more\n",
+        needs="busybox",
+    ),
+    Tool(
+        "(sleep 0.5; echo more >> f) & script -qec 'timeout 1.5 less +F f' /dev/null"
+        " </dev/null | grep -o 'more'",
+        "shows what is appended",
+        r"\Amore",
+        leaves=HELLO + "more\n",
+        needs="less",
+    ),
+    Tool(
+        "(sleep 0.5; echo more >> f) & timeout 1 cat .live/f",
+        "never ends, shows what is appended",
+        r"\Ahello\nworld\nmore\Z",
+        124,
+        leaves=HELLO + "more\n",
+    ),
+    Tool(
+        "(sleep 0.5; echo more >> f) & inotifywait -q -t 5 -e modify f",
+        "the event",
+        r"\Af MODIFY",
+        leaves=HELLO + "more\n",
+        needs="inotifywait",
+    ),
+)
+
+GROUPS = {
+    "Appending": APPENDING,
+    "What would change what is written": REFUSED,
+    "Reading": READING,
+    "Making feeds": MAKING,
+    "Following": FOLLOWING,
+}

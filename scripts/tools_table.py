@@ -1,0 +1,155 @@
+"""Runs the commands of `scripts.tools` in a mount and checks them. See scripts/tools-table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.tools import GROUPS, HELLO, SOURCE
+from tests.e2e.stage import at, follow, free_port, id_of, mounted_at, wait_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scripts.tools import Tool
+
+PAGE = Path(__file__).parents[1] / "docs" / "tools.md"
+START, END = "<!-- made by scripts/tools-table -->", "<!-- end -->"
+COMMAND_SECONDS = 20.0
+MAX_SHOWN = 90  # characters of what a tool says
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one tool.
+
+    Attributes:
+        code: its exit code.
+        said: standard output and standard error, without the last newline.
+        wrong: what is not as it should be; empty if all is right.
+    """
+
+    code: int
+    said: str
+    wrong: str
+
+
+class Stage:
+    """A mount with `f` and `paul`, made anew for each tool; the owner of `paul` has another."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        port = free_port()
+        owner = stack.enter_context(mounted_at(directory, "owner", port))
+        mount = stack.enter_context(mounted_at(directory, "m", free_port(), at(port)))
+        self.path, self._out = mount.path, directory / "out"
+        self._source = owner.path / "paul"
+        append(self._source, HELLO)
+
+    def set(self) -> None:
+        """Makes what the commands rest on."""
+        for path in self.path.iterdir():
+            if path.name != "paul":
+                os.setxattr(path, "protozorfs.delete_key", os.getxattr(path, "protozorfs.id"))
+        append(self.path / "f", HELLO)
+        if not (self.path / "paul").exists():
+            wait_whole(follow(id_of(self._source), self.path / "paul"), len(HELLO))
+        shutil.rmtree(self._out, ignore_errors=True)
+        self._out.mkdir()
+        (self._out / "src").write_text(SOURCE)
+
+    def run(self, tool: Tool) -> Result:
+        """Runs a tool and looks at everything that it was to do or not to do."""
+        self.set()
+        done = subprocess.run(
+            ["bash", "-c", tool.command],
+            cwd=self.path,
+            env=os.environ | {"LC_ALL": "C.UTF-8", "OUT": str(self._out), "TERM": "dumb"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        said = done.stdout.replace("bash: line 1: ", "").replace(str(self._out), "$OUT")
+        said = said.replace(f"{self.path}/", "").strip()
+        return Result(done.returncode, said, "; ".join(self._faults(tool, done.returncode, said)))
+
+    def _faults(self, tool: Tool, code: int, said: str) -> Iterator[str]:
+        if code != tool.code:
+            yield f"exit code {code} instead of {tool.code}"
+        if re.search(tool.says, said) is None:
+            yield f"it says {said!r}"
+        names = {path.name for path in self.path.iterdir()}
+        if names != {"f", "paul", *tool.makes}:
+            yield f"the feeds are {sorted(names)}"
+        if "f" in names and (self.path / "f").read_text() != tool.leaves:
+            yield f"it leaves {(self.path / 'f').read_text()!r}"
+        if "paul" in names and (self.path / "paul").read_text() != HELLO:
+            yield "the followed feed has changed"
+
+
+def append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+def cell(text: str) -> str:
+    """As code in a cell of the table."""
+    return "`" + text.replace("|", "\\|") + "`" if text else ""
+
+
+def telling(tool: Tool, said: str) -> str:
+    """The line of what a tool said that matters, or all of it if that is short."""
+    whole = " / ".join(" ".join(line.split()) for line in said.splitlines())
+    if len(whole) <= MAX_SHOWN:
+        return whole
+    matching = [line for line in said.splitlines() if re.search(tool.says, line)]
+    line = " ".join((matching or said.splitlines())[-1].split())
+    return line if len(line) <= MAX_SHOWN else line[:MAX_SHOWN] + "..."
+
+
+def rows(stage: Stage) -> Iterator[tuple[str, str]]:
+    """Lines of the table, each with what is wrong."""
+    for group, tools in GROUPS.items():
+        yield f"| **{group}** | | | |", ""
+        for tool in tools:
+            if tool.needs and shutil.which(tool.needs) is None:
+                yield f"| {cell(tool.command)} | | | {tool.needs} is not installed |", "missing"
+                continue
+            result = stage.run(tool)
+            verdict = f"WRONG: {result.wrong}" if result.wrong else f"right: {tool.right}"
+            says = cell(telling(tool, result.said))
+            yield f"| {cell(tool.command)} | {result.code} | {says} | {verdict} |", result.wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/tools-table")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/tools.md")
+    arguments = parser.parse_args()
+    lines = ["| command | exit code | says | |", "|---|---|---|---|"]
+    faults: list[str] = []
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        for line, wrong in rows(Stage(Path(directory), stack)):
+            print(line, flush=True)
+            lines.append(line)
+            faults += [f"{line}"] if wrong else []
+    print(f"\n{len(lines) - 2 - len(GROUPS)} commands, {len(faults)} not right")
+    if arguments.write:
+        before, rest = PAGE.read_text().split(START)
+        table = "\n".join([START, "", *lines, "", END])
+        PAGE.write_text(before + table + rest.split(END)[1])
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
