@@ -12,7 +12,7 @@ import pytest
 
 from tests.errnos import expect
 from tests.fuse.test_live_views import live
-from tests.fuse.test_waiting_reads import is_waiting, reader, wait_until
+from tests.fuse.test_waiting_reads import reader, wait_until
 
 if TYPE_CHECKING:
     from tests.fuse.conftest import Staged
@@ -57,8 +57,8 @@ def test_waiting_readers_are_shown_at_once(shared: Staged) -> None:
     assert {"name": path.name, "bytes": 4, "owned": True}.items() <= next(
         feed for feed in before["feeds"] if feed["name"] == path.name
     ).items()
-    with reader("cat", live(path)) as process:
-        wait_until(lambda: is_waiting(process))
+    with reader("cat", live(path)):
+        wait_until(lambda: shared.control("show", path.name)["waiting"] == 1)
         assert f"  {path.name}: a reason from memory\n" in (status / "status").read_text()
         assert "waiting 1\n" in (status / "feeds" / path.name / "progress").read_text()
 
