@@ -81,7 +81,7 @@ def texts_of_the_code() -> list[str]:
     return texts
 
 
-@pytest.mark.parametrize("name", ["promises.md", "dht.md", "design.md", "tools.md"])
+@pytest.mark.parametrize("name", ["promises.md", "dht.md", "design.md", "tools.md", "limits.md"])
 def test_every_test_that_is_named_exists(name: str) -> None:
     text = (DOCS / name).read_text()
     named = NAMED_TEST.findall(text)
