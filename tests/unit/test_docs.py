@@ -152,3 +152,32 @@ def test_every_file_of_a_store_is_in_its_document() -> None:
     names = re.findall(r"^ +([a-z_.]+)  ", layout.__doc__, re.MULTILINE)
     assert len(names) > 10
     assert [name for name in names if not re.search(rf"^ +{name}\b", listed, re.MULTILINE)] == []
+
+
+def test_every_module_is_in_the_design_and_no_other() -> None:
+    rows = re.findall(
+        r"^\| (`\w+/?`|base) \|(.*)\|.*\|$", (DOCS / "design.md").read_text(), re.MULTILINE
+    )
+    told = {name.strip("`/"): set(CODE.findall(modules)) for name, modules in rows}
+    package = ROOT / "protozorfs"
+    top = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    found = {"base": top - {"app"}, "app": set[str]()}
+    for room in package.iterdir():
+        if (room / "__init__.py").exists():
+            found[room.name] = {path.stem for path in room.glob("*.py")} - {"__init__"}
+    assert {room: told.get(room) for room in found} == found
+
+
+def headings(document: Path) -> set[str]:
+    """The names by which links reach a document's headings."""
+    found = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in found}
+
+
+def test_links_lead_somewhere() -> None:
+    for document in [ROOT / "README.md", *DOCS.glob("*.md")]:
+        prose = re.sub(r"```.*?```|`[^`\n]*`", "", document.read_text(), flags=re.DOTALL)
+        for path, _, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(#([^)]*))?\)", prose):
+            target = document.parent / path if path else document
+            assert target.exists(), f"{document.name}: {path}"
+            assert not anchor or anchor in headings(target), f"{document.name}: {path}#{anchor}"
