@@ -139,16 +139,26 @@ class Feed:
         return self.is_followed or self._log is not None or self.handles > 0
 
     @property
+    def has_files(self) -> bool:
+        """There is something of it on disk; asking for its log would make what is missing."""
+        return self._log is not None or self._surroundings.has_log(self)
+
+    @property
+    def _is_readable(self) -> bool:
+        """Its log has something to tell; thousands of new feeds are listed without making files."""
+        return self.is_kept and self.has_files
+
+    @property
     def length(self) -> int:
         """Blocks up to the newest verified head, ours or a record's."""
-        if not self.is_kept:
+        if not self._is_readable:
             return 0
         return max(self.log.length, self.known_head.length)
 
     @property
     def byte_length(self) -> int:
         """Bytes up to the newest verified head, ours or a record's."""
-        if not self.is_kept:
+        if not self._is_readable:
             return 0
         log = self.log
         return self.known_head.byte_length_beyond(log) or log.byte_length
@@ -156,12 +166,12 @@ class Feed:
     @property
     def held_bytes(self) -> int:
         """Bytes that are here."""
-        return self.log.held_bytes if self.is_kept else 0
+        return self.log.held_bytes if self._is_readable else 0
 
     @property
     def fork(self) -> int:
         """The number of truncations in the history that we hold."""
-        return self.log.fork if self.is_kept else 0
+        return self.log.fork if self._is_readable else 0
 
     @property
     def published_head(self) -> Head | None:

@@ -79,6 +79,9 @@ class Surroundings(Protocol):
     def is_closing(self) -> bool:
         """The node shuts down."""
 
+    def has_log(self, feed: Feed) -> bool:
+        """True if the feed has files in the store."""
+
     def open_log(self, feed: Feed) -> Log:
         """Opens or creates the feed's log in the store."""
 

@@ -323,6 +323,10 @@ class Feeds:
         has_space = self._space.has_resumed(trio.current_time())
         return self._room.has_resumed() or has_space
 
+    def has_log(self, feed: Feed) -> bool:
+        """True if the feed has files in the store."""
+        return self._store.feed(feed.feed_id).exists()
+
     def open_log(self, feed: Feed) -> Log:
         """Opens the log of a feed, made if this is its first use."""
         directory = self._store.feed(feed.feed_id)

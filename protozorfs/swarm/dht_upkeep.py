@@ -181,6 +181,8 @@ class DhtUpkeep:
 
     def record_of(self, feed: Feed) -> SignedItem | None:
         """The newest record that may be put: our own head's, or the newest that was seen."""
+        if not feed.has_files:
+            return None
         keys = feed.log.key_pair
         head = feed.published_head
         if keys is not None and head is not None and head.length and head.fork == 0:
@@ -192,6 +194,8 @@ class DhtUpkeep:
 
     def verify_kept(self, feed: Feed) -> None:
         """Makes a record that was kept in an earlier run count, once it is verified again."""
+        if not feed.has_files:
+            return
         log, known = feed.log, feed.known_head  # opening the log reads what is kept
         if not log.length and known.record is None:
             return
