@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,10 @@ def missing_for_interop() -> str | None:
         return "tests/peers/node_modules is not there; scripts/setup makes it"
     return None
 
+
+# Whoever runs the tests in the background may have them ignore SIGINT, and all their children with
+# them, whose Ctrl-C is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NEEDS = {"fuse": missing_for_fuse, "interop": missing_for_interop}
 

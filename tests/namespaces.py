@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+TCP = "6"  # by number: minimal systems have no /etc/protocols
 HOLD_SECONDS = 3600  # longer than any test, an end all the same
 COMMAND_SECONDS = 20.0
 MAX_LINKS = 254  # the third number of their addresses
@@ -44,7 +45,7 @@ class Host:
 
         Routing does it, which needs no tool beyond `ip`: answers from the port go nowhere.
         """
-        self.run("ip", "rule", "add", "ipproto", "tcp", "sport", str(port), "prohibit")
+        self.run("ip", "rule", "add", "ipproto", TCP, "sport", str(port), "prohibit")
 
     def cut_off_from(self, other: int) -> None:
         """Takes the link with the host at that position down."""

@@ -44,6 +44,7 @@ class FakeLog:
         self.sync_error: Exception | None = None
         self.rests = 0
         self._pending: FakeSync | None = None
+        self.sync_began = trio.Event()
 
     def rest(self) -> None:
         self.rests += 1
@@ -57,6 +58,7 @@ class FakeLog:
     def begin_sync(self) -> FakeSync:
         assert self._pending is None, "one sync at a time"
         self._pending = FakeSync(self)
+        self.sync_began.set()
         return self._pending
 
     def end_sync(self) -> None:
@@ -197,7 +199,7 @@ async def test_a_removed_feed_is_neither_made_durable_nor_published_again() -> N
         publisher = Publisher(as_log(log), nursery.start_soon, lambda: published.append(log.length))
         log.commit([b"x"])
         publisher.nudge()
-        await trio.lowlevel.checkpoint()  # the sync runs in its thread
+        await log.sync_began.wait()
         log.commit([b"y"])
         publisher.stop()
     assert log.synced == [1]
