@@ -11,7 +11,7 @@ from protozorfs.errors import UsageError
 from protozorfs.fs.mount_points import MountError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 _READY = b"\0"  # else the pipe brings the exit code as one byte, and the message
 INTERRUPTED = 130  # exit code of a command that was ended by Ctrl-C
@@ -36,17 +36,20 @@ def run_as_daemon(work: Callable[[Callable[[], None]], int]) -> int:
         UsageError: the one that `work` raised, or the child died.
     """
     reading, writing = os.pipe()
+    # A signal that comes meanwhile is kept until there is somebody to pass it on to the child.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     child = os.fork()
     if child:
         os.close(writing)
-        return _await_ready(child, reading)
+        return _await_ready(child, reading, mask)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.close(reading)
     return _work(work, writing)
 
 
-def _await_ready(child: int, pipe: int) -> int:
+def _await_ready(child: int, pipe: int, mask: Collection[int]) -> int:
     try:
-        with _stoppable(), open(pipe, "rb") as messages:
+        with _stoppable(mask), open(pipe, "rb") as messages:
             message = messages.read()
     except _Stopped as stopped:
         (number,) = stopped.args
@@ -62,13 +65,17 @@ def _await_ready(child: int, pipe: int) -> int:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Raises `_Stopped` in the body when a signal comes that is not ignored, as under nohup(1)."""
+def _stoppable(mask: Collection[int]) -> Iterator[None]:
+    """Raises `_Stopped` when a signal comes, or has come, that is not ignored, as under nohup(1).
+
+    `mask` are the signals that stay blocked.
+    """
     before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
     stopping = [number for number, handler in before.items() if handler != signal.SIG_IGN]
     for number in stopping:
         signal.signal(number, _stop)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield
     finally:
         for number in stopping:
