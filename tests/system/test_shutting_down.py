@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.fuse
 
 END_SECONDS = 2.0  # docs/manual.md
 READERS = 100
+DUMP_SECONDS = 0.3
 STARTS = long_or_short(100, 12)
 START_SECONDS = 1.0  # about what a start takes, on a machine that is not busy
 SOMEBODYS_ID = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"  # RFC 8032, 7.1
@@ -91,6 +93,18 @@ def test_while_the_command_waits_for_its_daemon(tmp_path: Path, number: int) -> 
         assert not is_listed(path)
 
 
+def waiting_reads(mount: Mount) -> int:
+    """How many reads wait in the daemon, as its own dump of all tasks says.
+
+    That a reader sleeps for the mount is not enough: it may still be opening its file.
+    """
+    mount.process.send_signal(signal.SIGUSR1)
+    time.sleep(DUMP_SECONDS)  # a dump that is read too early counts too few
+    dump = mount.said.rpartition(" places\n")[2]
+    groups = re.findall(r" (\d+) x pyfuse\n((?:  .*\n)*)", dump)
+    return sum(int(count) for count, stack in groups if "Waits.run" in stack)
+
+
 @contextmanager
 def silent_peer() -> Iterator[int]:
     """The port of a peer that takes connections and says nothing."""
@@ -139,6 +153,7 @@ def test_while_a_hundred_reads_wait(tmp_path: Path, number: int) -> None:
         files = [staged.feed] * (READERS // 2) + [live] * (READERS // 2)
         readers = [stack.enter_context(running("cat", file)) for file in files]
         wait_until(lambda: all(is_stuck(reader) for reader in readers))
+        wait_until(lambda: waiting_reads(staged.mount) == READERS)
         expect_end(staged.mount, number)
         for reader in readers:
             assert reader.wait(END_SECONDS) != 0
