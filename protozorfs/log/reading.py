@@ -160,14 +160,14 @@ class ReadableLog:
 
     def held_until(self, offset: int) -> int:
         """The end of the bytes that are here from `offset` on without a gap; `offset` if none."""
-        if offset < self._contiguous_bytes:
-            return self._contiguous_bytes
-        if offset >= self._byte_length:
-            return offset
-        found = seek.locate(self._nodes, self._state.roots, offset)
-        if not isinstance(found, seek.Located) or not self._held.get(found.block_index):
-            return offset
-        return self.block_span(self._held.first_unset(found.block_index) - 1)[1]
+        at = max(offset, self._contiguous_bytes)
+        # More than one round only where an empty block is missing: no byte is missing there.
+        while at < self._byte_length:
+            found = seek.locate(self._nodes, self._state.roots, at)
+            if not isinstance(found, seek.Located) or not self._held.get(found.block_index):
+                break
+            at = self.block_span(self._held.first_unset(found.block_index) - 1)[1]
+        return at
 
     def locate(self, offset: int) -> Located | Unknown:
         """The block that holds a byte, or how far towards it the tree is known.

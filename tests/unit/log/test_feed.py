@@ -456,3 +456,14 @@ def test_heads_of_others_are_not_believed() -> None:
     with pytest.raises(InvalidProof):
         upgrade(other, reader)
     assert reader.head is None
+
+
+def test_an_empty_block_that_is_missing_hides_no_byte() -> None:
+    source = owned_with([b"a" * 10, b"", b"b" * 10, b"", b"", b"c" * 10])
+    reader = create_followed(MemoryFiles())
+    upgrade(source, reader)
+    for index in (0, 2, 5):
+        fetch(source, reader, index)
+    assert reader.contiguous_length == 1
+    assert reader.held_until(0) == reader.held_until(10) == reader.held_until(25) == 30
+    assert reader.read(0, 100) == b"a" * 10 + b"b" * 10 + b"c" * 10
