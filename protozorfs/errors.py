@@ -80,6 +80,10 @@ class StoreFull(StoreError):
     """There is no space left for what was to be written; nothing of it counts."""
 
 
+class NoRoom(StoreFull):
+    """`cache_size` has no room for what came; the disk may have."""
+
+
 class NotWritable(StoreError):
     """An append that must be refused: not our feed, or its history may have moved on elsewhere."""
 

@@ -99,9 +99,14 @@ class Recency(Generic[Key]):
         for chunk in [chunk for chunk in self._blocks if chunk.key == key]:
             del self._blocks[chunk]
 
-    def holds_any(self, key: Key, numbers: range) -> bool:
-        """Whether one of these chunks of a feed is still to be kept."""
-        return any(Chunk(key, number) in self._blocks for number in numbers)
+    def takes(self, key: Key, numbers: range, block: int) -> bool:
+        """Leaves a block to one of these chunks, to go with it; False if none of them is kept."""
+        for number in numbers:
+            known = self._blocks.get(Chunk(key, number))
+            if known is not None:
+                self._blocks[Chunk(key, number)] = min(block, known[0]), max(block + 1, known[1])
+                return True
+        return False
 
     def take_oldest(self, count: int, pinned: Collection[Chunk[Key]]) -> list[Victim[Key]]:
         """Removes up to `count` chunks, the oldest first, none of the pinned, joined to runs."""

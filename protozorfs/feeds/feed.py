@@ -185,8 +185,11 @@ class Feed:
 
     @property
     def is_whole(self) -> bool:
-        """It is fetched whole, not only where it is read."""
-        return self.is_owned or (self.is_followed and not self._surroundings.is_sparse)
+        """It is fetched whole, not only where it is read; while there is room for that."""
+        if self.is_owned:
+            return True
+        around = self._surroundings
+        return self.is_followed and not around.is_sparse and around.room.may_fill()
 
     def may_fetch(self) -> bool:
         """False while the disk is nearly full."""

@@ -296,8 +296,8 @@ class Feeds:
 
     @property
     def is_sparse(self) -> bool:
-        """Only what is read is fetched: the user wants that, or there is no room for more."""
-        return self._options.sparse or not self._room.may_fill()
+        """Only what is read is fetched."""
+        return self._options.sparse
 
     @property
     def forces_appends(self) -> bool:

@@ -11,7 +11,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from protozorfs.errors import StoreFull
+from protozorfs.errors import NoRoom
 from protozorfs.feeds.cache import (
     MAX_CHUNKS,
     MIN_DROP_CHUNKS,
@@ -141,15 +141,19 @@ class Room:
         self._measure(feed)
 
     def _make(self, feed: Feed, size: int) -> None:
-        """Drops until there is room for `size` bytes more.
+        """Drops until there is room for `size` bytes more; nothing for a feed that nobody has open.
 
         Raises:
-            StoreFull: what readers wait for takes all the room; one of them is let in at a time
-                from now on. Who does not fit alone has its wait ended with this error.
+            NoRoom: there is none. Where what readers wait for takes it all, one of them is let in
+                at a time from now on; who does not fit alone has its wait ended with this error.
         """
+        if self._used + size <= self._limit:
+            return
+        if not feed.handles:
+            raise NoRoom("what nobody reads is not worth dropping other blocks for")
         if self.shrink(size):
             return
-        error = StoreFull("what a reader waits for is larger than cache_size has room for")
+        error = NoRoom("what a reader waits for is larger than cache_size has room for")
         alone = self._turns.only_first()
         if alone is not None and alone in feed.wants and not alone.done.is_set():
             alone.fail(error)
@@ -206,22 +210,23 @@ class Room:
         feed = victim.key
         log = self._logs[feed]
         held = list(log.held.ranges(victim.start, victim.end))
-        if not held:
+        first = _first_with_bytes(log, (one for run in held for one in range(*run)))
+        if first is None:
             return
-        start, end = held[0][0], held[-1][1]
+        backwards = (one for run in reversed(held) for one in reversed(range(*run)))
+        last = _first_with_bytes(log, backwards) or first
         # Blocks at both ends may reach into chunks that are to be kept.
-        first_start, first_end = log.block_span(start)
-        before = range(first_start // self._recency.chunk_bytes, victim.first_chunk)
-        last_start, last_end = log.block_span(end - 1)
-        behind = range(victim.end_chunk, self._recency.chunks_of(last_start, last_end).stop)
-        if self._recency.holds_any(feed, before) and first_start < first_end:
-            start += 1
-        if self._recency.holds_any(feed, behind):
-            end -= 1
-        if start < end:
+        before = range(self._chunks_of(log, first).start, victim.first_chunk)
+        behind = range(victim.end_chunk, self._chunks_of(log, last).stop)
+        start = first + self._recency.takes(feed, before, first)
+        end = last + 1 - self._recency.takes(feed, behind, last)
+        if start < end and log.held.first_set(start, end) is not None:
             self._dropping(feed, start, end)
             log.drop(start, end)
             self._measure(feed)
+
+    def _chunks_of(self, log: Log, block: int) -> range:
+        return self._recency.chunks_of(*log.block_span(block))
 
     def _put(self, feed: Feed, log: Log, start: int, end: int, *, is_unread: bool = False) -> None:
         """Notes blocks `[start, end)`, all of which are held."""
@@ -252,6 +257,15 @@ class Room:
     def _set_allocated(self, feed: Feed, allocated: int) -> None:
         self._used += allocated - self._allocated.get(feed, 0)
         self._allocated[feed] = allocated
+
+
+def _first_with_bytes(log: Log, blocks: Iterable[int]) -> int | None:
+    """The first block that is not empty."""
+    for block in blocks:
+        start, end = log.block_span(block)
+        if start < end:
+            return block
+    return None
 
 
 def _runs(blocks: Iterable[int]) -> Iterator[tuple[int, int]]:

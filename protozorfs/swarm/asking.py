@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SECOND_SOURCE_SECONDS = 2.0  # a head, or a block that a reader waits for, is then asked of another
 REASSIGN_SECONDS = 5.0  # any other block
+NO_ROOM_SECONDS = 5.0  # after what came had no room, nothing is asked for that nobody reads
 
 
 class Asker:
@@ -29,6 +30,7 @@ class Asker:
         self._feed = feed
         self._upgrade: Link | None = None  # who was asked for the newest head
         self._upgrade_since = 0.0
+        self._fills_from = float("-inf")
 
     def ended(self, link: Link, sent: Sent) -> None:
         """A request has ended, in whatever way: what it asked for may be asked elsewhere."""
@@ -38,6 +40,10 @@ class Asker:
                 self._upgrade = None
         if sent.request.block is not None:
             self._feed.wants.note_not_asked(sent.request.block.block_index, link.name)
+
+    def had_no_room(self, now: float) -> None:
+        """There was no room for what came; for what readers wait for it may be made."""
+        self._fills_from = now + NO_ROOM_SECONDS
 
     def fill(self, link: Link, now: float) -> None:
         """Asks one peer for as much as it may be asked for now."""
@@ -53,7 +59,7 @@ class Asker:
             self._ask_block(link, block, now, priority=2)
             room -= 1
         if room > link.low_water():
-            for block in self._candidates(link):
+            for block in self._candidates(link, now):
                 self._ask_block(link, block, now)
                 room -= 1
                 if room <= 0:
@@ -97,12 +103,12 @@ class Asker:
             if not asked or now - asked[-1].since >= SECOND_SOURCE_SECONDS:
                 yield block
 
-    def _candidates(self, link: Link) -> Iterator[int]:
+    def _candidates(self, link: Link, now: float) -> Iterator[int]:
         log = self._feed.log
         wants = self._feed.wants
         for start, end in wants.ahead_ranges(log, self._feed.max_ahead_bytes):
             yield from self._missing(link, start, end)
-        if self._feed.is_whole:
+        if self._feed.is_whole and now >= self._fills_from:
             found = False
             for block in self._missing(link, log.contiguous_length, log.length):
                 found = True

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from protozorfs.errors import (
     BlockUnavailable,
     InvalidProof,
+    NoRoom,
     RemoteProtocolError,
     StoreCorrupt,
     StoreError,
@@ -185,6 +186,12 @@ class Replicator:
         length = log.length
         try:
             results = self.feed.apply_all([(sent.request, proof) for _, sent, proof in answers])
+        except NoRoom as error:
+            logger.info("feed %s: %s", self.feed.feed_id.hex(), error)
+            for link, sent, _ in answers:
+                self._asker.ended(link, sent)
+            self._asker.had_no_room(now)
+            return
         except StoreError as error:
             logger.error("feed %s cannot be stored: %s", self.feed.feed_id.hex(), error)
             for link, sent, _ in answers:

@@ -96,10 +96,17 @@ def test_chunks_of_bytes() -> None:
     assert recency.chunks_of(0, 100) == range(1)
     assert recency.chunks_of(99, 201) == range(3)
     assert recency.chunks_of(150, 150) == range(0)
-    recency.put(Chunk("a", 2), 0, 1)
-    assert recency.holds_any("a", range(3))
-    assert not recency.holds_any("a", range(2))
-    assert not recency.holds_any("b", range(3))
+
+
+def test_a_block_that_is_left_to_another_chunk_goes_with_that() -> None:
+    recency: Recency[str] = Recency(CHUNK)
+    recency.put(Chunk("a", 2), 7, 8)
+    recency.put(Chunk("a", 3), 9, 10)
+    assert not recency.takes("a", range(2), 5)
+    assert not recency.takes("b", range(3), 5)
+    assert recency.takes("a", range(3), 5)
+    (victim,) = recency.take_oldest(1, set())
+    assert victim == ("a", 2, 3, 5, 8)
 
 
 @given(
