@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.hang_guard import END, START
@@ -77,6 +78,11 @@ def missing_for_interop() -> str | None:
 # Whoever runs the tests in the background may have them ignore SIGINT, and all their children with
 # them, whose Ctrl-C is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Time says nothing on a busy machine; and CI must find the same things each time. New examples are
+# looked for by everybody else.
+hypothesis.settings.register_profile("project", deadline=None, derandomize=IS_CI)
+hypothesis.settings.load_profile("project")
 
 NEEDS = {"fuse": missing_for_fuse, "interop": missing_for_interop}
 
