@@ -77,6 +77,9 @@ def _obstacle(feed: Feed, facts: FeedFacts, asked: Sequence[AskedOf], now: float
         return "the feed is frozen, since two histories of it are signed: nothing is fetched"
     if not feed.may_fetch():
         return "the disk is nearly full, so fetching is paused"
+    first = next((want for want in feed.wants if not want.done.is_set()), None)
+    if first is not None and not first.is_admitted:
+        return "what other readers wait for comes first, since cache_size has no room for all"
     if asked:
         return "asked of " + _joined([f"{one.peer} {_time(now - one.since)} ago" for one in asked])
     if not facts.links:

@@ -144,6 +144,15 @@ def test_a_full_disk(feed: Feed, reader: Peer) -> None:
     )
 
 
+def test_a_reader_whose_turn_has_not_come(feed: Feed) -> None:
+    (want,) = feed.wants
+    want.is_admitted = False
+    assert explain(feed, FeedFacts(links=[link(has=True)]), NOW) == (
+        f"block 0, {A_READER}: what other readers wait for comes first,"
+        " since cache_size has no room for all"
+    )
+
+
 def test_a_reader_of_a_whole_block(reader: Peer) -> None:
     want = reader.feed.wants.add_block(reader.feed.log, 2, NOW)
     assert explain(reader.feed, FeedFacts(), NOW + 12).startswith(f"block 2, {A_READER}: ")
