@@ -20,7 +20,6 @@ from protozorfs.errors import ProtozorfsError
 from protozorfs.types import PublicKey, Signature
 
 PUBLIC_KEY_BYTES = 32
-SECRET_KEY_BYTES = 64  # seed and public key
 SEED_BYTES = 32
 SIGNATURE_BYTES = 64
 AEAD_TAG_BYTES = 16

@@ -20,7 +20,6 @@ BlockIndex = NewType("BlockIndex", int)  # 0-based position of a block
 TreeIndex = NewType("TreeIndex", int)  # flat-tree position; block i is 2 * i
 
 MAX_SAFE_INTEGER = 2**53 - 1  # the largest integer that the wire and its Node peers can carry
-MAX_BLOCK_BYTES = 15 * 1024 * 1024  # the largest block that Node appends (spec: log, section 10)
 
 
 class TreeNode(NamedTuple):

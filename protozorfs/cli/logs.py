@@ -25,7 +25,6 @@ SYSTEM_LOG = Path("/dev/log")  # of syslog or the journal
 _SYSTEM_FORMAT = "%(levelname)s %(name)s: %(message)s"  # it has clocks of its own
 _ROOT = "protozorfs"
 _COMMAND = f"{_ROOT}.cli.mounting"  # says when the mount began and why it ended
-_DEAD_REQUEST = "fuse_reply_* failed with No such file or directory"
 
 
 class RecentLines(logging.Handler):

@@ -41,7 +41,6 @@ NODES_KEY = {IPV4: b"nodes", IPV6: b"nodes6"}
 WANT = {b"n4": IPV4, b"n6": IPV6}  # BEP 32
 WANT_BOTH: list[bencoding.Value] = [b"n4", b"n6"]
 
-GENERIC_ERROR = 201
 SERVER_ERROR = 202
 PROTOCOL_ERROR = 203
 METHOD_UNKNOWN = 204

@@ -121,6 +121,8 @@ class Publisher:
         It stays for as long as the log is open: after a failed fsync the kernel may call pages
         clean that never reached the disk, so a later success would prove nothing.
         """
+        if self._is_stopped:
+            raise StoreError("the feed was removed")
         if self._error is not None:
             raise StoreError(f"the disk failed to keep this feed: {self._error}") from self._error
 

@@ -62,11 +62,6 @@ class Interrupts:
         self._keys = itertools.count(1)
         self._callback = requests.make_callback(self._wake)
 
-    @property
-    def are_immediate(self) -> bool:
-        """True if libfuse tells of interrupts, False if /proc is watched."""
-        return self._layout is not None
-
     def enable(self, libfuse: LibFuse, layout: Layout) -> None:
         """Uses libfuse from now on."""
         self._libfuse = libfuse

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import BlockUnavailable
 from protozorfs.log import flat_tree
-from protozorfs.log.proof_types import BlockRequest, Request, UpgradeRequest
-from protozorfs.log.prove import hint
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Sequence
 
     from protozorfs.log.tree import TreeReader
     from protozorfs.types import TreeNode
@@ -115,38 +113,3 @@ def guess_block(unknown: Unknown) -> int:
     whatever the true sizes are.
     """
     return unknown.first_block + unknown.block_count * unknown.inside // unknown.span
-
-
-def next_request(
-    reader: TreeReader,
-    roots: Sequence[TreeNode],
-    length: int,
-    byte_offset: int,
-    assume: Container[int] = frozenset(),
-) -> Request:
-    """The block request that brings a reader closer to a byte, or the byte itself.
-
-    Any peer that has the block can answer it. `assume` is as in `prove.hint`.
-
-    Raises:
-        ValueError: the byte is not in the feed.
-    """
-    found = locate(reader, roots, byte_offset)
-    block_index = found.block_index if isinstance(found, Located) else guess_block(found)
-    return Request(
-        block=BlockRequest(block_index, hint(reader, length, block_index, assume)),
-    )
-
-
-def first_request(length: int, byte_length: int, byte_offset: int) -> Request:
-    """The upgrade from nothing, together with the block that a byte is likely to be in.
-
-    `length` and `byte_length` may come from a head record: nothing rests on them.
-
-    Raises:
-        ValueError: the byte is not in a feed of so many bytes.
-    """
-    if not 0 <= byte_offset < byte_length:
-        raise ValueError(f"byte {byte_offset} is beyond the {byte_length} bytes of the feed")
-    guess = min(length - 1, length * byte_offset // byte_length)
-    return Request(block=BlockRequest(guess, 0), upgrade=UpgradeRequest(0, length))

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from protozorfs.store.files import File
 
 SLOT_BYTES = 512
-HEAD_FILE_BYTES = 4 * SLOT_BYTES
 
 
 class HeadKind(IntEnum):

@@ -6,7 +6,7 @@ The schedule decides what is next, the DHT node does it, and what is found goes 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import trio
 
@@ -50,6 +50,13 @@ class Finds(Protocol):
 
     def search_ended(self, feed: Feed) -> None:
         """One search for a feed is over."""
+
+
+class _Turn(NamedTuple):
+    """How a job has ended, in the words of `Schedule.done`."""
+
+    found: bool
+    answered: bool
 
 
 class DhtUpkeep:
@@ -135,49 +142,49 @@ class DhtUpkeep:
     # jobs
 
     async def _do(self, job: Job) -> None:
-        found = False
+        turn = _Turn(found=False, answered=False)
         feed = self._feeds.get(job.feed_id)
         try:
             if feed is not None and feed.is_usable:
                 if job.upkeep is Upkeep.PEERS:
-                    found = await self._announce(feed, job.priority)
+                    turn = await self._announce(feed, job.priority)
                 else:
-                    found = await self._keep_head(feed, job.priority)
+                    turn = await self._keep_head(feed, job.priority)
         except LocalProtocolError as error:  # too many operations wait: the schedule comes back
             logger.info("a turn on the DHT was put off: %s", error)
         finally:
             if feed is not None and not len(feed.wants):
                 self.schedule.reader_gone(feed.feed_id)
-            self.schedule.done(job, trio.current_time(), found=found)
+            self.schedule.done(job, trio.current_time(), **turn._asdict())
             self._changed.set()
         if feed is not None:
             self._finds.search_ended(feed)
 
-    async def _announce(self, feed: Feed, priority: Priority) -> bool:
+    async def _announce(self, feed: Feed, priority: Priority) -> _Turn:
         operation = self.node.engine.announce(
             infohash_of(feed.feed_id), self.announced_port, priority=priority
         )
         await self.node.finish(operation, lambda found: self._on_found(feed, found))
-        return operation.stored_count > 0
+        return _Turn(operation.stored_count > 0, operation.answered_count > 0)
 
-    async def _keep_head(self, feed: Feed, priority: Priority) -> bool:
+    async def _keep_head(self, feed: Feed, priority: Priority) -> _Turn:
         """Puts the newest record that is here; without one, looks for one.
 
-        True if there is nothing more to do for a while: not if the network had too few nodes, as
-        while it is being joined.
+        It is not `found` if the network had too few nodes, as while it is being joined.
         """
         item = self.record_of(feed)
         if item is None:
             if feed.is_owned:  # nothing was appended yet
                 self.schedule.nothing_put(feed.feed_id)
-                return True
+                return _Turn(found=True, answered=True)
             get = self.node.engine.get_item(public_key_of(feed.feed_id), priority=priority)
             await self.node.finish(get, lambda found: self._on_found(feed, found))
-            return get.best is not None
+            return _Turn(get.best is not None, get.answered_count > 0)
         put = self.node.engine.put_item(item, priority=priority, skip_if_fresh=not feed.is_owned)
         await self.node.finish(put, lambda found: self._on_found(feed, found))
         self._check_rivals(feed, put)
-        return put.is_fresh or put.is_outdated or put.stored_count >= BUCKET_SIZE
+        found = put.is_fresh or put.is_outdated or put.stored_count >= BUCKET_SIZE
+        return _Turn(found, put.answered_count > 0)
 
     def record_of(self, feed: Feed) -> SignedItem | None:
         """The newest record that may be put: our own head's, or the newest that was seen."""

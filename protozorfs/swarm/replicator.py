@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 CONFLICT_SECONDS = 5.0  # for a peer that sent something invalid to show the history it signed
 SERVE_BATCH = 256  # answers between two turns of other tasks
 MAX_QUEUED_BYTES = 4 * 1024 * 1024  # output waiting for a peer; no more answers are made then
-MAX_CONTIGUOUS_RUNS = 64  # ranges told at once; more would be a scan of a scattered feed
 
 logger = logging.getLogger(__name__)
 

@@ -189,14 +189,20 @@ class Schedule:
         if entry is not None:
             entry.last_put = NEVER
 
-    def done(self, job: Job, now: float, *, found: bool) -> None:
-        """A job has ended. `found`: a head was found, or put everywhere; we were announced."""
+    def done(self, job: Job, now: float, *, found: bool, answered: bool = True) -> None:
+        """A job has ended.
+
+        Args:
+            found: a head was found, or put everywhere; we were announced.
+            answered: some node answered; else the turn refreshed nothing.
+        """
         self._running -= 1
         entry = self._entries.get(job.feed_id)
         if entry is None:
             return
         entry.running.discard(job.upkeep)
-        entry.refreshed = now
+        if answered:
+            entry.refreshed = now
         self._set_due(entry, job.upkeep, now + self._interval(entry, job.upkeep, found, now))
 
     def next_deadline(self) -> float | None:

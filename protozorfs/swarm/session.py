@@ -102,12 +102,16 @@ class Session:
 
     def offer_if_asked_before(self, feed: Feed, now: float) -> None:
         """Shows a feed that is new here, if this peer has opened it already."""
-        if self._rejected.pop(discovery_key_of(feed.feed_id), 0) is None:
+        key = discovery_key_of(feed.feed_id)
+        if key in self._rejected:
+            del self._rejected[key]
             self.offer(feed, now)
 
     def withdraw(self, feed: Feed, now: float) -> None:
         """Closes the channel of a feed that is not here any more."""
         key = discovery_key_of(feed.feed_id)
+        if feed in self._to_open:
+            self._to_open.remove(feed)
         opening = self._opening.pop(key, None)
         channel = opening[0] if opening is not None else self._open_keys.get(key)
         if channel is not None:

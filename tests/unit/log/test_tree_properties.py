@@ -18,10 +18,8 @@ from protozorfs.log.seek import (
     Located,
     Unknown,
     block_span,
-    first_request,
     guess_block,
     locate,
-    next_request,
 )
 from protozorfs.log.tree import TreeState, roots_of
 from tests.unit.log.log_tools import KEY_PAIR, Nodes, Writer, empty_state, upgraded_reader
