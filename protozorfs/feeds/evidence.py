@@ -107,3 +107,41 @@ def evidence_in(log: Log, proof: Proof) -> Evidence | None:
         return None
     state = TreeState(public_key_of(log.feed_id), head.fork, head.length, log.roots)
     return find_conflict(state, log.nodes, head.signature, proof)
+
+
+class Conflicts:
+    """Whether a feed's key signed two histories, as far as was ever seen here."""
+
+    def __init__(self) -> None:
+        self._evidence: Evidence | TwoHeads | None = None
+
+    @property
+    def is_proven(self) -> bool:
+        """It did: the feed is frozen, and the evidence is kept and never overwritten."""
+        return self._evidence is not None
+
+    def load(self, log: Log) -> None:
+        """Reads what is kept. Raises StoreCorrupt."""
+        self._evidence = load_evidence(log)
+
+    def check_proof(self, log: Log, proof: Proof) -> bool:
+        """True if a peer's proof of a whole tree shows a second history.
+
+        Raises:
+            InvalidProof: it shows nothing but a bad peer.
+        """
+        evidence = evidence_in(log, proof)
+        if evidence is not None and not self.is_proven:
+            keep_evidence(log, evidence)
+            self._evidence = evidence
+        return evidence is not None
+
+    def check_head(self, log: Log, known: Head | None, head: Head) -> bool:
+        """True if a signed head that was seen is not of our history, or of that of a known one."""
+        for own in (log.head, known):
+            if own is not None and is_conflict(own, head):
+                if not self.is_proven:
+                    self._evidence = TwoHeads(own, head)
+                    keep_heads(log, self._evidence)
+                return True
+        return False

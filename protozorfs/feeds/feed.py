@@ -11,24 +11,17 @@ import trio
 from protozorfs.errors import (
     BlockUnavailable,
     Closing,
-    NotWritable,
     StoreCorrupt,
     StoreError,
 )
-from protozorfs.feeds.commits import Committer, Publisher
-from protozorfs.feeds.evidence import (
-    TwoHeads,
-    evidence_in,
-    is_conflict,
-    keep_evidence,
-    keep_heads,
-    load_evidence,
-)
+from protozorfs.feeds.evidence import Conflicts
+from protozorfs.feeds.head_search import HeadSearch
 from protozorfs.feeds.known_head import KnownHead
-from protozorfs.feeds.newest import NewestCheck
 from protozorfs.feeds.state import state_of
 from protozorfs.feeds.wants import Wants
+from protozorfs.feeds.writer import Writer
 from protozorfs.log.incoming import Applied
+from protozorfs.log.seek import Located
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +29,6 @@ if TYPE_CHECKING:
     from protozorfs.errors import InvalidProof
     from protozorfs.feeds.ports import FeedState, Surroundings
     from protozorfs.feeds.wants import Want
-    from protozorfs.log.conflict import Evidence
     from protozorfs.log.feed import Log
     from protozorfs.log.proof_types import Proof, Request
     from protozorfs.types import FeedId, Head
@@ -55,7 +47,8 @@ class Feed:
         is_followed: it has a name here; else it is visited, and kept only while it is read.
         peers: connected peers that have opened this feed; their names, for the status.
         handles: open handles.
-        was_searched: the first attempt to find a head is over.
+        head_search: the first search for its head.
+        conflicts: whether its key signed two histories.
     """
 
     def __init__(
@@ -82,13 +75,11 @@ class Feed:
         self.handles = 0
         self._surroundings = surroundings
         self._log: Log | None = None
-        self._evidence: Evidence | TwoHeads | None = None
-        self._committer: Committer | None = None
-        self._publisher: Publisher | None = None
+        self._is_discarded = False
         self._grown = trio.Event()
-        self._attempt: trio.Event | None = None
-        self.was_searched = False
-        self._newest_check = NewestCheck(is_needed=is_owned and not is_new)
+        self.head_search = HeadSearch()
+        self.conflicts = Conflicts()
+        self.writer = Writer(self, surroundings, is_new=is_new)
 
     # what is known
 
@@ -99,6 +90,8 @@ class Feed:
         Raises:
             StoreError: it cannot be opened.
         """
+        if self._is_discarded:
+            raise StoreError("the feed was removed")
         if self._log is None:
             return self.adopt_log(self._surroundings.open_log(self))
         return self._log
@@ -109,14 +102,14 @@ class Feed:
         Raises:
             StoreCorrupt: the evidence beside it is damaged.
         """
-        self._evidence = load_evidence(log)
+        self.conflicts.load(log)
         self._log = log
         self._surroundings.room.opened(self, log)
         self.known_head.load(log)
         if log.shown_head != log.head:
             # Committed by a run that was killed before it could publish: nobody may append again
             # for a long time.
-            self._get_publisher().nudge()
+            self.writer.publish()
         return log
 
     @property
@@ -218,9 +211,32 @@ class Feed:
         Raises:
             StoreCorrupt: an owned block is not what was signed.
         """
-        data = self.log.read(offset, size)
+        try:
+            data = self.log.read(offset, size)
+        except StoreCorrupt:
+            if self.is_owned:
+                raise
+            self._drop_damaged(offset)
+            data = self.log.read(offset, size)
         self._surroundings.room.read(self, offset, offset + len(data))
         return data
+
+    def _drop_damaged(self, offset: int) -> None:
+        """The file does not hold what was written: what is wrong is not here, to be fetched again.
+
+        Raises:
+            StoreCorrupt: nothing was found wrong, so a read would fail again.
+        """
+        log = self.log
+        block = log.locate(offset)
+        index = block.block_index if isinstance(block, Located) else log.length
+        bad = 0
+        while index < log.length and log.held.get(index):
+            bad += not log.check_block(index)
+            index += 1
+        if not bad:
+            raise StoreCorrupt(f"feed {self.feed_id.hex()}", offset, "cannot be read")
+        logger.error("feed %s: %d blocks are damaged, fetching them again", self.feed_id.hex(), bad)
 
     async def wait_bytes(self, start: int, end: int) -> None:
         """Returns when all bytes of `[start, end)` are held. Cancellation drops the want.
@@ -282,22 +298,10 @@ class Feed:
                 await self._grown.wait()
 
     async def wait_first_head(self) -> None:
-        """Returns at once unless the first attempt to find a head is running."""
-        if self._attempt is not None and self.length == 0:
+        """Returns at once unless the first search for a head is under way."""
+        if self.head_search.is_running and self.length == 0:
             with self.wants.for_head.one(trio.current_time()):
-                await self._attempt.wait()
-
-    def attempt_started(self) -> None:
-        """The swarm looks for a head for the first time."""
-        if not self.was_searched and self._attempt is None:
-            self._attempt = trio.Event()
-
-    def attempt_ended(self) -> None:
-        """It has found one, or there is nobody left to ask at the moment."""
-        self.was_searched = True
-        if self._attempt is not None:
-            self._attempt.set()
-            self._attempt = None
+                await self.head_search.wait()
 
     def acquire(self) -> None:
         """A handle was opened."""
@@ -320,23 +324,8 @@ class Feed:
             NotWritable: not owned, frozen, damaged, or its newest head may be elsewhere.
             StoreFull: no space; nothing of it counts.
         """
-        if not self.is_owned:
-            raise NotWritable("not a feed of ours")
-        if self.is_frozen:
-            raise NotWritable("frozen: two histories of it are signed")
         self._check_open()
-        log = self.log
-        if log.damaged:
-            raise NotWritable("damaged: repair it first")
-        await self._newest_check.run(self, self._surroundings)
-        if log.contiguous_length < max(log.length, self.known_head.length):
-            raise NotWritable("a newer head was found elsewhere; its blocks are being fetched")
-        if self._committer is None:
-            self._committer = Committer(log)
-        publisher = self._get_publisher()
-        publisher.check()
-        await self._committer.commit(blocks)
-        publisher.nudge()
+        await self.writer.append(blocks)
         self._set_grown()
 
     async def sync(self) -> None:
@@ -346,7 +335,7 @@ class Feed:
             StoreError: it could not be made durable.
         """
         if self.is_owned:
-            await self._get_publisher().wait_durable()
+            await self.writer.sync()
 
     # for the swarm
 
@@ -392,41 +381,17 @@ class Feed:
         """
         return self.log.proof(request)
 
-    def check_conflict(self, proof: Proof) -> bool:
-        """True if a peer's proof shows a second signed history: the feed is frozen then.
-
-        The evidence is kept and never overwritten.
-
-        Raises:
-            InvalidProof: it shows nothing but a bad peer.
-        """
-        evidence = evidence_in(self.log, proof)
-        if evidence is not None and not self.is_frozen:
-            keep_evidence(self.log, evidence)
-            self._evidence = evidence
-        return evidence is not None
-
-    def check_head(self, head: Head) -> bool:
-        """True if a signed head that was seen is not of our history: the feed is frozen then."""
-        for own in (self.log.head, self.known_head.head):
-            if own is not None and is_conflict(own, head):
-                if not self.is_frozen:
-                    self._evidence = TwoHeads(own, head)
-                    keep_heads(self.log, self._evidence)
-                return True
-        return False
-
     @property
     def is_frozen(self) -> bool:
         """Two histories of it are signed."""
-        return self._evidence is not None
+        return self.conflicts.is_proven
 
     def learn_head(self, head: Head, record: bytes) -> None:
         """A newer head than was known, with the signed record that shows it; both are kept."""
         self.known_head.learn(self.log, head, record)
         self.wants.refresh(self.log)
         self._set_grown()
-        self.attempt_ended()
+        self.head_search.end()
         self._notify_wants()
 
     # for the registry
@@ -441,8 +406,8 @@ class Feed:
     def discard(self) -> None:
         """Ends all waits and lets go of the files, which will be removed: nothing is written."""
         self._end_waits()
-        if self._publisher is not None:
-            self._publisher.stop()
+        self._is_discarded = True
+        self.writer.stop()
         if self._log is not None:
             self._log.rest()
             self._forget_log()
@@ -450,21 +415,11 @@ class Feed:
     def _end_waits(self) -> None:
         self.wants.fail_all(Closing("the node is shutting down"))
         self._set_grown()
-        self.attempt_ended()
+        self.head_search.end()
 
     def _forget_log(self) -> None:
         self._log = None
-        self._committer = None
-        self._publisher = None
-
-    def _get_publisher(self) -> Publisher:
-        if self._publisher is None:
-            self._publisher = Publisher(self.log, self._surroundings.start_task, self._published)
-        return self._publisher
-
-    def _published(self) -> None:
-        if self._surroundings.listener is not None:
-            self._surroundings.listener.head_published(self)
+        self.writer.forget()
 
     def _notify_wants(self) -> None:
         if self._surroundings.listener is not None and not self._surroundings.is_closing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,12 +14,12 @@ from protozorfs.errors import (
     NameTaken,
     NoSuchFeed,
     NotRemovable,
-    StoreError,
-    TooManyVisits,
 )
 from protozorfs.feeds.feed import Feed
+from protozorfs.feeds.recovery import name_unnamed, open_unclean
 from protozorfs.feeds.room import Room
 from protozorfs.feeds.space import SpaceGuard
+from protozorfs.feeds.visits import Visits
 from protozorfs.feeds.why import make_report
 from protozorfs.log.feed import Log
 from protozorfs.store.database import MAX_NAME_BYTES, NameRow
@@ -35,12 +34,7 @@ if TYPE_CHECKING:
     from protozorfs.options import Options
     from protozorfs.store.layout import Store
 
-VISIT_SECONDS = 600.0  # a visited feed is forgotten so long after its last close
 UPKEEP_INTERVAL = 60.0  # seconds between looks at visits and modification times
-MAX_VISITS = 256  # visited feeds at once; each may hold what was read of it
-
-
-logger = logging.getLogger(__name__)
 
 
 class Feeds:
@@ -57,7 +51,7 @@ class Feeds:
         self._name_of: dict[Feed, bytes] = {}
         self._by_id: dict[FeedId, Feed] = {}
         self._kept_mtimes: dict[Feed, int] = {}
-        self._visits: dict[Feed, float] = {}  # when the last handle was closed; oldest first
+        self._visits = Visits()
         self._listener: Listener | None = None
         self._informant: Informant | None = None
         self._watchers: list[Callable[[Feed], None]] = []
@@ -65,7 +59,7 @@ class Feeds:
         self._is_closing = False
         self._space = SpaceGuard(store.free_space)
         self._room = Room(options.cache_size, self._dropping)
-        self._recover_unnamed()
+        name_unnamed(store)
         for row in store.names.all():
             feed = Feed(
                 row.feed_id,
@@ -86,23 +80,13 @@ class Feeds:
             task_status.started()
             while True:
                 await trio.sleep(UPKEEP_INTERVAL)
-                self._forget_visits(trio.current_time() - VISIT_SECONDS)
+                for feed in self._visits.over(trio.current_time()):
+                    self._discard(feed)
                 self._keep_mtimes()
 
     async def recover(self) -> None:
-        """Checks the feeds that were open when the last run was killed, before anybody uses them.
-
-        It takes time in proportion to their size, so it is done in a thread. A feed that cannot be
-        opened says so to whoever uses it.
-        """
-        for feed in list(self._name_of):
-            directory = self._store.feed(feed.feed_id)
-            if directory.exists() and not directory.is_marked_clean():
-                try:
-                    log = await trio.to_thread.run_sync(Log.open, directory, abandon_on_cancel=True)
-                    feed.adopt_log(log)
-                except (StoreError, OSError) as error:
-                    logger.error("feed %s cannot be opened: %s", self._shown(feed), error)
+        """Checks the feeds that a killed run had open, before anybody uses them."""
+        await open_unclean(self._store, list(self._name_of.items()))
         self._room.shrink()  # the limit may be lower than it was
 
     def subscribe(self, listener: Listener, informant: Informant | None = None) -> None:
@@ -208,13 +192,14 @@ class Feeds:
         self._check_free(name)
         feed = self._by_id.get(feed_id)
         if feed in self._name_of:
-            raise NameTaken(f"this feed is here already, as {self._shown(feed)}")
+            shown = self._name_of[feed].decode(errors="replace")
+            raise NameTaken(f"this feed is here already, as {shown}")
         created_ns = time.time_ns()
         self._store.names.add(NameRow(name, feed_id, False, created_ns, created_ns))
         if feed is None:
             feed = self._visitor(feed_id, created_ns)
         feed.is_followed = True
-        self._visits.pop(feed, None)
+        self._visits.end(feed)
         self._add(feed, name)
         self._opened(feed)
         return feed
@@ -227,10 +212,12 @@ class Feeds:
         """
         feed = self._by_id.get(feed_id)
         if feed is None:
-            self._make_room_for_visit()
+            forgotten = self._visits.to_make_room()
+            if forgotten is not None:
+                self._discard(forgotten)
             feed = self._visitor(feed_id, time.time_ns())
             self._by_id[feed_id] = feed
-            self._visits[feed] = trio.current_time()
+            self._visits.touch(feed, trio.current_time())
         return feed
 
     def rename(self, old: bytes, new: bytes) -> None:
@@ -348,8 +335,7 @@ class Feeds:
         elif feed.handles:
             self._opened(feed)
         else:
-            del self._visits[feed]
-            self._visits[feed] = trio.current_time()
+            self._visits.touch(feed, trio.current_time())
 
     def _add(self, feed: Feed, name: bytes) -> None:
         self._kept_mtimes[feed] = feed.mtime_ns
@@ -373,7 +359,7 @@ class Feeds:
     def _discard(self, feed: Feed) -> None:
         if self._listener is not None:
             self._listener.feed_closed(feed)
-        self._visits.pop(feed, None)
+        self._visits.end(feed)
         del self._by_id[feed.feed_id]
         feed.discard()
         self._room.closed(feed)
@@ -395,17 +381,6 @@ class Feeds:
         if self._store.feed(feed.feed_id).exists():
             self._store.remove_feed(feed.feed_id, with_secret=feed.is_owned)
 
-    def _recover_unnamed(self) -> None:
-        """Drops what visits left; an owned feed with a history gets a name again."""
-        for directory in list(self._store.unnamed_feeds()):
-            secret = directory.secret()
-            if secret is not None and directory.file("head").size():
-                now = time.time_ns()
-                name = directory.feed_id.hex().encode()
-                self._store.names.add(NameRow(name, directory.feed_id, True, now, now))
-            else:
-                self._store.remove_feed(directory.feed_id, with_secret=secret is not None)
-
     def _keep_mtimes(self) -> None:
         changed = [feed for feed in self._name_of if feed.mtime_ns != self._kept_mtimes.get(feed)]
         if changed:
@@ -417,24 +392,8 @@ class Feeds:
             feed_id, self, is_owned=False, is_followed=False, created_ns=now_ns, mtime_ns=now_ns
         )
 
-    def _make_room_for_visit(self) -> None:
-        if len(self._visits) >= MAX_VISITS:
-            for feed in self._visits:
-                if not feed.handles:
-                    self._discard(feed)
-                    return
-            raise TooManyVisits(f"{MAX_VISITS} feeds are being read by their IDs already")
-
-    def _forget_visits(self, before: float) -> None:
-        for feed, since in list(self._visits.items()):
-            if not feed.handles and since < before:
-                self._discard(feed)
-
     def _check_free(self, name: bytes) -> None:
         if not 0 < len(name) <= MAX_NAME_BYTES or b"/" in name or b"\0" in name:
             raise DecodeError("a name has 1 to 255 bytes, none of them / or NUL")
         if name in self._names:
             raise NameTaken("there is a feed of that name")
-
-    def _shown(self, feed: Feed) -> str:
-        return self._name_of[feed].decode(errors="replace")

@@ -21,7 +21,7 @@ def state_of(feed: Feed) -> FeedState:
         return FeedState.DAMAGED
     if feed.is_owned and log.contiguous_length == log.length:
         return FeedState.OWNED
-    if feed.length == 0 and (feed.peers or not feed.was_searched):
+    if feed.length == 0 and (feed.peers or not feed.head_search.is_over):
         return FeedState.RESOLVING
     if not feed.peers:
         return FeedState.OFFLINE

@@ -53,6 +53,8 @@ def explain(feed: Feed, facts: FeedFacts, now: float) -> str:
     if len(wants.for_growth):
         waited = _waited("reader", len(wants.for_growth), now - wants.for_growth.since)
         return f"block {feed.length}, the next one, {waited}: {_growth(feed, facts)}"
+    if feed.writer.refusal is not None:
+        return f"appends are refused: {feed.writer.refusal}"
     return f"nobody waits: {_at_rest(feed)}"
 
 

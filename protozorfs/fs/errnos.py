@@ -13,11 +13,13 @@ from protozorfs.errors import (
     Closing,
     DecodeError,
     NameTaken,
+    NoRoom,
     NoSuchFeed,
     NotRemovable,
     NotWritable,
     ProtozorfsError,
     StoreCorrupt,
+    StoreError,
     StoreFull,
     TooManyVisits,
 )
@@ -51,6 +53,8 @@ ERRNOS: dict[type[Exception], int] = {
     Closing: errno.EIO,
     StoreCorrupt: errno.EIO,
     StoreFull: errno.ENOSPC,
+    NoRoom: errno.ENOSPC,
+    StoreError: errno.EIO,  # a feed that was removed meanwhile, a disk that fails
     NotWritable: errno.EROFS,
     NameTaken: errno.EEXIST,
     NoSuchFeed: errno.ENOENT,

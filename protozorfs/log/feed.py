@@ -230,6 +230,8 @@ class Log(ReadableLog):
             held.set_range(run.start, run.end)
             self._held_bytes += sum(map(len, run.values))
         self._update_contiguous()
+        if self._contiguous_length == self.length:
+            self._is_damaged = False  # others brought back what was lost
 
     def check_block(self, block_index: int) -> bool:
         """Whether a block that is here is still right; if not, it is not here any more.

@@ -235,7 +235,7 @@ class DhtUpkeep:
             logger.warning("a record of %s counts for nothing: %s", feed.feed_id.hex(), error)
             return
         self.verify_kept(feed)
-        if feed.check_head(head):
+        if feed.conflicts.check_head(feed.log, feed.known_head.head, head):
             logger.error("feed %s: two histories are signed", feed.feed_id.hex())
         elif head.length > max(feed.known_head.length, feed.log.length if feed.is_owned else 0):
             feed.learn_head(head, encode_kept(item))

@@ -235,7 +235,7 @@ class Replicator:
 
     def _on_conflict_claim(self, link: Link, proof: Proof) -> None:
         try:
-            is_conflict = self.feed.check_conflict(proof)
+            is_conflict = self.feed.conflicts.check_proof(self.feed.log, proof)
         except InvalidProof as error:
             link.drop(error)
             return

@@ -128,7 +128,7 @@ class Swarm:
             return
         self._replicators[key] = Replicator(feed, self.channel_settled)
         self._attempting[feed] = None
-        feed.attempt_started()
+        feed.head_search.start()
         now = trio.current_time()
         for session, entry in list(self.connections.entries.items()):
             if entry.shows_all:
@@ -224,7 +224,7 @@ class Swarm:
     def _end_attempt_if_over(self, feed: Feed) -> None:
         if feed in self._attempting and (feed.is_head_known or not self._may_find_head(feed)):
             del self._attempting[feed]
-            feed.attempt_ended()
+            feed.head_search.end()
 
     def _may_find_head(self, feed: Feed) -> bool:
         """Somebody may still bring the first head of the feed."""

@@ -211,7 +211,7 @@ def test_a_frozen_feed(feed: Feed) -> None:
     rival.append([b"another", b"history", b"altogether"])
     other = rival.feed.log.head
     assert other is not None
-    assert feed.check_head(other)
+    assert feed.conflicts.check_head(feed.log, feed.known_head.head, other)
     assert feed.state is FeedState.FROZEN
     assert explain(feed, FeedFacts(), NOW) == (
         f"block 0, {A_READER}: the feed is frozen, since two histories of it are signed: "

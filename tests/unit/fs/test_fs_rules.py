@@ -134,7 +134,7 @@ def all_errors() -> list[type[errors.ProtozorfsError]]:
 NOT_OF_FILES = {
     *("ProtozorfsError", "UsageError", "LocalProtocolError", "RemoteProtocolError"),
     *("InvalidProof", "UnanchoredProof", "InvalidSignature", "InvalidRequest", "ProofUnavailable"),
-    *("StoreError", "StoreLocked", "FeedNameError"),
+    *("StoreLocked", "FeedNameError"),
 }
 
 

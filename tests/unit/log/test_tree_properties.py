@@ -23,6 +23,7 @@ from protozorfs.log.seek import (
 )
 from protozorfs.log.tree import TreeState, roots_of
 from tests.unit.log.log_tools import KEY_PAIR, Nodes, Writer, empty_state, upgraded_reader
+from tests.unit.log.seeking import first_request, next_request
 
 BLOCK_LISTS = st.lists(st.binary(max_size=40), min_size=1, max_size=70)
 

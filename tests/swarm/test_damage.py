@@ -1,0 +1,79 @@
+"""Bytes on disk that are not what was written: fetched again, and what was refused is explained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from protozorfs.app import open_node
+from protozorfs.errors import NoSuchFeed, NotWritable, StoreError
+from protozorfs.feeds.ports import FeedState
+from tests.swarm.nodes import ALONE, node_at, read_all, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BLOCKS = [bytes([number]) * 5000 for number in range(40)]
+DATA = b"".join(BLOCKS)
+
+
+async def test_a_followed_feed_whose_file_was_cut_fetches_the_rest_again(tmp_path: Path) -> None:
+    async with node_at(tmp_path / "owner") as owner, node_at(tmp_path / "b", owner) as reader:
+        feed = owner.create(b"journal")
+        await feed.append(BLOCKS)
+        followed = reader.feeds.follow(feed.feed_id, b"paul")
+        assert await read_all(followed, len(DATA)) == DATA
+        path = tmp_path / "b" / followed.log.directory.path / "data"
+        with path.open("r+b") as file:
+            file.truncate(60_000)
+        assert followed.read_nowait(100_000, 10) == b""
+        assert followed.held_bytes == 100_000, "what follows the damage is looked at, too"
+        assert await read_all(followed, len(DATA)) == DATA
+
+
+async def test_an_owned_feed_is_whole_again_when_a_follower_has_brought_back_what_was_lost(
+    tmp_path: Path,
+) -> None:
+    async with node_at(tmp_path / "follower") as follower:
+        async with node_at(tmp_path / "owner", follower) as owner:
+            feed = owner.create(b"journal")
+            await feed.append(BLOCKS)
+            await feed.sync()
+            copy = follower.feeds.follow(feed.feed_id, b"copy")
+            assert await read_all(copy, len(DATA)) == DATA
+            path = tmp_path / "owner" / feed.log.directory.path
+        with (path / "data").open("r+b") as file:
+            file.seek(70_000)
+            file.write(b"not what was written")
+        (path / "clean").unlink()
+        async with open_node(tmp_path / "owner", ALONE) as owner:
+            damaged = owner.feeds.by_name(b"journal")
+            assert damaged is not None
+            assert damaged.state is FeedState.DAMAGED
+            with pytest.raises(NotWritable, match="damaged"):
+                await damaged.append([b"more"])
+            report = owner.feeds.report(damaged.feed_id)
+            assert "appends are refused: blocks of it are damaged" in report.why
+        async with node_at(tmp_path / "owner", follower) as owner:
+            mended = owner.feeds.by_name(b"journal")
+            assert mended is not None
+            await until(lambda: mended.state is FeedState.OWNED)
+            assert mended.read_nowait(0, len(DATA)) == DATA
+            await mended.append([b"more"])
+            assert owner.feeds.report(mended.feed_id).why.startswith("nobody waits")
+
+
+async def test_a_removed_feed_is_not_made_again(tmp_path: Path) -> None:
+    async with open_node(tmp_path / "store", ALONE) as node:
+        feed = node.create(b"journal")
+        await feed.append([b"x"])
+        directory = tmp_path / "store" / feed.log.directory.path
+        node.feeds.delete_key(b"journal", feed.feed_id)
+        assert not directory.exists()
+        with pytest.raises(StoreError, match="removed"):
+            feed.read_nowait(0, 1)
+        assert not feed.is_usable
+        assert not directory.exists()
+        with pytest.raises(NoSuchFeed):
+            node.feeds.delete_key(b"journal", feed.feed_id)
