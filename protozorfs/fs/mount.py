@@ -14,6 +14,7 @@ import pyfuse3
 import trio
 
 from protozorfs.fs import mount_points
+from protozorfs.fs.background import raise_limit
 from protozorfs.fs.interrupts import Interrupts, SelfTest, request_time_bound
 from protozorfs.fs.mount_points import MountError, MountWatch
 from protozorfs.fs.nudges import Nudges
@@ -95,6 +96,7 @@ async def serve(
             nursery.start_soon(loop.run, nursery.cancel_scope)
             try:
                 await operations.initialised.wait()
+                raise_limit(watch.device)
                 await parts.self_test.run(options.mount_point, interrupts)
                 nursery.start_soon(nudge)
                 answers = True

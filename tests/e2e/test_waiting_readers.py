@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.half_held import FIRST_MISSING, HalfHeld, half_held
-from tests.e2e.stage import WAIT_SECONDS, running, shell, wait_until_waiting
+from tests.e2e.stage import WAIT_SECONDS, running, shell, wait_until, wait_until_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +24,17 @@ pytestmark = pytest.mark.fuse
 END_SECONDS = 0.5  # from the signal to the end of the process
 P99_SECONDS = 0.05  # of a system call while readers wait
 READERS = 100
+CACHED_READERS = 20  # more than the kernel lets wait at once by itself
+FIRST_PAGE = 520_192  # a multiple of 4096 behind the first byte that is missing
+PAGE_CACHE_SECONDS = 30.0  # the longest that such waits may hold up reads of other files
+LS_SLACK_SECONDS = 0.02  # of a process start on a busy machine
+SENDFILE = """
+import os, socket, sys
+feed, offset = os.open(sys.argv[1], os.O_RDONLY), int(sys.argv[2])
+os.posix_fadvise(feed, 0, 0, os.POSIX_FADV_RANDOM)
+one, other = socket.socketpair()
+os.sendfile(one.fileno(), feed, offset, 100)
+"""
 CALLS = 300
 SIGNALS = pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name
@@ -114,6 +126,60 @@ def test_a_hundred_waiting_readers_slow_nobody_down(stalled: HalfHeld) -> None:
         assert sorted(os.listdir(mount)) == ["other", "paul"]
         assert other.read_bytes() == expected
         assert [reader.poll() for reader in readers] == [None] * READERS
+
+
+def test_readers_of_all_kinds_slow_nobody_down(stalled: HalfHeld) -> None:
+    """200 waiting reads, of files and of live views, and 20 through the page cache."""
+    mount, other = stalled.mount.path, stalled.mount.path / "other"
+    live = mount / ".live" / "paul"
+    before = seconds_of("ls", "-l", mount)
+    with ExitStack() as stack:
+        kinds = [stalled.feed, live]
+        direct = [stack.enter_context(running("cat", kinds[n % 2])) for n in range(2 * READERS)]
+        cached = [
+            stack.enter_context(
+                running(sys.executable, "-c", SENDFILE, stalled.feed, str(FIRST_PAGE + 4096 * n))
+            )
+            for n in range(CACHED_READERS)
+        ]
+        wait_until_waiting(stalled.feed, *direct[::2])
+        wait_until(lambda: all("folio" in wchan(process) for process in cached))
+        with other.open("ab", buffering=0) as appending:
+            calls: dict[str, Callable[[], object]] = {
+                "listdir": lambda: os.listdir(mount),
+                "stat": lambda: os.stat(stalled.feed),
+                "statvfs": lambda: os.statvfs(mount),
+                "read": other.read_bytes,
+                "append": lambda: appending.write(b"x\n"),
+            }
+            for name, call in calls.items():
+                assert p99(call) < P99_SECONDS, name
+        # Through the page cache, too, other files are read.
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-c", SENDFILE, other, "0"], check=True, timeout=30)
+        assert time.monotonic() - started < PAGE_CACHE_SECONDS
+        assert seconds_of("ls", "-l", mount) < 1.5 * before + LS_SLACK_SECONDS
+        for process in direct[:6]:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(END_SECONDS) == -signal.SIGINT
+        assert [reader.poll() for reader in direct[6:] + cached] == [None] * (
+            2 * READERS - 6 + CACHED_READERS
+        )
+
+
+def wchan(process: subprocess.Popen[bytes]) -> str:
+    """What a process sleeps in, as the kernel calls it."""
+    return Path(f"/proc/{process.pid}/wchan").read_text()
+
+
+def seconds_of(*command: str | Path) -> float:
+    """The median duration of a command."""
+    times = []
+    for _ in range(9):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=30)
+        times.append(time.perf_counter() - start)
+    return sorted(times)[len(times) // 2]
 
 
 def p99(call: Callable[[], object]) -> float:
