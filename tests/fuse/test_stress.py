@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -21,9 +21,6 @@ from protozorfs.store.layout import Store
 from scripts.tools import APPENDING, READING, REFUSED, SOURCE
 from tests.e2e.stage import free_port, id_of, mounted_at
 from tests.sizes import IS_LONG
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = [
     pytest.mark.fuse,
@@ -34,6 +31,7 @@ pytestmark = [
 SECONDS = 60
 STRESSORS = ("fstat", "open", "io", "handle", "getdent")
 WORKERS = 4
+STUCK_SECONDS = 3.0
 COMMAND_SECONDS = 60.0  # for one, while all the others run
 
 
@@ -56,6 +54,19 @@ def use_tools(directory: Path, out: Path, seed: int, deadline: float) -> int:
         )
         count += 1
     return count
+
+
+def in_state_d() -> set[int]:
+    """The processes that sleep where no signal reaches them."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state = path.read_text().rpartition(")")[2].split()[0]
+        except OSError:  # it has ended meanwhile
+            continue
+        if state == "D":
+            found.add(int(path.parent.name))
+    return found
 
 
 def test_a_mount_under_stress(tmp_path: Path) -> None:
@@ -86,6 +97,9 @@ def test_a_mount_under_stress(tmp_path: Path) -> None:
         )
         for user in users:
             user.join(2 * COMMAND_SECONDS)
+        stuck = in_state_d()
+        time.sleep(STUCK_SECONDS)  # who writes to a real disk is in state D for moments
+        assert not stuck & in_state_d()
         assert stressed.returncode == 0, stressed.stdout + stressed.stderr
         assert len(counts) == WORKERS
         assert sum(counts) > SECONDS
