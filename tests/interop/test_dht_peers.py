@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.interop
 
+MAX_STORES = 60  # of theirs, until two of each kind have come to us; five do nearly always
 PEERS = Path(__file__).parents[1] / "peers"
 COUNT = 20
 COMMANDS = {
@@ -163,12 +164,19 @@ async def test_they_store_with_us(swarm: Swarm) -> None:
     async with our_nodes(10, swarm.endpoints) as nodes:
         for node in nodes:
             await node.get_peers(NodeId(crypto.random_bytes(20)))  # they get to know us
-        for number in range(4):
+        # Who is nearest to a target is chance, and who knows us already is theirs to say.
+        for number in range(MAX_STORES):
             seed, _ = new_pair()
-            put = await swarm.ask(op="put", seed=seed.hex(), text="x", node=number)
+            node_number = number % len(swarm.endpoints)
+            put = await swarm.ask(op="put", seed=seed.hex(), text="x", node=node_number)
             infohash = crypto.random_bytes(20).hex()
-            announce = await swarm.ask(op="announce", infohash=infohash, port=4713, node=number)
+            announce = await swarm.ask(
+                op="announce", infohash=infohash, port=4713, node=node_number
+            )
             assert put["ok"]
             assert announce["ok"]
-        assert sum(len(node.engine.answers.items) for node in nodes) >= 2
-        assert sum(len(node.engine.answers.peers) for node in nodes) >= 2
+            items = sum(len(node.engine.answers.items) for node in nodes)
+            peers = sum(len(node.engine.answers.peers) for node in nodes)
+            if items >= 2 and peers >= 2:
+                return
+        raise AssertionError(f"{MAX_STORES} stores brought us {items} items and {peers} peers")
