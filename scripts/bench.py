@@ -93,7 +93,9 @@ class Figure:
 def node_bench(mode: str, *arguments: str | int) -> dict[str, float]:
     """The figures of one run of the other side's benchmark."""
     command = ["node", str(NODE_BENCH), mode, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
     figures: dict[str, float] = json.loads(done.stdout)
     return figures
 
