@@ -111,12 +111,17 @@ class World:
         return added
 
     def churn(self, count: int) -> None:
-        """So many nodes vanish, and as many come."""
+        """So many nodes vanish, and as many come, each knowing three of which one is honest.
+
+        Who knows nobody but the dead and a liar is lost: no protocol helps it.
+        """
         alive = [node for node in self.nodes.values() if node.is_alive]
         for node in self.random.sample(alive, count):
             self.kill(node)
-            known = [other.endpoint for other in self.random.sample(alive, 3)]
-            self.add_node(known)
+        honest, others = self.honest(), [node for node in alive if node.is_alive]
+        for _ in range(count):
+            known = [self.random.choice(honest), *self.random.sample(others, 2)]
+            self.add_node([node.endpoint for node in known])
 
     def honest(self) -> list[Node]:
         """The nodes that are up and do not lie."""
