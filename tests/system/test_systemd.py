@@ -44,7 +44,7 @@ def test_units_that_are_wrong_are_found(place: Place) -> None:
         pytest.skip("systemd is not installed")
     wrong = UNITS[0].read_text().replace("Type=notify", "Type=notifyy")
     (place.directory / "protozorfs.service").write_text(wrong)
-    script = "XDG_RUNTIME_DIR=$PWD/n systemd-analyze --user verify $PWD/protozorfs.service"
+    script = "XDG_RUNTIME_DIR=$PWD/n systemd-analyze --user --man=no verify $PWD/protozorfs.service"
     assert "notifyy" in place.run(script)[2]
 
 
