@@ -16,7 +16,13 @@ from protozorfs.errors import DecodeError, LocalProtocolError, RemoteProtocolErr
 from protozorfs.ids import discovery_key_of
 from protozorfs.types import DiscoveryKey
 from protozorfs.wire import connection as c
-from protozorfs.wire.messages import Handshake, capability, decode_handshake, encode_handshake
+from protozorfs.wire.messages import (
+    PROTOCOL,
+    Handshake,
+    capability,
+    decode_handshake,
+    encode_handshake,
+)
 from protozorfs.wire.replication import Replica
 
 if TYPE_CHECKING:
@@ -24,7 +30,6 @@ if TYPE_CHECKING:
     from protozorfs.swarm.replicator import Replicator
     from protozorfs.types import FeedId, NodeKey
 
-PROTOCOL = b"hypercore/alpha"
 OPEN_BURST = 1024  # feeds shown at once; a quarter of what a peer's table must hold
 OPENS_PER_SECOND = 50  # after that
 MAX_REMEMBERED_OPENS = 4096  # feeds that the peer opened and we do not have; 32 bytes each
