@@ -13,6 +13,9 @@ HELLO = "hello\nworld\n"
 SOURCE = "new\nlines\n"
 NOT_PERMITTED = "Operation not permitted"
 DENIED = "Permission denied"
+MORE = "more\n"
+CTRL_C = "\x03"
+INTERRUPTED = 130  # what `$?` says after Ctrl-C
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,11 @@ class Tool:
         leaves: what `f` holds afterwards.
         makes: the names of feeds that it makes.
         needs: a program that may be missing.
+        appends_after: for what follows a file, in a terminal of its own: when this regular
+            expression is found in what it says, `MORE` is appended to `f`; empty for others.
+        keys: what is typed when a follower has said what it is to say.
+        quits_at: for a pager, which takes Ctrl-C for a wish to look around: its prompt, a regular
+            expression, at which `q` is typed.
     """
 
     command: str
@@ -36,6 +44,9 @@ class Tool:
     leaves: str = HELLO
     makes: tuple[str, ...] = ()
     needs: str = ""
+    appends_after: str = ""
+    keys: str = CTRL_C
+    quits_at: str = ""
 
 
 def refused(command: str, says: str = NOT_PERMITTED, code: int = 1, needs: str = "") -> Tool:
@@ -214,47 +225,41 @@ MAKING = (
 FOLLOWING = (
     *(
         Tool(
-            f"(sleep 0.5; echo more >> f) & timeout 1.2 {command} f",
-            "shows what is appended",
+            f"{command} f",
+            "shows what is appended, until Ctrl-C",
             r"\Aworld\nmore\Z",
-            124,
-            leaves=HELLO + "more\n",
+            INTERRUPTED,
+            leaves=HELLO + MORE,
             needs=command.split()[0],
+            appends_after="world",
         )
-        for command in (
-            "tail -n 1 -s 0.1 -f",
-            "tail -n 1 -s 0.1 -F",
-        )
+        for command in ("tail -n 1 -f", "tail -n 1 -F", "busybox tail -n 1 -f")
     ),
     Tool(
-        "(sleep 0.5; echo more >> f) & timeout 2.5 busybox tail -n 1 -f f",
-        "shows what is appended",
-        r"\Aworld\nmore\Z",
-        124,
-        leaves=HELLO + "more\n",
-        needs="busybox",
-    ),
-    Tool(
-        "(sleep 0.5; echo more >> f) & script -qec 'timeout 1.5 less +F f' /dev/null"
-        " </dev/null | grep -o 'more'",
-        "shows what is appended",
-        r"\Amore",
-        leaves=HELLO + "more\n",
+        "less +F f",
+        "shows what is appended, until Ctrl-C; then `q`",
+        r"^more$",
+        leaves=HELLO + MORE,
         needs="less",
+        appends_after="Waiting for data",
+        quits_at=r"\(END\)",
     ),
     Tool(
-        "(sleep 0.5; echo more >> f) & timeout 1 cat .live/f",
-        "never ends, shows what is appended",
+        "cat .live/f",
+        "never ends, shows what is appended, until Ctrl-C",
         r"\Ahello\nworld\nmore\Z",
-        124,
-        leaves=HELLO + "more\n",
+        INTERRUPTED,
+        leaves=HELLO + MORE,
+        appends_after="world",
     ),
     Tool(
-        "(sleep 0.5; echo more >> f) & inotifywait -q -t 5 -e modify f",
+        "inotifywait -e modify f",
         "the event",
-        r"\Af MODIFY",
-        leaves=HELLO + "more\n",
+        r"^f MODIFY$",
+        leaves=HELLO + MORE,
         needs="inotifywait",
+        appends_after="Watches established",
+        keys="",
     ),
 )
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.tools import GROUPS, HELLO, SOURCE
+from scripts.terminal import Terminal
+from scripts.tools import GROUPS, HELLO, MORE, SOURCE
 from tests.e2e.stage import at, follow, free_port, id_of, mounted_at, wait_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from scripts.tools import Tool
 
@@ -69,10 +70,20 @@ class Stage:
     def run(self, tool: Tool) -> Result:
         """Runs a tool and looks at everything that it was to do or not to do."""
         self.set()
+        environment = os.environ | {"LC_ALL": "C.UTF-8", "OUT": str(self._out)}
+        if tool.appends_after:
+            code, said = self._follow(tool, environment | {"TERM": "vt100"})
+        else:
+            code, said = self._run(tool, environment | {"TERM": "dumb"})
+        said = said.replace("bash: line 1: ", "").replace(str(self._out), "$OUT")
+        said = said.replace(f"{self.path}/", "").strip()
+        return Result(code, said, "; ".join(self._faults(tool, code, said)))
+
+    def _run(self, tool: Tool, environment: Mapping[str, str]) -> tuple[int, str]:
         done = subprocess.run(
             ["bash", "-c", tool.command],
             cwd=self.path,
-            env=os.environ | {"LC_ALL": "C.UTF-8", "OUT": str(self._out), "TERM": "dumb"},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -80,14 +91,24 @@ class Stage:
             timeout=COMMAND_SECONDS,
             check=False,
         )
-        said = done.stdout.replace("bash: line 1: ", "").replace(str(self._out), "$OUT")
-        said = said.replace(f"{self.path}/", "").strip()
-        return Result(done.returncode, said, "; ".join(self._faults(tool, done.returncode, said)))
+        return done.returncode, done.stdout
+
+    def _follow(self, tool: Tool, environment: Mapping[str, str]) -> tuple[int, str]:
+        """Runs a follower as one would: in a terminal, until it shows what came."""
+        with Terminal(tool.command, self.path, environment) as terminal:
+            if terminal.said_until(tool.appends_after):
+                append(self.path / "f", MORE)
+                terminal.said_until(tool.says)
+            said = terminal.said
+            terminal.type(tool.keys)
+            if tool.quits_at and terminal.said_until(tool.quits_at):
+                terminal.type("q")
+            return terminal.end(), said
 
     def _faults(self, tool: Tool, code: int, said: str) -> Iterator[str]:
         if code != tool.code:
             yield f"exit code {code} instead of {tool.code}"
-        if re.search(tool.says, said) is None:
+        if re.search(tool.says, said, re.MULTILINE) is None:
             yield f"it says {said!r}"
         names = {path.name for path in self.path.iterdir()}
         if names != {"f", "paul", *tool.makes}:
@@ -113,7 +134,7 @@ def telling(tool: Tool, said: str) -> str:
     whole = " / ".join(" ".join(line.split()) for line in said.splitlines())
     if len(whole) <= MAX_SHOWN:
         return whole
-    matching = [line for line in said.splitlines() if re.search(tool.says, line)]
+    matching = [line for line in said.splitlines() if re.search(tool.says, line, re.MULTILINE)]
     line = " ".join((matching or said.splitlines())[-1].split())
     return line if len(line) <= MAX_SHOWN else line[:MAX_SHOWN] + "..."
 
