@@ -18,10 +18,12 @@ from protozorfs.log.tree import TreeState
 from protozorfs.store.heads import SLOT_BYTES, HeadKind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from protozorfs.log.conflict import Evidence
     from protozorfs.log.feed import Log
     from protozorfs.log.proof_types import Proof
-    from protozorfs.types import Head
+    from protozorfs.types import Head, PublicKey
 
 FILE_NAME = "evidence"
 HEADS_FILE_NAME = "evidence_heads"  # two head slots: heads of one length, seen without their trees
@@ -47,7 +49,8 @@ def load_evidence(log: Log) -> Evidence | TwoHeads | None:
     Raises:
         StoreCorrupt: a file is there and proves nothing.
     """
-    return _load_proofs(log) or _load_heads(log)
+    proofs = _load(log, FILE_NAME, _decode_proofs)
+    return proofs or _load(log, HEADS_FILE_NAME, _decode_heads)
 
 
 def keep_heads(log: Log, heads: TwoHeads) -> None:
@@ -57,37 +60,34 @@ def keep_heads(log: Log, heads: TwoHeads) -> None:
     log.directory.files.replace(path, b"".join(slots))
 
 
-def _load_heads(log: Log) -> TwoHeads | None:
-    path = f"{log.directory.path}/{HEADS_FILE_NAME}"
+def _load(
+    log: Log, name: str, decode: Callable[[bytes, PublicKey], Evidence | TwoHeads]
+) -> Evidence | TwoHeads | None:
+    path = f"{log.directory.path}/{name}"
     try:
         data = log.directory.files.read(path)
     except FileNotFoundError:
         return None
     try:
-        own = decode_head_slot(data[:SLOT_BYTES])
-        other = decode_head_slot(data[SLOT_BYTES:])
-        if own is None or other is None or not is_conflict(own.head, other.head):
-            raise StoreCorrupt(path, 0, "two heads of one history")
-        for slot in (own, other):
-            verify_head(slot.head, public_key_of(log.feed_id))
+        return decode(data, public_key_of(log.feed_id))
     except (DecodeError, InvalidProof) as error:
         raise StoreCorrupt(path, 0, str(error)) from error
+
+
+def _decode_heads(data: bytes, public_key: PublicKey) -> TwoHeads:
+    own = decode_head_slot(data[:SLOT_BYTES])
+    other = decode_head_slot(data[SLOT_BYTES:])
+    if own is None or other is None or not is_conflict(own.head, other.head):
+        raise DecodeError("two heads of one history")
+    for slot in (own, other):
+        verify_head(slot.head, public_key)
     return TwoHeads(own.head, other.head)
 
 
-def _load_proofs(log: Log) -> Evidence | None:
-    path = f"{log.directory.path}/{FILE_NAME}"
-    try:
-        data = log.directory.files.read(path)
-    except FileNotFoundError:
-        return None
-    try:
-        evidence = decode_evidence(data)
-        is_proof = check_evidence(public_key_of(log.feed_id), evidence)
-    except (DecodeError, InvalidProof) as error:
-        raise StoreCorrupt(path, 0, str(error)) from error
-    if not is_proof:
-        raise StoreCorrupt(path, 0, "two proofs of one history")
+def _decode_proofs(data: bytes, public_key: PublicKey) -> Evidence:
+    evidence = decode_evidence(data)
+    if not check_evidence(public_key, evidence):
+        raise DecodeError("two proofs of one history")
     return evidence
 
 
