@@ -42,6 +42,7 @@ class MemoryFeed:
         self.data = bytearray()
         self.held_bytes = 0  # always a prefix here
         self.fork = 0
+        self.frozen_why = ""
         self.created_ns = self.mtime_ns = time.time_ns()
         self.peer_count = 0
         self.is_lost = False

@@ -48,7 +48,7 @@ class Feed:
         peers: connected peers that have opened this feed; their names, for the status.
         handles: open handles.
         head_search: the first search for its head.
-        conflicts: whether its key signed two histories.
+        conflicts: whether its key signed another history.
     """
 
     def __init__(
@@ -383,8 +383,13 @@ class Feed:
 
     @property
     def is_frozen(self) -> bool:
-        """Two histories of it are signed."""
+        """Two histories of one fork are signed: nobody can say which one to fetch."""
         return self.conflicts.is_proven
+
+    @property
+    def frozen_why(self) -> str:
+        """Why its state is frozen, as a part of a sentence; empty if it is not."""
+        return self.conflicts.sentence
 
     def learn_head(self, head: Head, record: bytes) -> None:
         """A newer head than was known, with the signed record that shows it; both are kept."""

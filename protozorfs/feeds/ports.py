@@ -21,7 +21,7 @@ class FeedState(enum.StrEnum):
     CURRENT = "current"  # all that is to be here is here
     BEHIND = "behind"  # blocks are missing, and there is somebody to ask
     OFFLINE = "offline"  # blocks or the head are missing or may be old, and nobody is there
-    FROZEN = "frozen"  # two histories are signed: see the evidence
+    FROZEN = "frozen"  # another history is signed, of this fork or a later: see the evidence
     DAMAGED = "damaged"  # our own blocks are not what was signed
     PAUSED = "paused"  # the disk is nearly full
 

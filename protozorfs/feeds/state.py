@@ -14,9 +14,9 @@ def state_of(feed: Feed) -> FeedState:
     """What `protozorfs.state` says of a feed."""
     if not feed.is_kept:
         return FeedState.RESOLVING
-    if feed.is_frozen:
+    log = feed.log  # opening it reads the evidence that is kept
+    if feed.frozen_why:
         return FeedState.FROZEN
-    log = feed.log
     if log.damaged:
         return FeedState.DAMAGED
     if feed.is_owned and log.contiguous_length == log.length:

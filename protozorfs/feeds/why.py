@@ -43,7 +43,16 @@ def make_report(feed: Feed, informant: Informant | None, now: float) -> FeedRepo
 
 
 def explain(feed: Feed, facts: FeedFacts, now: float) -> str:
-    """The sentence; it has no full stop, since it may be part of a longer one."""
+    """The sentence; it has no full stop, since it may be part of a longer one.
+
+    That another history is signed is said in any case.
+    """
+    reason = _reason(feed, facts, now)
+    frozen_why = feed.frozen_why
+    return reason if frozen_why in reason else f"{reason}; {frozen_why}"
+
+
+def _reason(feed: Feed, facts: FeedFacts, now: float) -> str:
     wants = feed.wants
     if len(wants):
         return _missing(feed, facts, now)
@@ -97,7 +106,8 @@ def _obstacle(feed: Feed, facts: FeedFacts, asked: Sequence[AskedOf], now: float
 
 def _growth(feed: Feed, facts: FeedFacts) -> str:
     if feed.is_owned:
-        return "it comes with the next append"
+        why = feed.frozen_why
+        return f"none comes, since {why}" if why else "it comes with the next append"
     if feed.is_frozen:
         return "the feed is frozen, since two histories of it are signed: nothing is fetched"
     if not facts.links:

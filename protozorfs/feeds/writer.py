@@ -73,16 +73,21 @@ class Writer:
         feed = self._feed
         if not feed.is_owned:
             raise NotWritable("not a feed of ours")
-        if feed.is_frozen:
-            raise NotWritable("frozen: two histories of it are signed")
-        log = feed.log
+        log = feed.log  # opening it reads the evidence that is kept
+        self._check_history()
         if log.damaged:
             raise NotWritable(
                 "blocks of it are damaged; a follower that has them can bring them back"
             )
         await self._newest_check.run(feed, self._surroundings)
+        self._check_history()  # peers were asked for it
         if log.contiguous_length < max(log.length, feed.known_head.length):
             raise NotWritable("a newer head was found elsewhere; its blocks are being fetched")
+
+    def _check_history(self) -> None:
+        why = self._feed.frozen_why
+        if why:
+            raise NotWritable(f"the feed is frozen, since {why}")
 
     def _get_publisher(self) -> Publisher:
         if self._publisher is None:

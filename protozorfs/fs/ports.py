@@ -60,6 +60,11 @@ class FeedView(Protocol):
         """One of owned, resolving, current, behind, offline, frozen, damaged, paused."""
         ...
 
+    @property
+    def frozen_why(self) -> str:
+        """Why it is frozen, as a part of a sentence; empty if it is not."""
+        ...
+
     def read_nowait(self, offset: int, size: int) -> bytes:
         """The bytes held without a gap from `offset` on, at most `size`.
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from protozorfs.fs.ports import FeedsView, FeedView
 
 MAX_LISTED = 50  # peers and waiting feeds in the text; status.json has all
+_FROZEN = "frozen"
 _UNREADABLE = "unreadable"  # in place of a state: the store has lost something
 
 
@@ -56,6 +57,11 @@ def _feed_lines(feeds: FeedsView) -> list[str]:
     states = Counter(_state(feed) for _, feed in listed)
     summary = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     lines = [f"feeds       {len(listed)}{': ' if listed else ''}{summary}"]
+    if states[_FROZEN]:
+        lines += ["", "frozen"]
+        frozen = [(name, feed) for name, feed in listed if _state(feed) == _FROZEN]
+        lines += [f"  {shown(name)}: {feed.frozen_why}" for name, feed in frozen[:MAX_LISTED]]
+        lines += _and_more(len(frozen))
     waiting = [
         (name, report)
         for name, feed in listed
@@ -136,6 +142,7 @@ def _feed_object(name: str, feed: FeedView) -> dict[str, object]:
             "bytes": feed.byte_length,
             "local": feed.held_bytes,
             "peers": feed.peer_count,
+            "frozen_why": feed.frozen_why or None,
         }
     return found
 

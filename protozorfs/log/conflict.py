@@ -85,6 +85,22 @@ def find_conflict(
     return None
 
 
+def later_head(public_key: PublicKey, fork: int, proof: Proof) -> Head | None:
+    """The head to which an upgrade from nothing leads, if it is of a later fork than `fork`.
+
+    The signature covers the fork: only the key's owner can raise it, by cutting the feed.
+
+    Raises:
+        InvalidProof: of a later fork, but not an upgrade from nothing, or it does not verify.
+    """
+    if proof.fork <= fork:
+        return None
+    if proof.upgrade is None:
+        raise InvalidProof("not an upgrade from nothing")
+    head, _ = _proved(public_key, SignedNodes(proof.fork, None, proof.upgrade))
+    return head
+
+
 def check_evidence(public_key: PublicKey, evidence: Evidence) -> bool:
     """True if the key signed two histories; checks both proofs from nothing.
 

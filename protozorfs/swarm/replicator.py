@@ -20,7 +20,7 @@ from protozorfs.errors import (
     UnanchoredProof,
 )
 from protozorfs.log.flat_tree import peaks
-from protozorfs.log.proof_types import Request, UpgradeRequest
+from protozorfs.swarm import histories
 from protozorfs.swarm.asking import Asker
 from protozorfs.swarm.link import Link
 from protozorfs.wire import replication as r
@@ -44,7 +44,7 @@ class Replicator:
     """Keeps one feed the same here and at every connected peer."""
 
     def __init__(self, feed: Feed, changed: Callable[[Feed], None]) -> None:
-        """`changed` is called when a peer has told its length, or ours has grown."""
+        """`changed` is called when a peer has told its length or history, or ours has grown."""
         self.feed = feed
         self._changed = changed
         self.links: dict[Replica, Link] = {}
@@ -104,8 +104,11 @@ class Replicator:
             self._on_sync(link)
         elif type(event) is r.Wanted:
             replica.send_held(self.feed.log.held, event.start, event.end)
-        elif type(event) is r.ConflictClaimed:
-            self._on_conflict_claim(link, event.proof)
+        elif type(event) is r.HistoryShown:
+            histories.judge(self.feed, link, self.links.values(), event.proof)
+            self._changed(self.feed)
+        elif type(event) is r.HistoryRefused:
+            self._changed(self.feed)
 
     def flush(self, now: float) -> None:
         """Stores the answers that came, tells the news, answers and asks."""
@@ -172,6 +175,7 @@ class Replicator:
         # Without this acknowledgement Node, shorter than we are, never asks for the rest.
         if remote.fork == self.feed.log.fork and remote.length < length:
             self._send_sync(link)
+        histories.ask_for_later_fork(self.feed, link)
         self._changed(self.feed)
 
     def _note_remote_length(self) -> None:
@@ -226,26 +230,8 @@ class Replicator:
             return
         link.condemn(error, now + CONFLICT_SECONDS)
         # It may hold another signed history: ask for it, as evidence, before it is dropped.
-        length = min(self.feed.log.length, link.replica.remote.length)
-        if length:
-            request = Request(upgrade=UpgradeRequest(0, length))
-            link.replica.send_conflict_request(request, self.feed.log.fork)
-        else:
+        if not histories.ask_for_conflict(self.feed, link):
             link.drop(error)
-
-    def _on_conflict_claim(self, link: Link, proof: Proof) -> None:
-        try:
-            is_conflict = self.feed.conflicts.check_proof(self.feed.log, proof)
-        except InvalidProof as error:
-            link.drop(error)
-            return
-        if is_conflict:
-            logger.error("feed %s: two histories are signed", self.feed.feed_id.hex())
-            for other in self.links.values():
-                if other is not link:
-                    other.replica.send_proof(r.CONFLICT_ID, proof)
-        elif link.condemned:
-            link.drop(link.condemned)
 
     # what we tell
 

@@ -193,14 +193,17 @@ class Swarm:
         return await self.upkeep.check_newest(feed) or has_shown
 
     async def _wait_for_peers(self, replicator: Replicator) -> bool:
-        """True once a connected peer has told its length, and ours is as long."""
+        """True once a connected peer has told its length of our fork, and ours is as long."""
         feed = replicator.feed
         with trio.move_on_after(CHECK_SECONDS):
-            while any(session.is_opening(feed) for session in self.connections.entries) or (
-                replicator.links and feed.log.length < feed.remote_length
+            while (
+                any(session.is_opening(feed) for session in self.connections.entries)
+                or any(replica.is_history_asked for replica in replicator.links)
+                or (replicator.links and feed.log.length < feed.remote_length)
             ):
                 await self._settled.wait()
-            return any(link.replica.remote.is_known for link in replicator.links.values())
+            remotes = [replica.remote for replica in replicator.links]
+            return any(remote.is_known and remote.fork == feed.log.fork for remote in remotes)
         return False
 
     # session.Directory

@@ -35,7 +35,7 @@ MAX_LENGTH = 2**52  # half of what the wire can carry, so that doubled indexes s
 
 NO_DATA_UNAVAILABLE = 1
 NO_DATA_INVALID = 2
-CONFLICT_ID = 0  # the request id that is kept for the search for forks
+CONFLICT_ID = 0  # the request id that is kept for other histories of a feed
 
 
 class Sent(NamedTuple):
@@ -81,13 +81,17 @@ class Wanted(NamedTuple):
     end: int
 
 
-class ConflictClaimed(NamedTuple):
-    """A proof from an empty tree that nobody asked for: evidence of a fork, perhaps."""
+class HistoryShown(NamedTuple):
+    """A proof from an empty tree, asked for or not: evidence of another history, perhaps."""
 
     proof: Proof
 
 
-Event = Answer | Refused | Synced | Announced | Asked | Wanted | ConflictClaimed
+class HistoryRefused(NamedTuple):
+    """There is no answer to `send_conflict_request`."""
+
+
+Event = Answer | Refused | Synced | Announced | Asked | Wanted | HistoryShown | HistoryRefused
 
 
 @dataclass(slots=True)
@@ -127,6 +131,7 @@ class Replica:
         self.promised: dict[int, int] = {}  # tree index -> number of requests that will bring it
         self.wanted_windows: set[int] = set()
         self.refusals = 0
+        self.is_history_asked = False  # and neither shown nor refused yet
         self._pads_seeks = pads_seeks
         self._next_id = CONFLICT_ID + 1
         self._unsolicited = 0
@@ -193,6 +198,7 @@ class Replica:
 
     def send_conflict_request(self, request: Request, fork: int) -> None:
         """Asks for the proof of a whole tree, to see whether it is the same history as ours."""
+        self.is_history_asked = True
         message = m.RequestMessage(CONFLICT_ID, fork, request, 0)
         self.connection.send(self.channel, m.REQUEST, m.encode_request(message))
 
@@ -284,7 +290,8 @@ class Replica:
     def _on_data(self, body: bytes) -> Event | None:
         message = m.decode_data(body)
         if message.id == CONFLICT_ID:
-            return ConflictClaimed(message.proof)
+            self.is_history_asked = False
+            return HistoryShown(message.proof)
         if message.id not in self.in_flight:
             self._count_unsolicited()
             return None
@@ -293,6 +300,9 @@ class Replica:
 
     def _on_no_data(self, body: bytes) -> Event | None:
         message = m.decode_no_data(body)
+        if message.id == CONFLICT_ID and self.is_history_asked:
+            self.is_history_asked = False
+            return HistoryRefused()
         if message.id not in self.in_flight:
             self._count_unsolicited()
             return None

@@ -7,7 +7,7 @@ import pytest
 from protozorfs import crypto
 from protozorfs.errors import InvalidProof
 from protozorfs.log import hashing
-from protozorfs.log.conflict import Evidence, check_evidence, find_conflict
+from protozorfs.log.conflict import Evidence, check_evidence, find_conflict, later_head
 from protozorfs.log.proof_types import (
     BlockRequest,
     Proof,
@@ -132,6 +132,24 @@ def test_other_forks_and_bad_peers_are_no_conflict() -> None:
     ):
         with pytest.raises(InvalidProof):
             find(own, signature, bad)
+
+
+def test_a_later_fork_is_what_the_key_signed_under_a_higher_number() -> None:
+    cut = Writer(VECTOR_BLOCKS[:5], fork=2)
+    proof = whole_proof(cut, 5)
+    assert later_head(KEY_PAIR.public_key, 1, proof) == cut.head
+    assert later_head(KEY_PAIR.public_key, 2, proof) is None
+    older = whole_proof(cut, 3)  # additional nodes lead on to what is signed
+    assert later_head(KEY_PAIR.public_key, 0, older) == cut.head
+    raised = proof._replace(fork=3)  # the signature covers the fork
+    with pytest.raises(InvalidProof):
+        later_head(KEY_PAIR.public_key, 2, raised)
+    with pytest.raises(InvalidProof):
+        later_head(crypto.key_pair(bytes(32)).public_key, 0, proof)
+    with pytest.raises(InvalidProof, match="not an upgrade"):
+        later_head(KEY_PAIR.public_key, 0, Proof(2))
+    with pytest.raises(InvalidProof):
+        later_head(KEY_PAIR.public_key, 0, cut.prove(Request(upgrade=UpgradeRequest(2, 3))))
 
 
 def test_evidence_is_checked_and_not_believed() -> None:
