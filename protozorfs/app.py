@@ -79,14 +79,14 @@ class Node:
         try:
             at = start
             while True:
-                data = feed.read_nowait(at, READ_BYTES)
+                data = feed.reader.read_nowait(at, READ_BYTES)
                 if data:
                     at += len(data)
                     yield data
                 elif at < feed.byte_length:
-                    await feed.wait_bytes(at, at + 1)
+                    await feed.reader.wait_bytes(at, at + 1)
                 else:
-                    await feed.wait_length(feed.length)
+                    await feed.reader.wait_length(feed.length)
         finally:
             feed.release()
 

@@ -31,6 +31,51 @@ if TYPE_CHECKING:
 FAULTS = {"full": StoreFull, "frozen": NotWritable, "closing": Closing, "bug": ZeroDivisionError}
 
 
+class MemoryReader:
+    """Answers reads of a feed in memory."""
+
+    def __init__(self, feed: MemoryFeed) -> None:
+        self._feed = feed
+
+    def read_nowait(self, offset: int, size: int) -> bytes:
+        feed = self._feed
+        if feed.is_damaged:
+            raise StoreCorrupt("data", offset, "flipped bits")
+        return bytes(feed.data[offset : min(offset + size, feed.held_bytes)])
+
+    async def wait_bytes(self, start: int, end: int) -> None:
+        feed = self._feed
+        if feed.is_local and feed.held_bytes < end:
+            raise BlockUnavailable("not here")
+        while feed.held_bytes < end:
+            await feed.changed.wait()
+
+    async def wait_length(self, length: int) -> None:
+        feed = self._feed
+        feed.waiting_count += 1
+        try:
+            while feed.length <= length:
+                await feed.changed.wait()
+        finally:
+            feed.waiting_count -= 1
+
+    def block_start(self, block_index: int) -> int | None:
+        feed = self._feed
+        if block_index > feed.length or feed.hides_blocks:
+            return None
+        return sum(map(len, feed.blocks[:block_index]))
+
+    async def wait_block_start(self, block_index: int) -> None:
+        feed = self._feed
+        while self.block_start(block_index) is None:
+            await feed.changed.wait()
+
+    async def wait_first_head(self) -> None:
+        feed = self._feed
+        if feed.attempt is not None:
+            await feed.attempt.wait()
+
+
 class MemoryFeed:
     """One feed: its bytes up to the head, of which a test says how many are here."""
 
@@ -48,6 +93,7 @@ class MemoryFeed:
         self.is_lost = False
         self._state = "owned" if is_owned else "resolving"
         self.handles = 0
+        self.reader = MemoryReader(self)
         self.syncs = 0
         self.fault = ""  # of the next appends
         self.is_damaged = False
@@ -55,7 +101,7 @@ class MemoryFeed:
         self.waiting_count = 0
         self.hides_blocks = False  # their positions are not known
         self.watchers: list[Callable[[MemoryFeed], None]] = []
-        self._changed = trio.Event()
+        self.changed = trio.Event()
 
     @property
     def state(self) -> str:
@@ -74,38 +120,6 @@ class MemoryFeed:
     @property
     def byte_length(self) -> int:
         return len(self.data)
-
-    def read_nowait(self, offset: int, size: int) -> bytes:
-        if self.is_damaged:
-            raise StoreCorrupt("data", offset, "flipped bits")
-        return bytes(self.data[offset : min(offset + size, self.held_bytes)])
-
-    async def wait_bytes(self, start: int, end: int) -> None:
-        if self.is_local and self.held_bytes < end:
-            raise BlockUnavailable("not here")
-        while self.held_bytes < end:
-            await self._changed.wait()
-
-    async def wait_length(self, length: int) -> None:
-        self.waiting_count += 1
-        try:
-            while self.length <= length:
-                await self._changed.wait()
-        finally:
-            self.waiting_count -= 1
-
-    def block_start(self, block_index: int) -> int | None:
-        if block_index > self.length or self.hides_blocks:
-            return None
-        return sum(map(len, self.blocks[:block_index]))
-
-    async def wait_block_start(self, block_index: int) -> None:
-        while self.block_start(block_index) is None:
-            await self._changed.wait()
-
-    async def wait_first_head(self) -> None:
-        if self.attempt is not None:
-            await self.attempt.wait()
 
     async def append(self, blocks: Sequence[bytes]) -> None:
         await trio.lowlevel.checkpoint()
@@ -133,8 +147,8 @@ class MemoryFeed:
     def hold(self, count: int) -> None:
         """The first `count` bytes are here."""
         self.held_bytes = count
-        self._changed.set()
-        self._changed = trio.Event()
+        self.changed.set()
+        self.changed = trio.Event()
         for watcher in self.watchers:
             watcher(self)
 

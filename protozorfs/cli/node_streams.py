@@ -80,14 +80,14 @@ async def _read(node: Node, *, feed_id: FeedId, follow: bool) -> None:
             async for data in node.read_stream(feed):
                 await _print(data)
             return
-        await feed.wait_first_head()
+        await feed.reader.wait_first_head()
         if feed.length == 0 and not feed.is_owned:
             raise UsageError("nobody who has this feed was found")
         offset = 0
         end = feed.byte_length
         while offset < end:
-            await feed.wait_bytes(offset, min(offset + CHUNK_BYTES, end))
-            data = feed.read_nowait(offset, CHUNK_BYTES)
+            await feed.reader.wait_bytes(offset, min(offset + CHUNK_BYTES, end))
+            data = feed.reader.read_nowait(offset, CHUNK_BYTES)
             await _print(data)
             offset += len(data)
     finally:

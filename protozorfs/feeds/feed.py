@@ -6,29 +6,21 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-import trio
-
-from protozorfs.errors import (
-    BlockUnavailable,
-    Closing,
-    StoreCorrupt,
-    StoreError,
-)
+from protozorfs.errors import StoreError
 from protozorfs.feeds.evidence import Conflicts
 from protozorfs.feeds.head_search import HeadSearch
 from protozorfs.feeds.known_head import KnownHead
+from protozorfs.feeds.reader import Reader
 from protozorfs.feeds.state import state_of
 from protozorfs.feeds.wants import Wants
 from protozorfs.feeds.writer import Writer
 from protozorfs.log.incoming import Applied
-from protozorfs.log.seek import Located
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from protozorfs.errors import InvalidProof
     from protozorfs.feeds.ports import FeedState, Surroundings
-    from protozorfs.feeds.wants import Want
     from protozorfs.log.feed import Log
     from protozorfs.log.proof_types import Proof, Request
     from protozorfs.types import FeedId, Head
@@ -47,6 +39,8 @@ class Feed:
         is_followed: it has a name here; else it is visited, and kept only while it is read.
         peers: connected peers that have opened this feed; their names, for the status.
         handles: open handles.
+        reader: answers reads, and waits for what is missing.
+        writer: knows why an append was refused; see `append`.
         head_search: the first search for its head.
         conflicts: whether its key signed another history.
     """
@@ -76,9 +70,9 @@ class Feed:
         self._surroundings = surroundings
         self._log: Log | None = None
         self._is_discarded = False
-        self._grown = trio.Event()
         self.head_search = HeadSearch()
         self.conflicts = Conflicts()
+        self.reader = Reader(self, surroundings)
         self.writer = Writer(self, surroundings, is_new=is_new)
 
     # what is known
@@ -203,105 +197,7 @@ class Feed:
         """The state in one word."""
         return state_of(self)
 
-    # reading
-
-    def read_nowait(self, offset: int, size: int) -> bytes:
-        """The bytes from `offset` on that are held without a gap, at most `size`.
-
-        Raises:
-            StoreCorrupt: an owned block is not what was signed.
-        """
-        try:
-            data = self.log.read(offset, size)
-        except StoreCorrupt:
-            if self.is_owned:
-                raise
-            self._drop_damaged(offset)
-            data = self.log.read(offset, size)
-        self._surroundings.room.read(self, offset, offset + len(data))
-        return data
-
-    def _drop_damaged(self, offset: int) -> None:
-        """The file does not hold what was written: what is wrong is not here, to be fetched again.
-
-        Raises:
-            StoreCorrupt: nothing was found wrong, so a read would fail again.
-        """
-        log = self.log
-        block = log.locate(offset)
-        index = block.block_index if isinstance(block, Located) else log.length
-        bad = 0
-        while index < log.length and log.held.get(index):
-            bad += not log.check_block(index)
-            index += 1
-        if not bad:
-            raise StoreCorrupt(f"feed {self.feed_id.hex()}", offset, "cannot be read")
-        logger.error("feed %s: %d blocks are damaged, fetching them again", self.feed_id.hex(), bad)
-
-    async def wait_bytes(self, start: int, end: int) -> None:
-        """Returns when all bytes of `[start, end)` are held. Cancellation drops the want.
-
-        Raises:
-            BlockUnavailable: some are missing, and this node never fetches for readers.
-            StoreCorrupt: some are missing from an owned feed.
-            Closing: the node shuts down.
-        """
-        if self.log.held_until(start) < end:
-            self._check_fetchable(start)
-            await self._wait(self.wants.add(self.log, start, end, trio.current_time()))
-
-    def block_start(self, block_index: int) -> int | None:
-        """The offset in bytes of a block, or of the end if it is the next one; None: not known."""
-        if block_index in (0, self.length):
-            return self.byte_length if block_index else 0
-        try:
-            return self.log.block_span(block_index)[0]
-        except BlockUnavailable:
-            return None
-
-    async def wait_block_start(self, block_index: int) -> None:
-        """Returns when `block_start` is known. Raises as `wait_bytes` and `wait_length`."""
-        if block_index:
-            await self.wait_length(block_index - 1)
-        while self.block_start(block_index) is None:
-            self._check_fetchable(0)
-            # Its proof brings all sizes that its offset is the sum of.
-            await self._wait(self.wants.add_block(self.log, block_index, trio.current_time()))
-
-    def _check_fetchable(self, offset: int) -> None:
-        if self.is_owned and self.log.damaged:
-            raise StoreCorrupt(f"feed {self.feed_id.hex()}", offset, "a block is damaged")
-        if self._surroundings.is_local:
-            raise BlockUnavailable("not here, and nothing is fetched")
-        self._check_open()
-
-    async def _wait(self, want: Want) -> None:
-        room = self._surroundings.room
-        room.enter(self, want)
-        try:
-            self._notify_wants()
-            await want.wait()
-        finally:
-            self.wants.discard(want)
-            for feed in room.leave(want):
-                feed._notify_wants()
-
-    async def wait_length(self, length: int) -> None:
-        """Returns when the feed has more than `length` blocks.
-
-        Raises:
-            Closing: the node shuts down.
-        """
-        with self.wants.for_growth.one(trio.current_time()):
-            while self.length <= length:
-                self._check_open()
-                await self._grown.wait()
-
-    async def wait_first_head(self) -> None:
-        """Returns at once unless the first search for a head is under way."""
-        if self.head_search.is_running and self.length == 0:
-            with self.wants.for_head.one(trio.current_time()):
-                await self.head_search.wait()
+    # open handles
 
     def acquire(self) -> None:
         """A handle was opened."""
@@ -324,7 +220,7 @@ class Feed:
             NotWritable: not owned, frozen, damaged, or its newest head may be elsewhere.
             StoreFull: no space; nothing of it counts.
         """
-        self._check_open()
+        self._surroundings.check_open()
         await self.writer.append(blocks)
         self._set_grown()
 
@@ -397,7 +293,7 @@ class Feed:
         self.wants.refresh(self.log)
         self._set_grown()
         self.head_search.end()
-        self._notify_wants()
+        self.reader.notify_wants()
 
     # for the registry
 
@@ -418,23 +314,13 @@ class Feed:
             self._forget_log()
 
     def _end_waits(self) -> None:
-        self.wants.fail_all(Closing("the node is shutting down"))
-        self._set_grown()
-        self.head_search.end()
+        self.reader.end_waits()
+        self._surroundings.feed_grown(self)
 
     def _forget_log(self) -> None:
         self._log = None
         self.writer.forget()
 
-    def _notify_wants(self) -> None:
-        if self._surroundings.listener is not None and not self._surroundings.is_closing:
-            self._surroundings.listener.wants_changed(self)
-
     def _set_grown(self) -> None:
-        self._grown.set()
-        self._grown = trio.Event()
+        self.reader.grown()
         self._surroundings.feed_grown(self)
-
-    def _check_open(self) -> None:
-        if self._surroundings.is_closing:
-            raise Closing("the node is shutting down")

@@ -79,6 +79,9 @@ class Surroundings(Protocol):
     def is_closing(self) -> bool:
         """The node shuts down."""
 
+    def check_open(self) -> None:
+        """Raises Closing if the node shuts down."""
+
     def has_log(self, feed: Feed) -> bool:
         """True if the feed has files in the store."""
 

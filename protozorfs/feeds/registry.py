@@ -10,6 +10,7 @@ import trio
 
 from protozorfs import crypto
 from protozorfs.errors import (
+    Closing,
     DecodeError,
     NameTaken,
     NoSuchFeed,
@@ -295,6 +296,11 @@ class Feeds:
     def is_closing(self) -> bool:
         """The node shuts down."""
         return self._is_closing
+
+    def check_open(self) -> None:
+        """Raises Closing if the node shuts down."""
+        if self._is_closing:
+            raise Closing("the node is shutting down")
 
     def feed_grown(self, feed: Feed) -> None:
         """Tells whoever watches."""

@@ -40,7 +40,7 @@ class LiveHandle:
     def find_start(self) -> int | None:
         """Where it starts, if that is known by now."""
         if self.start is None and self.inode.live is not None:
-            self.start = self.feed.block_start(self.inode.live.start_block or 0)
+            self.start = self.feed.reader.block_start(self.inode.live.start_block or 0)
         return self.start
 
 

@@ -28,7 +28,7 @@ def start_of(feed: FeedView, live: LiveView, *, from_end: bool) -> int | None:
     `from_end` is what the mount was told for views without a block of their own.
     """
     if live.start_block:
-        return feed.block_start(live.start_block)
+        return feed.reader.block_start(live.start_block)
     return feed.byte_length if from_end and live.start_block is None else 0
 
 
@@ -39,7 +39,7 @@ def is_readable(handle: LiveHandle) -> bool:
         StoreCorrupt
     """
     start = handle.find_start()
-    return start is not None and bool(handle.feed.read_nowait(start + handle.read_end, 1))
+    return start is not None and bool(handle.feed.reader.read_nowait(start + handle.read_end, 1))
 
 
 async def read_live(
@@ -61,9 +61,9 @@ async def read_live(
         if start is None:
             block = handle.inode.live.start_block if handle.inode.live is not None else None
             _refuse_wait(handle)
-            await waits.run(request, partial(feed.wait_block_start, block or 0), _FOREVER)
+            await waits.run(request, partial(feed.reader.wait_block_start, block or 0), _FOREVER)
             continue
-        data = feed.read_nowait(start + offset, size)
+        data = feed.reader.read_nowait(start + offset, size)
         known = feed.byte_length - start
         needed = bytes_needed(offset, size, told=handle.inode.told_length, known=known)
         if data and (len(data) >= needed or handle.never_waits):
@@ -71,10 +71,10 @@ async def read_live(
             return data
         _refuse_wait(handle)
         if not needed:
-            await waits.run(request, partial(feed.wait_length, feed.length), _FOREVER)
+            await waits.run(request, partial(feed.reader.wait_length, feed.length), _FOREVER)
             continue
         at = start + offset
-        missing = partial(feed.wait_bytes, at, at + needed)  # all of it, as in `reads`
+        missing = partial(feed.reader.wait_bytes, at, at + needed)  # all of it, as in `reads`
         # Behind what the kernel was told there are no pages that it could have locked.
         has_pages = is_of_pages(offset, size) and offset < handle.inode.told_length
         with handle.inode.locked_pages() if has_pages else nullcontext():

@@ -113,7 +113,7 @@ class Operations(NameOperations):
                 handle, self._waits, offset=off, size=size, timeout_seconds=patience
             )
         feed = handle.feed
-        data = feed.read_nowait(off, size)
+        data = feed.reader.read_nowait(off, size)
         count = len(data)
         if count < size and count < bytes_needed(
             off, size, told=handle.inode.told_length, known=feed.byte_length
@@ -186,7 +186,7 @@ class Operations(NameOperations):
             return
         deadline = trio.current_time() + self._patience.head_seconds
         with suppress(WaitTimedOut):  # then the file is opened as it is: empty, for now
-            await self._waits.run(request, feed.wait_first_head, deadline)
+            await self._waits.run(request, feed.reader.wait_first_head, deadline)
 
     def _opened(
         self, inode: FeedInode, feed: FeedView, flags: int, *, in_sequence: bool

@@ -87,11 +87,11 @@ class Polls:
         try:
             with scope:
                 if handle.find_start() is None and handle.inode.live is not None:
-                    await feed.wait_block_start(handle.inode.live.start_block or 0)
+                    await feed.reader.wait_block_start(handle.inode.live.start_block or 0)
                 at = (handle.find_start() or 0) + handle.read_end
                 while feed.byte_length <= at:
-                    await feed.wait_length(feed.length)
-                await feed.wait_bytes(at, at + 1)
+                    await feed.reader.wait_length(feed.length)
+                await feed.reader.wait_bytes(at, at + 1)
         except ProtozorfsError as error:  # a read will tell it to whom it concerns
             log.debug("what is polled cannot be fetched: %s", error)
         finally:

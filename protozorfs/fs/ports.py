@@ -13,12 +13,50 @@ if TYPE_CHECKING:
     from protozorfs.types import FeedId
 
 
-class FeedView(Protocol):
-    """One open feed as the file system sees it.
+class ReaderView(Protocol):
+    """The reading side of a feed.
 
     A feed's bytes are its blocks, one after another; offsets and ranges `[start, end)` are in
-    bytes. `read_nowait` and the properties answer from what is here and never wait.
+    bytes. What does not start with `wait` answers from what is here and never waits.
     """
+
+    def read_nowait(self, offset: int, size: int) -> bytes:
+        """The bytes held without a gap from `offset` on, at most `size`.
+
+        Empty if the byte at `offset` is not here, or behind the end.
+
+        Raises:
+            StoreCorrupt: what is stored there is not what was verified.
+        """
+        ...
+
+    async def wait_bytes(self, start: int, end: int) -> None:
+        """Returns when all of `[start, end)` is here. Cancelling it drops the want.
+
+        Raises:
+            Closing, StoreCorrupt, BlockUnavailable: the last when nothing is fetched for readers.
+        """
+        ...
+
+    async def wait_length(self, length: int) -> None:
+        """Returns when the feed has more than `length` blocks. Raises Closing."""
+        ...
+
+    def block_start(self, block_index: int) -> int | None:
+        """The offset in bytes of a block, or of the end if it is the next one; None: not known."""
+        ...
+
+    async def wait_block_start(self, block_index: int) -> None:
+        """Returns when `block_start` is known. Raises as `wait_bytes`."""
+        ...
+
+    async def wait_first_head(self) -> None:
+        """Returns at once unless the first attempt to find a head is running; then at its end."""
+        ...
+
+
+class FeedView(Protocol):
+    """One open feed as the file system sees it. The properties answer from what is here."""
 
     @property
     def feed_id(self) -> FeedId: ...
@@ -65,38 +103,9 @@ class FeedView(Protocol):
         """Why it is frozen, as a part of a sentence; empty if it is not."""
         ...
 
-    def read_nowait(self, offset: int, size: int) -> bytes:
-        """The bytes held without a gap from `offset` on, at most `size`.
-
-        Empty if the byte at `offset` is not here, or behind the end.
-
-        Raises:
-            StoreCorrupt: what is stored there is not what was verified.
-        """
-        ...
-
-    async def wait_bytes(self, start: int, end: int) -> None:
-        """Returns when all of `[start, end)` is here. Cancelling it drops the want.
-
-        Raises:
-            Closing, StoreCorrupt, BlockUnavailable: the last when nothing is fetched for readers.
-        """
-        ...
-
-    async def wait_length(self, length: int) -> None:
-        """Returns when the feed has more than `length` blocks. Raises Closing."""
-        ...
-
-    def block_start(self, block_index: int) -> int | None:
-        """The offset in bytes of a block, or of the end if it is the next one; None: not known."""
-        ...
-
-    async def wait_block_start(self, block_index: int) -> None:
-        """Returns when `block_start` is known. Raises as `wait_bytes`."""
-        ...
-
-    async def wait_first_head(self) -> None:
-        """Returns at once unless the first attempt to find a head is running; then at its end."""
+    @property
+    def reader(self) -> ReaderView:
+        """Answers reads."""
         ...
 
     async def append(self, blocks: Sequence[bytes]) -> None:

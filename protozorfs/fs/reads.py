@@ -57,10 +57,10 @@ async def read_waiting(
     deadline = trio.current_time() + timeout_seconds
     with inode.locked_pages() if is_of_pages(offset, size) else nullcontext():
         while True:
-            data = feed.read_nowait(offset, size)
+            data = feed.reader.read_nowait(offset, size)
             needed = bytes_needed(offset, size, told=inode.told_length, known=feed.byte_length)
             if len(data) >= needed:
                 return data
             # From the start, although some is here: where space is short, that could go meanwhile.
-            missing = partial(feed.wait_bytes, offset, offset + needed)
+            missing = partial(feed.reader.wait_bytes, offset, offset + needed)
             await waits.run(request, missing, deadline)

@@ -45,11 +45,11 @@ async def read_all(feed: Feed, size: int) -> bytes:
     with trio.fail_after(WAIT_SECONDS):
         while at < size:
             if feed.byte_length <= at:
-                await feed.wait_length(feed.length)
+                await feed.reader.wait_length(feed.length)
                 continue
-            data = feed.read_nowait(at, size - at)
+            data = feed.reader.read_nowait(at, size - at)
             if not data:
-                await feed.wait_bytes(at, at + 1)
+                await feed.reader.wait_bytes(at, at + 1)
                 continue
             parts.append(data)
             at += len(data)

@@ -27,7 +27,7 @@ async def test_a_followed_feed_whose_file_was_cut_fetches_the_rest_again(tmp_pat
         path = tmp_path / "b" / followed.log.directory.path / "data"
         with path.open("r+b") as file:
             file.truncate(60_000)
-        assert followed.read_nowait(100_000, 10) == b""
+        assert followed.reader.read_nowait(100_000, 10) == b""
         assert followed.held_bytes == 100_000, "what follows the damage is looked at, too"
         assert await read_all(followed, len(DATA)) == DATA
 
@@ -59,7 +59,7 @@ async def test_an_owned_feed_is_whole_again_when_a_follower_has_brought_back_wha
             mended = owner.feeds.by_name(b"journal")
             assert mended is not None
             await until(lambda: mended.state is FeedState.OWNED)
-            assert mended.read_nowait(0, len(DATA)) == DATA
+            assert mended.reader.read_nowait(0, len(DATA)) == DATA
             await mended.append([b"more"])
             assert owner.feeds.report(mended.feed_id).why.startswith("nobody waits")
 
@@ -72,7 +72,7 @@ async def test_a_removed_feed_is_not_made_again(tmp_path: Path) -> None:
         node.feeds.delete_key(b"journal", feed.feed_id)
         assert not directory.exists()
         with pytest.raises(StoreError, match="removed"):
-            feed.read_nowait(0, 1)
+            feed.reader.read_nowait(0, 1)
         assert not feed.is_usable
         assert not directory.exists()
         with pytest.raises(NoSuchFeed):

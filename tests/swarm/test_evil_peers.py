@@ -53,7 +53,7 @@ async def test_alone_it_is_dropped_and_left_alone(tmp_path: Path, evil: str) -> 
             (peer,) = node.swarm.connections.table
             await until(lambda: peer.bans > 0)
             assert peer.next_dial > trio.current_time() + 30
-            held = feed.read_nowait(0, len(DATA))
+            held = feed.reader.read_nowait(0, len(DATA))
             assert DATA.startswith(held)
 
 
@@ -73,7 +73,7 @@ async def test_two_signed_histories_freeze_the_feed(tmp_path: Path) -> None:
             # Nobody compares heads of equal length: the next append of one history shows it.
             peer.append("more")
             await until(lambda: again.state is FeedState.FROZEN)
-            assert again.read_nowait(0, len(DATA)) == held
+            assert again.reader.read_nowait(0, len(DATA)) == held
         async with open_node(tmp_path / "store", ALONE) as node:
             kept = node.feeds.by_name(b"feed")
             assert kept is not None

@@ -31,7 +31,7 @@ async def test_facts_of_connected_nodes(tmp_path: Path) -> None:
             await feed.append([b"hello\n"])
             followed = reader.feeds.follow(feed.feed_id, b"paul")
             with trio.fail_after(30):
-                await followed.wait_length(0)
+                await followed.reader.wait_length(0)
             facts = reader.feeds.node_facts()
             assert facts is not None
             assert facts.addresses == [f"{LOOPBACK}:{reader.port}"]
@@ -80,15 +80,15 @@ async def test_the_position_of_any_block_of_a_sparse_feed(tmp_path: Path) -> Non
         await feed.append(blocks)
         followed = reader.feeds.follow(feed.feed_id, b"paul")
         with trio.fail_after(30):
-            await followed.wait_length(COUNT - 1)
+            await followed.reader.wait_length(COUNT - 1)
             await until(lambda: followed.log.length == COUNT)
-            assert followed.block_start(COUNT // 2) is None
+            assert followed.reader.block_start(COUNT // 2) is None
             for block in (COUNT // 2, 0, COUNT - 1, COUNT, *chance.sample(range(COUNT), 3)):
-                await followed.wait_block_start(block)
-                assert followed.block_start(block) == len(b"".join(blocks[:block]))
+                await followed.reader.wait_block_start(block)
+                assert followed.reader.block_start(block) == len(b"".join(blocks[:block]))
         assert followed.held_bytes < followed.byte_length / 2
         with trio.move_on_after(0.1) as future:
-            await followed.wait_block_start(COUNT + 2)
+            await followed.reader.wait_block_start(COUNT + 2)
         assert future.cancelled_caught
         assert followed.waiting_count == 0
 
@@ -102,6 +102,6 @@ async def test_positions_are_not_fetched_where_nothing_is(tmp_path: Path) -> Non
             followed = reader.feeds.follow(feed.feed_id, b"paul")
             with trio.fail_after(30):
                 await until(lambda: followed.log.length == 3)
-                await followed.wait_block_start(0)
+                await followed.reader.wait_block_start(0)
                 with pytest.raises(BlockUnavailable):
-                    await followed.wait_block_start(1)
+                    await followed.reader.wait_block_start(1)

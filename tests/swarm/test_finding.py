@@ -73,14 +73,14 @@ async def test_a_head_record_is_known_before_any_peer(tmp_path: Path, dht: Optio
         followed = reader.feeds.follow(feed_id, b"paul")
         await until(lambda: followed.byte_length == 6)
         assert followed.length == 1
-        assert followed.read_nowait(0, 6) == b""
+        assert followed.reader.read_nowait(0, 6) == b""
         with trio.move_on_after(0.2) as waiting:
-            await followed.wait_bytes(0, 1)
+            await followed.reader.wait_bytes(0, 1)
         assert waiting.cancelled_caught
         async with open_node(tmp_path / "owner", dht):
             with trio.fail_after(60):
-                await followed.wait_bytes(0, 6)
-            assert followed.read_nowait(0, 6) == b"hello\n"
+                await followed.reader.wait_bytes(0, 6)
+            assert followed.reader.read_nowait(0, 6) == b"hello\n"
 
 
 def _record(node: Node, name: bytes) -> SignedItem:
@@ -123,7 +123,7 @@ async def test_a_copy_of_a_store_learns_the_newer_head_and_fetches(
             except NotWritable:  # a newer head is known, and its blocks are on their way
                 await until(lambda: copied.log.contiguous_length == 2)
                 await copied.append([b"three\n"])
-            assert copied.read_nowait(0, 100) == b"one\ntwo\nthree\n"
+            assert copied.reader.read_nowait(0, 100) == b"one\ntwo\nthree\n"
 
 
 async def test_a_copy_with_nobody_to_ask_takes_no_appends(tmp_path: Path) -> None:

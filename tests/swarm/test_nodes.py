@@ -125,8 +125,8 @@ async def test_a_visited_feed_fetches_only_what_is_read(tmp_path: Path) -> None:
         visited.acquire()
         await until(lambda: visited.length == 400)
         with trio.fail_after(10):
-            await visited.wait_bytes(3_999_000, 4_000_000)
-        assert visited.read_nowait(3_999_000, 1000) == blocks[-1][:1000]
+            await visited.reader.wait_bytes(3_999_000, 4_000_000)
+        assert visited.reader.read_nowait(3_999_000, 1000) == blocks[-1][:1000]
         assert visited.held_bytes < 500_000
         visited.release()
     assert not list((tmp_path / "b" / "feeds").glob("*/*/data"))
@@ -145,8 +145,8 @@ async def test_random_bytes_of_a_sparse_feed(tmp_path: Path) -> None:
         for _ in range(60):
             at = chance.randrange(len(data) - 10)
             with trio.fail_after(10):
-                await visited.wait_bytes(at, at + 10)
-            assert visited.read_nowait(at, 10) == data[at : at + 10]
+                await visited.reader.wait_bytes(at, at + 10)
+            assert visited.reader.read_nowait(at, 10) == data[at : at + 10]
         visited.release()
 
 

@@ -26,7 +26,7 @@ async def test_an_unclean_store_is_whole_when_the_node_is_open(tmp_path: Path) -
         again = node.feeds.by_name(b"journal")
         assert again is not None
         assert again.log.contiguous_length == 3000
-        assert again.read_nowait(0, again.byte_length) == b"".join(blocks)
+        assert again.reader.read_nowait(0, again.byte_length) == b"".join(blocks)
 
 
 async def test_a_damaged_feed_does_not_keep_others_from_being_used(tmp_path: Path) -> None:
@@ -43,4 +43,4 @@ async def test_a_damaged_feed_does_not_keep_others_from_being_used(tmp_path: Pat
     async with open_node(tmp_path / "killed", ALONE) as node:
         good = node.feeds.by_name(b"good")
         assert good is not None
-        assert good.read_nowait(0, 5) == b"hello"
+        assert good.reader.read_nowait(0, 5) == b"hello"

@@ -42,6 +42,9 @@ class Surroundings:
     room: Room = field(default_factory=lambda: Room(None, lambda feed, start, end: None))
     files: MemoryFiles = field(default_factory=MemoryFiles)
 
+    def check_open(self) -> None:
+        pass
+
     def has_log(self, feed: Feed) -> bool:
         return FeedDirectory(FilePool(self.files), feed.feed_id).exists()
 

@@ -66,7 +66,7 @@ class Reader:
             return False
         if self.want is not None:
             self.end_wait(now)
-        self.data = feed.read_nowait(self.start, self.end - self.start)
+        self.data = feed.reader.read_nowait(self.start, self.end - self.start)
         if len(self.data) == self.end - self.start:
             return True
         self.want = feed.wants.add(feed.log, self.start, self.end, now)
