@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Set
 
     from protozorfs.types import Address, FeedId
 
@@ -106,10 +106,10 @@ class PeerTable:
                 peer.next_dial = now + UNWANTED_DELAY
         return sorted(due, key=lambda peer: (not peer.is_users, peer.failures))
 
-    def hurry(self, feed_id: FeedId, now: float) -> None:
-        """The feed needs peers: those put off because it had enough are due again."""
+    def hurry(self, feed_ids: Set[FeedId], now: float) -> None:
+        """Feeds need peers: those put off because they had enough are due again."""
         for peer in self._idle():
-            if feed_id in peer.feeds and not peer.failures and not peer.bans:
+            if not (peer.failures or peer.bans or peer.feeds.isdisjoint(feed_ids)):
                 peer.next_dial = min(peer.next_dial, now)
 
     def next_due(self) -> float | None:

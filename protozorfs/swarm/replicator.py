@@ -43,10 +43,14 @@ logger = logging.getLogger(__name__)
 class Replicator:
     """Keeps one feed the same here and at every connected peer."""
 
-    def __init__(self, feed: Feed, changed: Callable[[Feed], None]) -> None:
-        """`changed` is called when a peer has told its length or history, or ours has grown."""
+    def __init__(self, feed: Feed, changed: Callable[[Feed], None], busy: set[Replicator]) -> None:
+        """`changed` is called when a peer has told its length or history, or ours has grown.
+
+        It keeps itself in `busy` while `handle_timeout` is to be called.
+        """
         self.feed = feed
         self._changed = changed
+        self._busy = busy
         self.links: dict[Replica, Link] = {}
         self._answers: list[tuple[Link, Sent, Proof]] = []
         self._asker = Asker(feed)
@@ -72,14 +76,6 @@ class Replicator:
             self.feed.peers.discard(link.name)
         self._note_remote_length()
         self.flush(now)
-
-    @property
-    def is_busy(self) -> bool:
-        """Something is under way that has a deadline."""
-        return any(
-            link.replica.in_flight or link.condemned or link.is_resting
-            for link in self.links.values()
-        )
 
     def wake(self) -> None:
         """Lets every connection send what is queued."""
@@ -118,7 +114,18 @@ class Replicator:
         for link in list(self.links.values()):
             self.serve(link)
             self._asker.fill(link, now)
+        self._note_busy()
         self.wake()
+
+    def _note_busy(self) -> None:
+        """Something is under way that has a deadline, or nothing any more."""
+        if any(
+            link.replica.in_flight or link.condemned or link.is_resting
+            for link in self.links.values()
+        ):
+            self._busy.add(self)
+        else:
+            self._busy.discard(self)
 
     def serve(self, link: Link) -> None:
         """Answers what the peer asked, as far as its queue has room."""

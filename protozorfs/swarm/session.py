@@ -3,12 +3,16 @@
 A peer is shown (a) the feeds that it was found for, (b) those that it opens and we have; a peer
 that the user named is shown all, paced. Nothing else is revealed (docs/design.md, section 2). No
 I/O here.
+
+What is paced are opens: a few hundred wait for their answers at a time, so that thousands of feeds
+are shown as fast as both sides get them done, and neither is held up by them; and in the long run
+they stay below the rate that a peer takes from strangers. What a reader waits for goes first.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
 from protozorfs import crypto
@@ -26,12 +30,17 @@ from protozorfs.wire.messages import (
 from protozorfs.wire.replication import Replica
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from protozorfs.feeds.feed import Feed
     from protozorfs.swarm.replicator import Replicator
     from protozorfs.types import FeedId, NodeKey
 
-OPEN_BURST = 1024  # feeds shown at once; a quarter of what a peer's table must hold
+# Of what a peer of our kind takes (`wire.limits`: 16 384, then 100 a second) the rest is for the
+# opens that answer its own.
+OPEN_BURST = 12_288
 OPENS_PER_SECOND = 50  # after that
+MAX_OPENING = 256  # opens without an answer; each batch of answers lets as many more out
 MAX_REMEMBERED_OPENS = 4096  # feeds that the peer opened and we do not have; 32 bytes each
 
 logger = logging.getLogger(__name__)
@@ -85,9 +94,11 @@ class Session:
         self._replicas: dict[c.ChannelId, tuple[Replica, Replicator]] = {}
         self._opening: dict[DiscoveryKey, tuple[c.ChannelId, Feed]] = {}
         self._open_keys: dict[DiscoveryKey, c.ChannelId] = {}
-        self._to_open: deque[Feed] = deque()
+        self._keys: dict[c.ChannelId, DiscoveryKey] = {}  # of both
+        self._to_open: OrderedDict[Feed, None] = OrderedDict()
         self._rejected: dict[DiscoveryKey, None] = {}
         self._opens_left = OPEN_BURST
+        self._max_opening = MAX_OPENING
         self._touched: dict[Replicator, None] = {}
         self._is_handling = False
 
@@ -98,11 +109,15 @@ class Session:
             raise LocalProtocolError("the handshake is not over")
         return self.connection.remote_key
 
-    def offer(self, feed: Feed, now: float) -> None:
-        """Shows a feed to this peer, as soon as the handshake and the pace allow."""
-        key = discovery_key_of(feed.feed_id)
-        if key not in self._opening and key not in self._open_keys:
-            self._to_open.append(feed)
+    def offer(self, feeds: Iterable[Feed], now: float) -> None:
+        """Shows feeds to this peer, as soon as the handshake and the pace allow."""
+        self._to_open.update(dict.fromkeys(feeds))
+        self._open_offered(now)
+
+    def hurry(self, feed: Feed, now: float) -> None:
+        """A reader waits: if the feed is yet to be shown, it is the next one."""
+        if feed in self._to_open:
+            self._to_open.move_to_end(feed, last=False)
             self._open_offered(now)
 
     def offer_if_asked_before(self, feed: Feed, now: float) -> None:
@@ -110,14 +125,13 @@ class Session:
         key = discovery_key_of(feed.feed_id)
         if key in self._rejected:
             del self._rejected[key]
-            self.offer(feed, now)
+            self.offer([feed], now)
 
     def withdraw(self, feed: Feed, now: float) -> None:
         """Closes the channel of a feed that is not here any more."""
         key = discovery_key_of(feed.feed_id)
-        if feed in self._to_open:
-            self._to_open.remove(feed)
-        opening = self._opening.pop(key, None)
+        self._to_open.pop(feed, None)
+        opening = self._opening.get(key)
         channel = opening[0] if opening is not None else self._open_keys.get(key)
         if channel is not None:
             self.connection.close(channel)
@@ -127,10 +141,10 @@ class Session:
     def is_opening(self, feed: Feed) -> bool:
         """The feed is shown or being shown to this peer, and its state is not known yet."""
         key = discovery_key_of(feed.feed_id)
-        if key in self._opening or feed in self._to_open:
-            return True
         channel = self._open_keys.get(key)
-        return channel is not None and not self._replicas[channel][0].remote.is_known
+        if channel is not None:
+            return not self._replicas[channel][0].remote.is_known
+        return key in self._opening or feed in self._to_open
 
     def is_asking(self, feed: Feed) -> bool:
         """Whether this peer can help with the feed's head is not known yet."""
@@ -159,6 +173,8 @@ class Session:
     def tick(self, now: float) -> None:
         """Once a second: goes on showing feeds."""
         self._opens_left = max(self._opens_left, OPENS_PER_SECOND)
+        if len(self._opening) >= self._max_opening:  # some of them may never be answered
+            self._max_opening += OPENS_PER_SECOND
         self._open_offered(now)
 
     def close(self, now: float) -> None:
@@ -171,15 +187,18 @@ class Session:
     def _handle_events(self, now: float) -> None:
         """Takes all events there are, then acts on all messages at once."""
         self._is_handling = True
-        for event in self.connection.events():
-            if type(event) is c.MessageReceived:
-                entry = self._replicas.get(event.channel)
-                if entry is not None:
-                    replica, replicator = entry
-                    replicator.receive(replica, event.type, event.body, now)
-                    self._touched[replicator] = None
-            else:
-                self._on_event(event, now)
+        while True:
+            for event in self.connection.events():
+                if type(event) is c.MessageReceived:
+                    entry = self._replicas.get(event.channel)
+                    if entry is not None:
+                        replica, replicator = entry
+                        replicator.receive(replica, event.type, event.body, now)
+                        self._touched[replicator] = None
+                else:
+                    self._on_event(event, now)
+            if not self._open_some():  # opens that crossed ours have made new events
+                break
         self._is_handling = False
         touched, self._touched = self._touched, {}
         for replicator in touched:
@@ -193,7 +212,6 @@ class Session:
                 superfluous = self._directory.session_ready(self)
                 if superfluous is not None:
                     self._driver.end(superfluous)
-                self._open_offered(now)
             case c.OpenRequested(name=name, handshake=handshake):
                 self._on_open_requested(name, handshake)
             case c.ChannelOpened(channel=channel, handshake=handshake):
@@ -202,20 +220,25 @@ class Session:
                 self._channel_ended(channel, now)
 
     def _open_offered(self, now: float) -> None:
-        if not self.is_ready or not self._to_open:
+        if not self._to_open or self._is_handling:  # else it is done with what is handled
             return
-        while self._to_open and self._opens_left > 0:
-            feed = self._to_open.popleft()
+        try:
+            self._handle_events(now)
+        except RemoteProtocolError as error:
+            self._driver.drop(error)
+
+    def _open_some(self) -> bool:
+        """Opens as many of the offered feeds as the pace allows; False if that is none."""
+        if not self.is_ready:
+            return False
+        opened = 0
+        while self._to_open and self._opens_left > 0 and len(self._opening) < self._max_opening:
+            feed, _ = self._to_open.popitem(last=False)
             key = discovery_key_of(feed.feed_id)
-            if key in self._opening or key in self._open_keys or not feed.is_usable:
-                continue
-            self._opens_left -= 1
-            self._open(feed)
-        if not self._is_handling:  # opens that crossed ours take effect at once
-            try:
-                self._handle_events(now)
-            except RemoteProtocolError as error:
-                self._driver.drop(error)
+            if key not in self._opening and key not in self._open_keys and feed.is_usable:
+                self._open(feed)
+                opened += 1
+        return opened > 0
 
     def _open(self, feed: Feed) -> c.ChannelId:
         key = discovery_key_of(feed.feed_id)
@@ -223,7 +246,9 @@ class Session:
             c.ChannelName(PROTOCOL, key),
             encode_handshake(Handshake(False, self._capability(feed.feed_id, mine=True))),
         )
+        self._opens_left -= 1
         self._opening[key] = (channel, feed)
+        self._keys[channel] = key
         return channel
 
     def _capability(self, feed_id: FeedId, *, mine: bool) -> bytes:
@@ -248,12 +273,13 @@ class Session:
         self._open(replicator.feed)
 
     def _on_opened(self, channel: c.ChannelId, handshake: bytes) -> None:
-        key = next((key for key, entry in self._opening.items() if entry[0] == channel), None)
+        key = self._keys.get(channel)
         if key is None:
             return
         _, feed = self._opening.pop(key)
         replicator = self._directory.replicator_for(key)
         if replicator is None:
+            del self._keys[channel]
             self.connection.close(channel)
             return
         self._check_capability(feed.feed_id, handshake)
@@ -272,19 +298,15 @@ class Session:
             raise RemoteProtocolError("does not know the key of the feed that it opened")
 
     def _channel_ended(self, channel: c.ChannelId, now: float) -> None:
-        entry = self._replicas.pop(channel, None)
-        if entry is not None:
-            replica, replicator = entry
-            self._touched.pop(replicator, None)
-            for key, open_channel in self._open_keys.items():
-                if open_channel == channel:
-                    del self._open_keys[key]
-                    break
-            replicator.detach(replica, now)
-            self._directory.channel_settled(replicator.feed)
+        key = self._keys.pop(channel, None)
+        if key is None:
             return
-        for key, (opening, feed) in self._opening.items():
-            if opening == channel:
-                del self._opening[key]
-                self._directory.channel_settled(feed)
-                return
+        opening = self._opening.pop(key, None)
+        if opening is not None:
+            self._directory.channel_settled(opening[1])
+            return
+        del self._open_keys[key]
+        replica, replicator = self._replicas.pop(channel)
+        self._touched.pop(replicator, None)
+        replicator.detach(replica, now)
+        self._directory.channel_settled(replicator.feed)

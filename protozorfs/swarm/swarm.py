@@ -89,6 +89,7 @@ class Swarm:
         self._feeds = feeds
         self._known_peers = known_peers
         self._replicators: dict[DiscoveryKey, Replicator] = {}
+        self._busy: set[Replicator] = set()  # those that have deadlines now
         self._attempting: dict[Feed, None] = {}  # whose first search for a head is not over
         self._settled = trio.Event()  # set and replaced when a peer has told something new
         for address in users_peers:
@@ -126,13 +127,13 @@ class Swarm:
         key = discovery_key_of(feed.feed_id)
         if key in self._replicators:
             return
-        self._replicators[key] = Replicator(feed, self.channel_settled)
+        self._replicators[key] = Replicator(feed, self.channel_settled, self._busy)
         self._attempting[feed] = None
         feed.head_search.start()
         now = trio.current_time()
         for session, entry in list(self.connections.entries.items()):
             if entry.shows_all:
-                session.offer(feed, now)
+                session.offer([feed], now)
             else:
                 session.offer_if_asked_before(feed, now)
         if not feed.is_owned:
@@ -164,7 +165,10 @@ class Swarm:
         replicator = self._replicators.get(discovery_key_of(feed.feed_id))
         if replicator is None:
             return
-        replicator.flush(trio.current_time())
+        now = trio.current_time()
+        replicator.flush(now)
+        for session in list(self.connections.entries):
+            session.hurry(feed, now)
         if self.upkeep is not None and len(feed.wants) and not feed.wants.asked:
             self.upkeep.reader_waits(feed)
 
@@ -245,11 +249,12 @@ class Swarm:
     def connection_ready(self, entry: Entry) -> None:
         """Shows the peer what it may be shown, and remembers it."""
         now = trio.current_time()
-        found_for = entry.found_for
-        for replicator in list(self._replicators.values()):
-            feed = replicator.feed
-            if entry.shows_all or feed.feed_id in found_for:
-                entry.session.offer(feed, now)
+        if entry.shows_all:
+            feeds = [replicator.feed for replicator in self._replicators.values()]
+        else:
+            keys = map(discovery_key_of, entry.found_for)
+            feeds = [self._replicators[key].feed for key in keys if key in self._replicators]
+        entry.session.offer(feeds, now)
         if entry.peer is not None:
             for feed_id in entry.peer.feeds:
                 known = KnownPeer(entry.peer.address, entry.session.remote_key, time.time(), 0)
@@ -258,8 +263,7 @@ class Swarm:
     def connection_ended(self, entry: Entry) -> None:
         """Its feeds may do with another peer; some may have waited for this one."""
         now = trio.current_time()
-        for feed_id in entry.found_for:
-            self.connections.table.hurry(feed_id, now)
+        self.connections.table.hurry(entry.found_for, now)
         for feed in list(self._attempting):
             self._end_attempt_if_over(feed)
 
@@ -284,9 +288,9 @@ class Swarm:
             if peer is not None and peer.is_connected:
                 for entry in list(self.connections.entries.values()):
                     if peer in entry.peers:
-                        entry.session.offer(feed, now)
+                        entry.session.offer([feed], now)
         if len(feed.peers) < ENOUGH_PEERS:
-            table.hurry(feed.feed_id, now)
+            table.hurry({feed.feed_id}, now)
         self.connections.table_changed()
 
     def search_ended(self, feed: Feed) -> None:
@@ -319,9 +323,8 @@ class Swarm:
                 continue
             for session in list(self.connections.entries):
                 session.tick(now)
-            has_room_again = self._feeds.has_room_again()
-            for replicator in list(self._replicators.values()):
-                if replicator.is_busy:
-                    replicator.handle_timeout(now)
-                elif has_room_again:
+            for replicator in list(self._busy):
+                replicator.handle_timeout(now)
+            if self._feeds.has_room_again():
+                for replicator in list(self._replicators.values()):
                     replicator.flush(now)

@@ -80,7 +80,8 @@ class Peer:
             mtime_ns=0,
         )
         self.changes = 0
-        self.replicator = Replicator(self.feed, self._changed)
+        self.busy: set[Replicator] = set()
+        self.replicator = Replicator(self.feed, self._changed, self.busy)
         self.node_keys = crypto.key_pair(bytes([key]) * 32)
 
     def _changed(self, feed: Feed) -> None:
@@ -147,7 +148,7 @@ class Pipe:
 
     def offer(self, now: float = 0.0) -> None:
         """The dialler shows its feed."""
-        self.dialler.session.offer(self.dialler.peer.feed, now)
+        self.dialler.session.offer([self.dialler.peer.feed], now)
 
     def step(self, now: float) -> bool:
         """Moves what is there; False if nothing was."""

@@ -106,9 +106,9 @@ def test_a_peer_whose_feeds_have_enough_is_put_off_until_they_need_it() -> None:
     assert peer is not None
     assert table.due(0.0, lambda _: False) == []
     assert peer.next_dial == UNWANTED_DELAY
-    table.hurry(OTHER, 1.0)
+    table.hurry({OTHER}, 1.0)
     assert peer.next_dial == UNWANTED_DELAY
-    table.hurry(FEED, 1.0)
+    table.hurry({FEED}, 1.0)
     assert table.due(1.0, wanted) == [peer]
 
 
