@@ -46,7 +46,7 @@ class Liar(Peer):
 
     def __init__(self, *, is_owner: bool = False) -> None:
         super().__init__(is_owner=is_owner, key=8)
-        self.listening = Listening(self.feed, self._changed)
+        self.listening = Listening(self.feed, self._changed, self.busy)
         self.listening.requests = []
         self.replicator = self.listening
 
