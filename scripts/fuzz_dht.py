@@ -71,7 +71,7 @@ class Target:
         self._now += STEP_SECONDS
         self._engine.handle_timeout(self._now)
         transactions = []
-        for datagram, _ in self._engine.datagrams_to_send(self._now):
+        for datagram, _, _ in self._engine.datagrams_to_send(self._now):
             assert len(datagram) <= MAX_REPLY_BYTES
             message = krpc.decode_message(datagram)
             if isinstance(message, krpc.Query):

@@ -27,8 +27,9 @@ import trio
 from protozorfs import crypto
 from protozorfs.dht.endpoint import IPV4, Endpoint, parse_endpoint
 from protozorfs.dht.items import SignedItem, sign_item
-from protozorfs.dht.node import DhtNode, bind_socket
+from protozorfs.dht.node import DhtNode
 from protozorfs.dht.node_id import NodeId
+from protozorfs.dht.udp import UdpSocket
 from protozorfs.types import Address, PublicKey
 
 START_SECONDS = 20.0
@@ -97,17 +98,17 @@ async def serve(count: int, rate: int, host: str | None, bootstrap: list[Endpoin
     """Runs the nodes until standard input ends."""
     async with trio.open_nursery() as nursery:
         nodes: list[DhtNode] = []
-        addresses: list[tuple[str, int]] = []
+        addresses: list[Address] = []
         known = list(bootstrap)
         for number in range(1, count + 1):
-            bound = await bind_socket(IPV4, host or f"127.0.{number}.1", 0)
-            addresses.append(bound.getsockname())
+            bound = UdpSocket(IPV4, host or f"127.0.{number}.1", 0)
+            addresses.append(bound.address)
             node = DhtNode(
                 {IPV4: bound}, random=random.SystemRandom(), rate=rate, bootstrap=known[:3]
             )
             await nursery.start(node.run)
             nodes.append(node)
-            known.append(parse_endpoint(Address(*addresses[-1])))
+            known.append(parse_endpoint(addresses[-1]))
         await _wait_known(nodes, min(count - 1 + len(bootstrap), ENOUGH_KNOWN))
         _say({"nodes": [{"host": host, "port": port} for host, port in addresses]})
         async for line in trio.wrap_file(sys.stdin):

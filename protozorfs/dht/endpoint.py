@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, NewType, TypeAlias
 
 from protozorfs.errors import DecodeError
 from protozorfs.types import Address
@@ -17,6 +17,10 @@ from protozorfs.types import Address
 Family: TypeAlias = Literal[4, 6]
 IPV4: Family = 4
 IPV6: Family = 6
+
+# An address of this machine that a datagram was sent to, which the reply has to leave from. What is
+# in it is a matter of the sockets alone.
+LocalAddress = NewType("LocalAddress", bytes)
 
 IPV4_BYTES = 4
 IPV6_BYTES = 16

@@ -5,7 +5,8 @@
     next_deadline      when `handle_timeout` has something to do, or there is room to send again
     next_event         what the operations found
 
-The driver calls `datagrams_to_send` and `next_event` after everything that it reports.
+The driver calls `datagrams_to_send` and `next_event` after what it reports, datagrams of one moment at
+once.
 Source: BEP 5, BEP 32, BEP 42, BEP 43, BEP 44.
 """
 
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from protozorfs.dht import krpc
 from protozorfs.dht.answers import Answers
 from protozorfs.dht.budget import PacketBudget, Priority
-from protozorfs.dht.endpoint import Endpoint, Family, is_plausible, is_usable
+from protozorfs.dht.endpoint import Endpoint, Family, LocalAddress, is_plausible, is_usable
 from protozorfs.dht.item_operations import GetItem, PutItem
 from protozorfs.dht.items import SignedItem
 from protozorfs.dht.lookup import Lookup
@@ -173,8 +174,13 @@ class Engine:
 
     # --- receiving --------------------------------------------------------------------------------
 
-    def receive_datagram(self, data: bytes, source: Endpoint, now: float) -> None:
-        """Takes a datagram; whatever it is, it raises nothing."""
+    def receive_datagram(
+        self, data: bytes, source: Endpoint, now: float, local: LocalAddress | None = None
+    ) -> None:
+        """Takes a datagram; whatever it is, it raises nothing.
+
+        `local`, where it was sent to, goes into the reply; None on a host with one address.
+        """
         network = self.networks.get(source.family)
         if network is None or not is_usable(source):
             return
@@ -188,10 +194,15 @@ class Engine:
         if not isinstance(message, krpc.Query):
             self._receive_reply(message, network, source, now)
         elif not is_awaited or self._strangers.may_query(source, now):
-            self._receive_query(message, network, source, now)
+            self._receive_query(message, network, source, local, now)
 
     def _receive_query(
-        self, query: krpc.Query, network: Network, source: Endpoint, now: float
+        self,
+        query: krpc.Query,
+        network: Network,
+        source: Endpoint,
+        local: LocalAddress | None,
+        now: float,
     ) -> None:
         if query.sender_id is not None:
             network.on_query(
@@ -208,7 +219,7 @@ class Engine:
             self._events.append(Announced(infohash=infohash, peer=peer))
         if self._strangers.may_be_sent(reply, source, now):
             self.budget.on_reply(now)
-            self._replies.append((reply, source))
+            self._replies.append(Datagram(reply, source, local))
 
     def _receive_reply(
         self,

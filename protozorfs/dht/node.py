@@ -1,22 +1,21 @@
 """The DHT node on real sockets: moves datagrams and time between trio and the engine.
 
-One UDP socket per family (BEP 32), bound to concrete addresses by whoever opens them: a reply must
-leave from the address that was asked.
+One UDP socket per family (BEP 32). A reply leaves from the address that was asked.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
-from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from protozorfs.bencoding import MAX_DATAGRAM_BYTES
-from protozorfs.dht.endpoint import IPV4, IPV6, Endpoint, Family
+from protozorfs.dht.endpoint import Endpoint, Family, parse_endpoint
 from protozorfs.dht.engine import Announced, Engine, RoutersWanted
 from protozorfs.dht.operations import ItemFound, Operation, OperationDone, PeersFound
+from protozorfs.dht.udp import ADDRESS_FAMILIES
+from protozorfs.types import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -25,32 +24,15 @@ if TYPE_CHECKING:
     from protozorfs.dht.items import SignedItem
     from protozorfs.dht.network import SavedNetwork
     from protozorfs.dht.node_id import NodeId, RandomSource
+    from protozorfs.dht.outbound import Datagram
     from protozorfs.dht.peer_operations import Announce, GetPeers
-    from protozorfs.types import Address, PublicKey
+    from protozorfs.dht.udp import UdpSocket
+    from protozorfs.types import PublicKey
 
 log = logging.getLogger(__name__)
 
-ADDRESS_FAMILIES = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
-
 OperationT = TypeVar("OperationT", bound=Operation)
 Found = ItemFound | PeersFound
-
-
-async def bind_socket(family: Family, host: str, port: int) -> trio.socket.SocketType:
-    """A UDP socket at a numeric address; port 0: any that is free.
-
-    Raises:
-        OSError: the address is not ours, or the port is taken.
-    """
-    bound = trio.socket.socket(ADDRESS_FAMILIES[family], socket.SOCK_DGRAM)
-    try:
-        if family == IPV6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        await bound.bind((host, port))
-    except BaseException:
-        bound.close()
-        raise
-    return bound
 
 
 class DhtNode:
@@ -58,7 +40,7 @@ class DhtNode:
 
     def __init__(
         self,
-        sockets: Mapping[Family, trio.socket.SocketType],
+        sockets: Mapping[Family, UdpSocket],
         *,
         random: RandomSource,
         rate: int,
@@ -165,12 +147,12 @@ class DhtNode:
 
     # --- tasks ------------------------------------------------------------------------------------
 
-    async def _receive(self, bound: trio.socket.SocketType) -> None:
+    async def _receive(self, bound: UdpSocket) -> None:
         while True:
-            # One byte more than allowed, so that what was cut off shows as too long.
-            data, address = await bound.recvfrom(MAX_DATAGRAM_BYTES + 1)
-            source = Endpoint(_packed(bound.family, address[0]), address[1])
-            self.engine.receive_datagram(data, source, trio.current_time())
+            received = await bound.receive()
+            now = trio.current_time()
+            for data, source, local in received:
+                self.engine.receive_datagram(data, source, now, local)
             self._wake.set()
 
     async def _send(
@@ -182,20 +164,19 @@ class DhtNode:
             now = trio.current_time()
             if self.engine.next_deadline() <= now:
                 self.engine.handle_timeout(now)
-            for data, endpoint in self.engine.datagrams_to_send(now):
-                await self._send_datagram(data, endpoint)
+            for datagram in self.engine.datagrams_to_send(now):
+                await self._send_datagram(datagram)
             self._tell(nursery, on_announced)
             with trio.move_on_at(self.engine.next_deadline()):
                 await self._wake.wait()
 
-    async def _send_datagram(self, data: bytes, endpoint: Endpoint) -> None:
-        address = (_text(endpoint.ip), endpoint.port)
+    async def _send_datagram(self, datagram: Datagram) -> None:
         try:
-            await self._sockets[endpoint.family].sendto(data, address)
+            await self._sockets[datagram.endpoint.family].send(datagram)
         except OSError as error:
             # No route, a full queue, a firewall: for the engine it is one more datagram lost on
             # its way, which its time-outs are for.
-            log.debug("a datagram to %s was not sent: %s", endpoint, error)
+            log.debug("a datagram to %s was not sent: %s", datagram.endpoint, error)
 
     def _tell(
         self, nursery: trio.Nursery, on_announced: Callable[[NodeId, Endpoint], None] | None
@@ -226,8 +207,7 @@ class DhtNode:
                 log.debug("%s was not found: %s", router, error)  # the engine asks again later
                 continue
             endpoints.extend(
-                Endpoint(_packed(ADDRESS_FAMILIES[family], str(address[0])), int(address[1]))
-                for *_, address in found
+                parse_endpoint(Address(str(address[0]), int(address[1]))) for *_, address in found
             )
         if not endpoints or self._has_tried_routers:
             self._say_offline()
@@ -243,13 +223,3 @@ class DhtNode:
         if not is_online and not self._has_said_offline:
             self._has_said_offline = True
             log.warning("offline: no DHT node answers; looking for one again from time to time")
-
-
-@lru_cache(maxsize=4096)
-def _packed(family: int, host: str) -> bytes:
-    return socket.inet_pton(family, host.partition("%")[0])  # link-local ones carry their interface
-
-
-@lru_cache(maxsize=4096)
-def _text(ip: bytes) -> str:
-    return socket.inet_ntop(ADDRESS_FAMILIES[IPV4 if len(ip) == 4 else IPV6], ip)

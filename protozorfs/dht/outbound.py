@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from protozorfs.dht import krpc
 from protozorfs.dht.budget import PacketBudget, Priority
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from protozorfs import bencoding
-    from protozorfs.dht.endpoint import Endpoint, Family
+    from protozorfs.dht.endpoint import Endpoint, Family, LocalAddress
     from protozorfs.dht.krpc import Contact
     from protozorfs.dht.network import Network
     from protozorfs.dht.node_id import NodeId, RandomSource
@@ -23,8 +23,15 @@ if TYPE_CHECKING:
 
 MAX_DELAYED = 256  # requests held back for their host's pace; a lookup has few under way
 
-Datagram: TypeAlias = "tuple[bytes, Endpoint]"
 Pending: TypeAlias = "PendingQuery[Request | None]"
+
+
+class Datagram(NamedTuple):
+    """What to send, where to, and, if that matters, from which address of ours."""
+
+    data: bytes
+    endpoint: Endpoint
+    local: LocalAddress | None = None
 
 
 class Outbound:
@@ -138,4 +145,4 @@ class Outbound:
             {**arguments, b"id": network.table.own_id},
             is_read_only=network.is_read_only,
         )
-        return data, endpoint
+        return Datagram(data, endpoint)

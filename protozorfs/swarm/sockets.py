@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from protozorfs.dht.endpoint import IPV4, IPV6, parse_endpoint
-from protozorfs.dht.node import bind_socket
+from protozorfs.dht.udp import UdpSocket
 from protozorfs.types import Address
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Sockets:
     """Open sockets; `udp` is empty for a node without DHT."""
 
     listeners: list[trio.SocketListener] = field(default_factory=list)
-    udp: dict[Family, trio.socket.SocketType] = field(default_factory=dict)
+    udp: dict[Family, UdpSocket] = field(default_factory=dict)
 
     @property
     def port(self) -> int:
@@ -95,7 +95,7 @@ async def _open_family(
     chosen = sockets.port if sockets.listeners else port
     sockets.listeners += await trio.open_tcp_listeners(chosen, host=host)
     if with_udp:
-        sockets.udp[family] = await bind_socket(family, host, sockets.port)
+        sockets.udp[family] = UdpSocket(family, host, sockets.port)
 
 
 async def _hosts(bind: str | None) -> list[tuple[Family, str]]:

@@ -21,8 +21,9 @@ import trio
 from protozorfs import crypto
 from protozorfs.dht.endpoint import IPV4, parse_endpoint
 from protozorfs.dht.items import sign_item
-from protozorfs.dht.node import DhtNode, bind_socket
+from protozorfs.dht.node import DhtNode
 from protozorfs.dht.node_id import NodeId
+from protozorfs.dht.udp import UdpSocket
 from protozorfs.options import DEFAULT_DHT_RATE
 from protozorfs.types import Address
 
@@ -95,7 +96,7 @@ async def our_nodes(count: int, bootstrap: list[Endpoint]) -> AsyncIterator[list
             nodes = []
             for number in range(count):
                 node = DhtNode(
-                    {IPV4: await bind_socket(IPV4, "127.0.0.1", 0)},
+                    {IPV4: UdpSocket(IPV4, "127.0.0.1", 0)},
                     random=random.SystemRandom(),
                     rate=DEFAULT_DHT_RATE,
                     bootstrap=[bootstrap[number]],

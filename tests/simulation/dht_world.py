@@ -175,7 +175,7 @@ class World:
 
     def pump(self, node: Node) -> None:
         """Sends what the node wants sent, takes its events, and notes when it wants to wake."""
-        for data, target in node.engine.datagrams_to_send(self.now):
+        for data, target, _ in node.engine.datagrams_to_send(self.now):
             node.sent += 1
             if node.is_behind_nat:
                 node.asked_at[target] = self.now

@@ -16,10 +16,10 @@ import trio
 from protozorfs.app import open_node
 from protozorfs.dht.endpoint import IPV4, parse_endpoint
 from protozorfs.dht.items import mutable_target
-from protozorfs.dht.node import DhtNode, bind_socket
+from protozorfs.dht.node import DhtNode
 from protozorfs.dht.node_id import NodeId
+from protozorfs.dht.udp import UdpSocket
 from protozorfs.options import DEFAULT_DHT_RATE, Options
-from protozorfs.types import Address
 from tests.swarm.nodes import LOOPBACK, read_all, until
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from protozorfs.app import Node
-    from protozorfs.types import FeedId
+    from protozorfs.types import Address, FeedId
 
 NODES = 12
 ENOUGH = 6  # of the 8 nearest: the mounts are nodes too
@@ -43,7 +43,7 @@ async def dht() -> AsyncIterator[tuple[list[DhtNode], Options]]:
         nodes: list[DhtNode] = []
         addresses: list[Address] = []
         for _ in range(NODES):
-            bound = await bind_socket(IPV4, LOOPBACK, 0)
+            bound = UdpSocket(IPV4, LOOPBACK, 0)
             node = DhtNode(
                 {IPV4: bound},
                 random=random.SystemRandom(),
@@ -52,7 +52,7 @@ async def dht() -> AsyncIterator[tuple[list[DhtNode], Options]]:
             )
             await nursery.start(node.run)
             nodes.append(node)
-            addresses.append(Address(*bound.getsockname()))
+            addresses.append(bound.address)
         options = Options(bind=LOOPBACK, nolan=True, noportmap=True, bootstrap=(*addresses[:3],))
         yield nodes, options
         nursery.cancel_scope.cancel()

@@ -17,7 +17,7 @@ async def test_all_sockets_share_one_port() -> None:
     sockets = await open_sockets(0, None, with_udp=True)
     try:
         ports = {listener.socket.getsockname()[1] for listener in sockets.listeners}
-        ports |= {bound.getsockname()[1] for bound in sockets.udp.values()}
+        ports |= {bound.address.port for bound in sockets.udp.values()}
         assert ports == {sockets.port}
         assert set(sockets.udp) <= {IPV4, IPV6}
         assert IPV4 in sockets.udp

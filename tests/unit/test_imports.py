@@ -26,7 +26,7 @@ MAY_IMPORT = {
 }
 # Sans-I/O rooms, and what would be I/O, a clock or a source of randomness.
 PURE = {"base", "log", "wire"}
-DRIVERS = {"dht": {"node"}}  # of rooms that are pure but for these modules
+DRIVERS = {"dht": {"node", "udp"}}  # of rooms that are pure but for these modules
 IMPURE_MODULES = {
     *("trio", "socket", "ssl", "select", "selectors", "asyncio", "threading", "subprocess"),
     *("os", "io", "pathlib", "shutil", "tempfile", "mmap", "fcntl", "sqlite3"),

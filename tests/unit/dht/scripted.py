@@ -102,7 +102,7 @@ class Surroundings:
             self.now = end
 
     def _pump(self) -> None:
-        for data, target in self.engine.datagrams_to_send(self.now):
+        for data, target, _ in self.engine.datagrams_to_send(self.now):
             query = krpc.decode_message(data)
             if not isinstance(query, krpc.Query) or target not in self.scripts:
                 continue

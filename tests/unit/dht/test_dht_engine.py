@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from protozorfs import bencoding, crypto
 from protozorfs.dht import krpc, rate_limits
-from protozorfs.dht.endpoint import IPV4, IPV6, Endpoint, Family
+from protozorfs.dht.endpoint import IPV4, IPV6, Endpoint, Family, LocalAddress
 from protozorfs.dht.engine import Engine
 from protozorfs.dht.items import sign_item
 from protozorfs.dht.node_id import NodeId, belongs_to
@@ -56,7 +56,7 @@ def test_no_datagram_raises_or_is_answered_beyond_the_limit(
     engine = new_engine((IPV4, IPV6))
     data = bencoding.encode(root)
     engine.receive_datagram(data, STRANGER, 1.0)
-    replies = [reply for reply, to in engine.datagrams_to_send(1.0) if to == STRANGER]
+    replies = [reply for reply, to, _ in engine.datagrams_to_send(1.0) if to == STRANGER]
     assert len(replies) <= 1
     for reply in replies:
         query = krpc.decode_message(data)
@@ -94,7 +94,7 @@ def test_no_reply_of_a_node_that_was_asked_raises(
 def test_noise_is_not_answered(data: bytes) -> None:
     engine = new_engine()
     engine.receive_datagram(data, STRANGER, 1.0)
-    assert [to for _, to in engine.datagrams_to_send(1.0)] == []
+    assert [to for _, to, _ in engine.datagrams_to_send(1.0)] == []
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,21 @@ def test_a_long_transaction_id_is_not_echoed() -> None:
     assert len(reply[0]) < 200
 
 
+def test_a_reply_leaves_from_where_its_query_was_sent_to() -> None:
+    """What the sockets said of it comes back with the reply; queries of ours leave from any."""
+    engine = new_engine()
+    for local in (LocalAddress(b"one"), LocalAddress(b"other"), None):
+        engine.receive_datagram(ping(repr(local).encode()), STRANGER, 1.0, local)
+    replies = {
+        krpc.decode_message(data).transaction: at for data, _, at in engine.datagrams_to_send(1.0)
+    }
+    assert replies == {repr(local).encode(): local for local in (b"one", b"other", None)}
+    engine.handle_timeout(6.0)
+    ((data, to, local),) = engine.datagrams_to_send(6.0)
+    assert isinstance(krpc.decode_message(data), krpc.Query)
+    assert (to, local) == (STRANGER, None)
+
+
 def test_a_query_plants_nobody_in_the_table() -> None:
     """A source can be forged: it gets one ping, and an entry only for its answer."""
     engine = new_engine()
@@ -130,7 +145,7 @@ def test_a_query_plants_nobody_in_the_table() -> None:
     for tick in range(200):
         now = 2.0 + tick / 10
         engine.handle_timeout(now)
-        sent += [data for data, to in engine.datagrams_to_send(now) if to == STRANGER]
+        sent += [data for data, to, _ in engine.datagrams_to_send(now) if to == STRANGER]
     pings = [message for message in map(krpc.decode_message, sent) if type(message) is krpc.Query]
     assert len(pings) == 1
     assert len(engine.networks[IPV4].table) == 0
@@ -176,7 +191,7 @@ def test_a_host_gets_no_more_bytes_than_allowed() -> None:
     for number in range(1000):
         engine.receive_datagram(query, asker, 10.0 + number / 100)
         sent = engine.datagrams_to_send(10.0 + number / 100)
-        total += sum(len(data) for data, to in sent if to == asker)
+        total += sum(len(data) for data, to, _ in sent if to == asker)
     limit = rate_limits.REPLY_BYTES_BURST + 10 * rate_limits.REPLY_BYTES_PER_SECOND
     assert 10_000 < total <= limit
 
@@ -203,7 +218,7 @@ def test_id_and_contacts_are_kept_across_restarts() -> None:
     assert len(saved.contacts) >= 8
     engine = Engine(families=[IPV4], random=random.Random(2), now=0.0, saved=[saved])
     assert engine.networks[IPV4].table.own_id == saved.node_id
-    asked = {to for _, to in engine.datagrams_to_send(0.0)}
+    asked = {to for _, to, _ in engine.datagrams_to_send(0.0)}
     assert asked <= {contact.endpoint for contact in saved.contacts}
     assert asked
 
@@ -230,7 +245,7 @@ def test_ipv6_is_found_by_way_of_ipv4() -> None:
     for tick in range(40):
         now = tick / 10
         engine.handle_timeout(now)
-        for data, to in engine.datagrams_to_send(now):
+        for data, to, _ in engine.datagrams_to_send(now):
             query = krpc.decode_message(data)
             assert isinstance(query, krpc.Query)
             if to.family == IPV6:

@@ -12,8 +12,9 @@ import trio
 from protozorfs import crypto
 from protozorfs.dht.endpoint import IPV4, IPV6, Endpoint, Family
 from protozorfs.dht.items import SignedItem, sign_item
-from protozorfs.dht.node import DhtNode, bind_socket
+from protozorfs.dht.node import DhtNode
 from protozorfs.dht.node_id import NodeId
+from protozorfs.dht.udp import UdpSocket
 from protozorfs.types import Address
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ async def _open_node(
     number: int,
     routers: tuple[Address, ...] = (),
 ) -> tuple[DhtNode, list[Endpoint]]:
-    sockets = {family: await bind_socket(family, HOSTS[family], 0) for family in families}
+    sockets = {family: UdpSocket(family, HOSTS[family], 0) for family in families}
     endpoints = [
         Endpoint(bytes([127, 0, 0, 1]) if family == IPV4 else bytes(15) + b"\1", port)
-        for family, port in ((f, s.getsockname()[1]) for f, s in sockets.items())
+        for family, port in ((f, s.address.port) for f, s in sockets.items())
     ]
     node = DhtNode(
         sockets, random=random.Random(number), rate=500, bootstrap=bootstrap, routers=routers
@@ -95,8 +96,8 @@ async def test_alone_an_operation_ends_with_nothing() -> None:
 
 async def test_a_cancelled_wait_cancels_the_operation() -> None:
     async with trio.open_nursery() as nursery:
-        silent = await bind_socket(IPV4, "127.0.0.1", 0)
-        nowhere = Endpoint(bytes([127, 0, 0, 1]), silent.getsockname()[1])
+        silent = UdpSocket(IPV4, "127.0.0.1", 0)
+        nowhere = Endpoint(bytes([127, 0, 0, 1]), silent.address.port)
         node, _ = await _open_node((IPV4,), [nowhere], 1)
         await nursery.start(node.run)
         operation = node.engine.get_item(PAIR.public_key)
@@ -112,7 +113,7 @@ async def test_routers_are_resolved_and_lead_into_the_network() -> None:
     """By name only where nothing else does; here the name is a loopback address."""
     with trio.fail_after(20):
         async with _swarm(5, (IPV4,)) as nodes, trio.open_nursery() as nursery:
-            port = nodes[0]._sockets[IPV4].getsockname()[1]
+            port = nodes[0]._sockets[IPV4].address.port
             node, _ = await _open_node((IPV4,), [], 99, (Address("127.0.0.1", port),))
             await nursery.start(node.run)
             await _wait_known(node, 3)
@@ -124,7 +125,7 @@ async def test_routers_are_resolved_and_lead_into_the_network() -> None:
 async def test_what_is_no_message_harms_nobody() -> None:
     with trio.fail_after(20):
         async with _swarm(3, (IPV4,)) as nodes:
-            address = nodes[0]._sockets[IPV4].getsockname()
+            address = nodes[0]._sockets[IPV4].address
             with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as stranger:
                 for data in (b"", b"d1:ai1e-6:", bytes(5000), b"d" * 2048, b"de"):
                     await stranger.sendto(data, address)
