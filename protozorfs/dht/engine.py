@@ -5,8 +5,8 @@
     next_deadline      when `handle_timeout` has something to do, or there is room to send again
     next_event         what the operations found
 
-The driver calls `datagrams_to_send` and `next_event` after what it reports, datagrams of one moment at
-once.
+The driver calls `datagrams_to_send` and `next_event` after what it reports, which may be several
+datagrams of one moment.
 Source: BEP 5, BEP 32, BEP 42, BEP 43, BEP 44.
 """
 
