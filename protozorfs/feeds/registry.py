@@ -11,8 +11,6 @@ import trio
 from protozorfs import crypto
 from protozorfs.errors import (
     Closing,
-    DecodeError,
-    NameTaken,
     NoSuchFeed,
     NotRemovable,
 )
@@ -23,7 +21,7 @@ from protozorfs.feeds.space import SpaceGuard
 from protozorfs.feeds.visits import Visits
 from protozorfs.feeds.why import make_report
 from protozorfs.log.feed import Log
-from protozorfs.store.database import MAX_NAME_BYTES, NameRow
+from protozorfs.store.database import NameRow
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
@@ -165,7 +163,7 @@ class Feeds:
         Raises:
             NameTaken, StoreFull, DecodeError: the name is in use; no space; not a name.
         """
-        self._check_free(name)
+        self._store.names.check_free(name)  # before a key is made for it
         pair = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
         feed_id = FeedId(pair.public_key)
         created_ns = time.time_ns()
@@ -189,14 +187,11 @@ class Feeds:
 
         Raises:
             NameTaken: the name is in use, or the feed has another name already.
+            StoreFull, DecodeError: as for `create`.
         """
-        self._check_free(name)
-        feed = self._by_id.get(feed_id)
-        if feed in self._name_of:
-            shown = self._name_of[feed].decode(errors="replace")
-            raise NameTaken(f"this feed is here already, as {shown}")
         created_ns = time.time_ns()
         self._store.names.add(NameRow(name, feed_id, False, created_ns, created_ns))
+        feed = self._by_id.get(feed_id)
         if feed is None:
             feed = self._visitor(feed_id, created_ns)
         feed.is_followed = True
@@ -225,15 +220,10 @@ class Feeds:
         """Gives a feed another local name.
 
         Raises:
-            NoSuchFeed, NameTaken, DecodeError
+            NoSuchFeed, NameTaken, StoreFull, DecodeError
         """
-        feed = self._names.get(old)
-        if feed is None:
-            raise NoSuchFeed("no feed of that name")
-        self._check_free(new)
         self._store.names.rename(old, new)
-        del self._names[old]
-        self._names[new] = feed
+        feed = self._names[new] = self._names.pop(old)
         self._name_of[feed] = new
 
     def remove(self, name: bytes) -> None:
@@ -397,9 +387,3 @@ class Feeds:
         return Feed(
             feed_id, self, is_owned=False, is_followed=False, created_ns=now_ns, mtime_ns=now_ns
         )
-
-    def _check_free(self, name: bytes) -> None:
-        if not 0 < len(name) <= MAX_NAME_BYTES or b"/" in name or b"\0" in name:
-            raise DecodeError("a name has 1 to 255 bytes, none of them / or NUL")
-        if name in self._names:
-            raise NameTaken("there is a feed of that name")

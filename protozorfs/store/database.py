@@ -128,6 +128,20 @@ class Names:
         """The row of a feed, if it has a name."""
         return self._by_feed_id.get(feed_id)
 
+    def check_free(self, name: bytes) -> None:
+        """Returns if a feed may have that name.
+
+        Raises:
+            NameTaken: another one has it.
+            DecodeError: not a name that a file can have.
+        """
+        if not 1 <= len(name) <= MAX_NAME_BYTES:
+            raise DecodeError(f"a name has 1 to {MAX_NAME_BYTES} bytes, not {len(name)}")
+        if b"/" in name or b"\0" in name or name in (b".", b".."):
+            raise DecodeError(f"{_shown(name)} cannot be the name of a file")
+        if name in self._by_name:
+            raise NameTaken("there is a feed of that name")
+
     def add(self, row: NameRow) -> None:
         """Adds a name; durable on return.
 
@@ -136,11 +150,10 @@ class Names:
             DecodeError: not a name that a file can have.
             StoreFull: no space left.
         """
-        _check_name(row.name)
-        self._check_free(row.name)
+        self.check_free(row.name)
         known = self._by_feed_id.get(row.feed_id)
         if known is not None:
-            raise NameTaken(f"the feed already has the name {_shown(known.name)}")
+            raise NameTaken(f"this feed is here already, as {_shown(known.name)}")
         self._change("INSERT INTO names VALUES (?, ?, ?, ?, ?)", [tuple(row)])
         self._keep(row)
 
@@ -151,9 +164,8 @@ class Names:
             NoSuchFeed: there is no `old`.
             NameTaken, DecodeError, StoreFull: as for `add`.
         """
-        _check_name(new)
         row = self._row(old)
-        self._check_free(new)
+        self.check_free(new)
         self._change("UPDATE names SET name = ? WHERE name = ?", [(new, old)])
         del self._by_name[old]
         row = row._replace(name=new)
@@ -207,12 +219,8 @@ class Names:
     def _row(self, name: bytes) -> NameRow:
         row = self._by_name.get(name)
         if row is None:
-            raise NoSuchFeed(f"there is no feed named {_shown(name)}")
+            raise NoSuchFeed("no feed of that name")
         return row
-
-    def _check_free(self, name: bytes) -> None:
-        if name in self._by_name:
-            raise NameTaken(f"there is already a feed named {_shown(name)}")
 
     def _change(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         try:
@@ -242,13 +250,6 @@ class Names:
 def _name_row(row: tuple[bytes, bytes, int, int, int]) -> NameRow:
     name, feed_id, owned, created_ns, mtime_ns = row
     return NameRow(name, FeedId(feed_id), bool(owned), created_ns, mtime_ns)
-
-
-def _check_name(name: bytes) -> None:
-    if not 1 <= len(name) <= MAX_NAME_BYTES:
-        raise DecodeError(f"a name has 1 to {MAX_NAME_BYTES} bytes, not {len(name)}")
-    if b"/" in name or b"\0" in name or name in (b".", b".."):
-        raise DecodeError(f"{_shown(name)} cannot be the name of a file")
 
 
 def _shown(name: bytes) -> str:

@@ -56,9 +56,9 @@ def test_names_are_found_by_name_and_by_feed_and_survive_reopening(tmp_path: Pat
 def test_a_name_and_a_feed_are_used_once(names: Names) -> None:
     names.add(row(b"a", 1))
     names.add(row(b"b", 2))
-    with pytest.raises(NameTaken, match="named a"):
+    with pytest.raises(NameTaken, match="a feed of that name"):
         names.add(row(b"a", 3))
-    with pytest.raises(NameTaken, match="the name b"):
+    with pytest.raises(NameTaken, match="already, as b"):
         names.add(row(b"c", 2))
     with pytest.raises(NameTaken):
         names.rename(b"a", b"b")
@@ -71,8 +71,12 @@ def test_a_name_and_a_feed_are_used_once(names: Names) -> None:
 
 @pytest.mark.parametrize("name", [b"", b"x" * 256, b"a/b", b"a\0", b".", b".."])
 def test_what_cannot_be_a_file_name_is_refused(names: Names, name: bytes) -> None:
+    names.add(row(b"a", 1))
     with pytest.raises(DecodeError):
-        names.add(row(name, 1))
+        names.add(row(name, 2))
+    with pytest.raises(DecodeError):
+        names.rename(b"a", name)
+    assert names.all() == [row(b"a", 1)]
 
 
 def test_names_are_committed_with_full_sync(names: Names) -> None:
