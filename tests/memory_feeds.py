@@ -153,6 +153,23 @@ class MemoryFeed:
             watcher(self)
 
 
+class MemorySurroundings:
+    """What all feeds have in common."""
+
+    def __init__(self) -> None:
+        self.watchers: list[Callable[[MemoryFeed], None]] = []  # one list, shared by all feeds
+        self.has_room = True
+
+    @contextmanager
+    def watched(self, watcher: Callable[[MemoryFeed], None]) -> Iterator[None]:
+        self.watchers.append(watcher)
+        yield
+        self.watchers.remove(watcher)
+
+    def may_fetch(self) -> bool:
+        return self.has_room
+
+
 class MemoryFeeds:
     """All feeds, by name and by ID."""
 
@@ -160,20 +177,11 @@ class MemoryFeeds:
         self.named: dict[bytes, MemoryFeed] = {}
         self.visited: dict[FeedId, MemoryFeed] = {}
         self._is_local = is_local
-        self._watchers: list[Callable[[MemoryFeed], None]] = []  # one list, shared by all feeds
-
-    @contextmanager
-    def watched(self, watcher: Callable[[MemoryFeed], None]) -> Iterator[None]:
-        self._watchers.append(watcher)
-        yield
-        self._watchers.remove(watcher)
+        self.surroundings = MemorySurroundings()
 
     def name_by_id(self, feed_id: FeedId) -> bytes | None:
         found = (name for name, feed in self.named.items() if feed.feed_id == feed_id)
         return next(found, None)
-
-    def may_fetch(self) -> bool:
-        return True
 
     def node_facts(self) -> NodeFacts | None:
         return None
@@ -206,7 +214,7 @@ class MemoryFeeds:
         self._check_free(name)
         pair = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
         feed = self.named[name] = MemoryFeed(FeedId(pair.public_key), is_owned=True)
-        feed.watchers = self._watchers
+        feed.watchers = self.surroundings.watchers
         return feed
 
     def follow(self, feed_id: FeedId, name: bytes) -> MemoryFeed:
@@ -247,5 +255,5 @@ class MemoryFeeds:
 
     def _remote(self, feed_id: FeedId) -> MemoryFeed:
         feed = MemoryFeed(feed_id, is_owned=False, is_local=self._is_local)
-        feed.watchers = self._watchers
+        feed.watchers = self.surroundings.watchers
         return feed

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
 from protozorfs import crypto
-from protozorfs.errors import (
-    Closing,
-    NoSuchFeed,
-    NotRemovable,
-)
+from protozorfs.errors import NoSuchFeed, NotRemovable
 from protozorfs.feeds.feed import Feed
 from protozorfs.feeds.recovery import name_unnamed, open_unclean
-from protozorfs.feeds.room import Room
-from protozorfs.feeds.space import SpaceGuard
+from protozorfs.feeds.surroundings import NodeSurroundings
 from protozorfs.feeds.visits import Visits
 from protozorfs.feeds.why import make_report
-from protozorfs.log.feed import Log
 from protozorfs.store.database import NameRow
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
     from protozorfs.feeds.facts import FeedReport, Informant, NodeFacts
     from protozorfs.feeds.ports import Listener
@@ -41,28 +34,25 @@ class Feeds:
 
     All methods are for the trio thread, and none waits for the network. `run` must be running
     before feeds are appended to.
+
+    Attributes:
+        surroundings: the node as feeds see it, and who watches them grow.
     """
 
     def __init__(self, store: Store, options: Options) -> None:
         self._store = store
-        self._options = options
         self._names: dict[bytes, Feed] = {}
         self._name_of: dict[Feed, bytes] = {}
         self._by_id: dict[FeedId, Feed] = {}
         self._kept_mtimes: dict[Feed, int] = {}
         self._visits = Visits()
-        self._listener: Listener | None = None
         self._informant: Informant | None = None
-        self._watchers: list[Callable[[Feed], None]] = []
-        self._nursery: trio.Nursery | None = None
-        self._is_closing = False
-        self._space = SpaceGuard(store.free_space)
-        self._room = Room(options.cache_size, self._dropping)
+        self.surroundings = NodeSurroundings(store, options, self._handles_changed)
         name_unnamed(store)
         for row in store.names.all():
             feed = Feed(
                 row.feed_id,
-                self,
+                self.surroundings,
                 is_owned=row.is_owned,
                 is_followed=True,
                 created_ns=row.created_ns,
@@ -73,9 +63,9 @@ class Feeds:
             self._count_kept()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Owns the tasks of all feeds; runs until cancelled."""
+        """Owns the tasks of all feeds, and forgets visited ones; runs until cancelled."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
+            await nursery.start(self.surroundings.run)
             task_status.started()
             while True:
                 await trio.sleep(UPKEEP_INTERVAL)
@@ -86,21 +76,21 @@ class Feeds:
     async def recover(self) -> None:
         """Checks the feeds that a killed run had open, before anybody uses them."""
         await open_unclean(self._store, list(self._name_of.items()))
-        self._room.shrink()  # the limit may be lower than it was
+        self.surroundings.room.shrink()  # the limit may be lower than it was
 
     def subscribe(self, listener: Listener, informant: Informant | None = None) -> None:
         """Tells the listener of every feed there is, and from now on of what happens to them.
 
         The informant is asked for what the status shows.
         """
-        self._listener = listener
+        self.surroundings.listener = listener
         self._informant = informant
         for feed in self._name_of:
             listener.feed_opened(feed)
 
     def close(self) -> None:
         """Ends all waits and closes every log; appends are refused from now on."""
-        self._is_closing = True
+        self.surroundings.is_closing = True
         self._keep_mtimes()
         for feed in list(self._by_id.values()):
             feed.close()
@@ -135,18 +125,6 @@ class Feeds:
 
     # what happens
 
-    @contextmanager
-    def watched(self, watcher: Callable[[Feed], None]) -> Iterator[None]:
-        """In the body, `watcher` is called when a feed has a newer head, or more of it is here.
-
-        It must not block.
-        """
-        self._watchers.append(watcher)
-        try:
-            yield
-        finally:
-            self._watchers.remove(watcher)
-
     def report(self, feed_id: FeedId) -> FeedReport:
         """What the status shows, now, of a feed that is named or visited."""
         return make_report(self._by_id[feed_id], self._informant, trio.current_time())
@@ -171,7 +149,7 @@ class Feeds:
         self._store.names.add(NameRow(name, feed_id, True, created_ns, created_ns))
         feed = Feed(
             feed_id,
-            self,
+            self.surroundings,
             is_owned=True,
             is_followed=True,
             created_ns=created_ns,
@@ -255,73 +233,7 @@ class Feeds:
         """The file system below the store."""
         return self._store.statvfs()
 
-    # what feeds need of us
-
-    @property
-    def listener(self) -> Listener | None:
-        """Who is told what happens."""
-        return self._listener
-
-    @property
-    def is_local(self) -> bool:
-        """Nothing is fetched for readers."""
-        return self._options.local
-
-    @property
-    def room(self) -> Room:
-        """The room that followed feeds may take."""
-        return self._room
-
-    @property
-    def is_sparse(self) -> bool:
-        """Only what is read is fetched."""
-        return self._options.sparse
-
-    @property
-    def forces_appends(self) -> bool:
-        """The user knows that no newer head is elsewhere."""
-        return self._options.force_append
-
-    @property
-    def is_closing(self) -> bool:
-        """The node shuts down."""
-        return self._is_closing
-
-    def check_open(self) -> None:
-        """Raises Closing if the node shuts down."""
-        if self._is_closing:
-            raise Closing("the node is shutting down")
-
-    def feed_grown(self, feed: Feed) -> None:
-        """Tells whoever watches."""
-        for watcher in self._watchers:
-            watcher(feed)
-
-    def may_fetch(self) -> bool:
-        """False while the disk is nearly full."""
-        return self._space.may_fetch(trio.current_time())
-
-    def has_room_again(self) -> bool:
-        """True, once, when what was not fetched for want of room may be fetched."""
-        has_space = self._space.has_resumed(trio.current_time())
-        return self._room.has_resumed() or has_space
-
-    def has_log(self, feed: Feed) -> bool:
-        """True if the feed has files in the store."""
-        return self._store.feed(feed.feed_id).exists()
-
-    def open_log(self, feed: Feed) -> Log:
-        """Opens the log of a feed, made if this is its first use."""
-        directory = self._store.feed(feed.feed_id)
-        return Log.open(directory) if directory.exists() else Log.create(directory)
-
-    def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Starts a task in the nursery of `run`."""
-        if self._nursery is None:
-            raise RuntimeError("Feeds.run is not running")
-        self._nursery.start_soon(run)
-
-    def handles_changed(self, feed: Feed) -> None:
+    def _handles_changed(self, feed: Feed) -> None:
         """A visit starts with the first handle, and ends a while after the last."""
         if feed.is_followed:
             return
@@ -340,8 +252,9 @@ class Feeds:
         self._by_id[feed.feed_id] = feed
 
     def _opened(self, feed: Feed) -> None:
-        if self._listener is not None:
-            self._listener.feed_opened(feed)
+        listener = self.surroundings.listener
+        if listener is not None:
+            listener.feed_opened(feed)
 
     def _remove(self, feed: Feed, name: bytes) -> None:
         self._store.names.remove(name)
@@ -353,12 +266,13 @@ class Feeds:
             self._discard(feed)
 
     def _discard(self, feed: Feed) -> None:
-        if self._listener is not None:
-            self._listener.feed_closed(feed)
+        listener = self.surroundings.listener
+        if listener is not None:
+            listener.feed_closed(feed)
         self._visits.end(feed)
         del self._by_id[feed.feed_id]
         feed.discard()
-        self._room.closed(feed)
+        self.surroundings.room.closed(feed)
         self._remove_files(feed)
 
     def _count_kept(self) -> None:
@@ -366,12 +280,8 @@ class Feeds:
             directory = self._store.feed(feed.feed_id)
             if not feed.is_owned and directory.exists():
                 data = directory.file("data")
-                self._room.count(feed, data.allocated_bytes())
+                self.surroundings.room.count(feed, data.allocated_bytes())
                 data.close()
-
-    def _dropping(self, feed: Feed, start: int, end: int) -> None:
-        if self._listener is not None:
-            self._listener.blocks_dropped(feed, start, end)
 
     def _remove_files(self, feed: Feed) -> None:
         if self._store.feed(feed.feed_id).exists():
@@ -385,5 +295,10 @@ class Feeds:
 
     def _visitor(self, feed_id: FeedId, now_ns: int) -> Feed:
         return Feed(
-            feed_id, self, is_owned=False, is_followed=False, created_ns=now_ns, mtime_ns=now_ns
+            feed_id,
+            self.surroundings,
+            is_owned=False,
+            is_followed=False,
+            created_ns=now_ns,
+            mtime_ns=now_ns,
         )

@@ -84,7 +84,7 @@ async def serve(
     parts = _make_parts(feeds, options, interrupts, log_lines)
     operations = Operations(parts)
     answers = False
-    with _mounted(operations, options) as watch, feeds.watched(parts.grown):
+    with _mounted(operations, options) as watch, feeds.surroundings.watched(parts.grown):
         async with trio.open_nursery() as nursery:
             loop = _RequestLoop(parts.waits)
             nudge = partial(

@@ -129,6 +129,18 @@ class FeedView(Protocol):
         ...
 
 
+class SurroundingsView(Protocol):
+    """What all feeds of the store have in common."""
+
+    def may_fetch(self) -> bool:
+        """False while the disk is nearly full."""
+        ...
+
+    def watched(self, watcher: Callable[[FeedView], None]) -> AbstractContextManager[None]:
+        """In the body, calls `watcher` when a feed has a newer head, or more of it is here."""
+        ...
+
+
 class FeedsView(Protocol):
     """All feeds of the store, by local name and by ID.
 
@@ -138,6 +150,8 @@ class FeedsView(Protocol):
         NameTaken, NoSuchFeed, NotRemovable, StoreFull, DecodeError
     """
 
+    @property
+    def surroundings(self) -> SurroundingsView: ...
     def names(self) -> Sequence[tuple[bytes, FeedView]]:
         """Every named feed, sorted by name."""
         ...
@@ -167,18 +181,10 @@ class FeedsView(Protocol):
         """The local name of a feed; None if it has none."""
         ...
 
-    def may_fetch(self) -> bool:
-        """False while the disk is nearly full."""
-        ...
-
     def report(self, feed_id: FeedId) -> FeedReport:
         """What the status shows of a feed that is named or being visited."""
         ...
 
     def node_facts(self) -> NodeFacts | None:
         """What the status shows of the node; None before it is connected to anything."""
-        ...
-
-    def watched(self, watcher: Callable[[FeedView], None]) -> AbstractContextManager[None]:
-        """In the body, calls `watcher` when a feed has a newer head, or more of it is here."""
         ...

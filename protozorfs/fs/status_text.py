@@ -24,7 +24,8 @@ def status(feeds: FeedsView) -> str:
     """The status for people."""
     facts = feeds.node_facts()
     lines = [] if facts is None else _node_lines(facts)
-    space = "plenty" if feeds.may_fetch() else "nearly none left, so that fetching is paused"
+    may_fetch = feeds.surroundings.may_fetch()
+    space = "plenty" if may_fetch else "nearly none left, so that fetching is paused"
     lines.append(f"free space  {space}")
     lines += _feed_lines(feeds)
     if facts is not None and facts.peers:
@@ -98,7 +99,7 @@ def status_json(feeds: FeedsView) -> str:
         json.dumps(
             {
                 "node": None if facts is None else _node_object(facts),
-                "may_fetch": feeds.may_fetch(),
+                "may_fetch": feeds.surroundings.may_fetch(),
                 "feeds": [_feed_object(shown(name), feed) for name, feed in feeds.names()],
                 "peers": [] if facts is None else [_peer_object(peer) for peer in facts.peers],
             },

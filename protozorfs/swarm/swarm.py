@@ -325,6 +325,6 @@ class Swarm:
                 session.tick(now)
             for replicator in list(self._busy):
                 replicator.handle_timeout(now)
-            if self._feeds.has_room_again():
+            if self._feeds.surroundings.has_room_again():
                 for replicator in list(self._replicators.values()):
                     replicator.flush(now)

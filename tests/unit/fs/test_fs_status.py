@@ -40,13 +40,9 @@ class KnownFeeds(MemoryFeeds):
     """Feeds of a node about which everything is known."""
 
     facts: NodeFacts | None = None
-    has_room = True
 
     def node_facts(self) -> NodeFacts | None:
         return self.facts
-
-    def may_fetch(self) -> bool:
-        return self.has_room
 
 
 def facts(
@@ -93,7 +89,7 @@ def test_status_for_people(feeds: KnownFeeds) -> None:
 
 def test_what_is_off_is_said(feeds: KnownFeeds) -> None:
     feeds.facts = facts(dht=None, lan=None)
-    feeds.has_room = False
+    feeds.surroundings.has_room = False
     text = status_text.status(feeds)
     assert "DHT         off\nLAN         off\n" in text
     assert "free space  nearly none left, so that fetching is paused\n" in text

@@ -1,0 +1,111 @@
+"""What the feeds of a node need of it, and all have in common."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from protozorfs.errors import Closing
+from protozorfs.feeds.room import Room
+from protozorfs.feeds.space import SpaceGuard
+from protozorfs.log.feed import Log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from protozorfs.feeds.feed import Feed
+    from protozorfs.feeds.ports import Listener
+    from protozorfs.options import Options
+    from protozorfs.store.layout import Store
+
+
+class NodeSurroundings:
+    """The node as its feeds see it; implements `ports.Surroundings`. For the trio thread.
+
+    Attributes:
+        listener: who is told what happens, once somebody is there.
+        room: the room that followed feeds may take.
+        is_local: nothing is fetched for readers.
+        is_sparse: only what is read is fetched.
+        forces_appends: the user knows that no newer head is elsewhere.
+        is_closing: the node shuts down.
+    """
+
+    def __init__(
+        self, store: Store, options: Options, handles_changed: Callable[[Feed], None]
+    ) -> None:
+        """`handles_changed`: told when a feed's first handle was opened, or its last one closed."""
+        self.listener: Listener | None = None
+        self.room = Room(options.cache_size, self._dropping)
+        self.is_local = options.local
+        self.is_sparse = options.sparse
+        self.forces_appends = options.force_append
+        self.is_closing = False
+        self._store = store
+        self._handles_changed = handles_changed
+        self._space = SpaceGuard(store.free_space)
+        self._watchers: list[Callable[[Feed], None]] = []
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Owns the tasks of all feeds; runs until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    def check_open(self) -> None:
+        """Raises Closing if the node shuts down."""
+        if self.is_closing:
+            raise Closing("the node is shutting down")
+
+    def may_fetch(self) -> bool:
+        """False while the disk is nearly full."""
+        return self._space.may_fetch(trio.current_time())
+
+    def has_room_again(self) -> bool:
+        """True, once, when what was not fetched for want of room may be fetched."""
+        has_space = self._space.has_resumed(trio.current_time())
+        return self.room.has_resumed() or has_space
+
+    def has_log(self, feed: Feed) -> bool:
+        """True if the feed has files in the store."""
+        return self._store.feed(feed.feed_id).exists()
+
+    def open_log(self, feed: Feed) -> Log:
+        """Opens the log of a feed, made if this is its first use."""
+        directory = self._store.feed(feed.feed_id)
+        return Log.open(directory) if directory.exists() else Log.create(directory)
+
+    def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Starts a task in the nursery of `run`."""
+        if self._nursery is None:
+            raise RuntimeError("NodeSurroundings.run is not running")
+        self._nursery.start_soon(run)
+
+    def handles_changed(self, feed: Feed) -> None:
+        """The first handle was opened or the last one closed."""
+        self._handles_changed(feed)
+
+    @contextmanager
+    def watched(self, watcher: Callable[[Feed], None]) -> Iterator[None]:
+        """In the body, `watcher` is called when a feed has a newer head, or more of it is here.
+
+        It must not block.
+        """
+        self._watchers.append(watcher)
+        try:
+            yield
+        finally:
+            self._watchers.remove(watcher)
+
+    def feed_grown(self, feed: Feed) -> None:
+        """Tells whoever watches."""
+        for watcher in self._watchers:
+            watcher(feed)
+
+    def _dropping(self, feed: Feed, start: int, end: int) -> None:
+        if self.listener is not None:
+            self.listener.blocks_dropped(feed, start, end)
