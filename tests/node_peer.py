@@ -123,10 +123,21 @@ class NodeWriter:
 
     def append(self, line: str) -> Description:
         """Appends one line, without its newline, as one block; returns the new state."""
+        self._say(line)
+        return self.wait_length(self.length + 1)
+
+    def truncate(self, length: int) -> Description:
+        """Cuts the feed to its first blocks, which raises its fork; returns the new state."""
+        fork = self.description["fork"]
+        self._say(f"!truncate {length}")
+        while self.description["fork"] == fork:
+            self.description = json.loads(self.lines.next(ANSWER_SECONDS))
+        return self.description
+
+    def _say(self, line: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        return self.wait_length(self.length + 1)
 
     def wait_length(self, length: int, timeout_seconds: float = ANSWER_SECONDS) -> Description:
         """Waits until its feed has that many blocks."""

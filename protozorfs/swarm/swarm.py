@@ -201,7 +201,7 @@ class Swarm:
         feed = replicator.feed
         with trio.move_on_after(CHECK_SECONDS):
             while (
-                any(session.is_opening(feed) for session in self.connections.entries)
+                any(self._may_show(entry, feed) for entry in self.connections.entries.values())
                 or any(replica.is_history_asked for replica in replicator.links)
                 or (replicator.links and feed.log.length < feed.remote_length)
             ):
@@ -209,6 +209,17 @@ class Swarm:
             remotes = [replica.remote for replica in replicator.links]
             return any(remote.is_known and remote.fork == feed.log.fork for remote in remotes)
         return False
+
+    def _may_show(self, entry: Entry, feed: Feed) -> bool:
+        """A connected peer that was found for the feed has not told its state of it yet."""
+        session = entry.session
+        if session.is_ready:
+            return session.is_opening(feed)
+        return entry.shows_all or feed.feed_id in entry.found_for
+
+    def _settle(self) -> None:
+        self._settled.set()
+        self._settled = trio.Event()
 
     # session.Directory
 
@@ -222,8 +233,7 @@ class Swarm:
 
     def channel_settled(self, feed: Feed) -> None:
         """What is known of a feed's peers has changed, or a search for it is over."""
-        self._settled.set()
-        self._settled = trio.Event()
+        self._settle()
         if self.upkeep is not None:
             self.upkeep.connected(feed, bool(feed.peers))
         self._end_attempt_if_over(feed)
@@ -262,6 +272,7 @@ class Swarm:
 
     def connection_ended(self, entry: Entry) -> None:
         """Its feeds may do with another peer; some may have waited for this one."""
+        self._settle()
         now = trio.current_time()
         self.connections.table.hurry(entry.found_for, now)
         for feed in list(self._attempting):

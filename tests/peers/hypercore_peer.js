@@ -20,6 +20,7 @@
 // --connect dials each address in the initiator's role; --port listens on 127.0.0.1 in the responder's (the
 // default without --connect, on a free port). Both may be given: a reader that also serves what it has.
 // --host listens on another address than 127.0.0.1.
+// --stdin-lines appends each line of stdin; the line "!truncate N" cuts the feed to N blocks instead.
 // --sizes adds the size of every block read to a reader's figures.
 // --linger keeps a reader serving for MS milliseconds after its figures.
 // evil modes: flip-block, bad-signature, bad-node, bad-size, drop-node, wrong-index, huge-block,
@@ -242,17 +243,23 @@ async function serve (o) {
   out({ key: hex(core.key), discoveryKey: hex(core.discoveryKey), port, ...(await describe()) })
 
   let queue = Promise.resolve()
-  const append = (b) => {
+  const change = (what) => {
     queue = queue.then(async () => {
-      for (const c of cores) await c.append(b)
+      for (const c of cores) await what(c)
       out(await describe())
     })
     return queue
   }
+  const append = (b) => change((c) => c.append(b))
+  const truncate = (length) => change((c) => c.truncate(length))
 
   if (o['stdin-lines']) {
     const lines = readline.createInterface({ input: process.stdin })
-    lines.on('line', (line) => append(Buffer.from(line)))
+    lines.on('line', (line) => {
+      const cut = /^!truncate (\d+)$/.exec(line)
+      if (cut) truncate(Number(cut[1]))
+      else append(Buffer.from(line))
+    })
   } else if (o['die-with-stdin']) {
     process.stdin.resume()
     process.stdin.on('end', () => finish(0))
