@@ -87,6 +87,20 @@ def test_status_for_people(feeds: KnownFeeds) -> None:
     )
 
 
+def test_why_a_feed_is_frozen_is_said(feeds: KnownFeeds) -> None:
+    paul = feeds.named[b"paul"]
+    paul.state, paul.frozen_why = "frozen", "two histories of it are signed"
+    assert status_text.status(feeds) == (
+        "free space  plenty\n"
+        "feeds       2: 1 frozen, 1 owned\n"
+        "\n"
+        "frozen\n"
+        "  paul: two histories of it are signed\n"
+    )
+    told = json.loads(status_text.status_json(feeds))["feeds"]
+    assert [feed["frozen_why"] for feed in told] == [None, "two histories of it are signed"]
+
+
 def test_what_is_off_is_said(feeds: KnownFeeds) -> None:
     feeds.facts = facts(dht=None, lan=None)
     feeds.surroundings.has_room = False
