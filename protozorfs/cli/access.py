@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from protozorfs import ids
-from protozorfs.errors import DecodeError, UsageError
+from protozorfs.errors import DecodeError, ProtozorfsError, UsageError
+from protozorfs.store.lock import LOCK_FILE, current_holder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
 
 SHORT_ID_DIGITS = 8  # of the name that a feed gets when none is given
 NEW_NAME = b"new-feed"  # of a feed that gets such a name, until its ID is known
-EXIT_SIGNAL = 128  # plus the signal's number: the exit code of what a signal ended
+
+
+class EndedBySignal(ProtozorfsError):
+    """A signal came to a command, and what was going on is over and closed.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"ended by signal {number}")
+        self.number = number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +79,14 @@ def parse_id(text: str) -> FeedId:
         return ids.parse_feed_id(text)
     except DecodeError as error:
         raise UsageError(str(error)) from None
+
+
+def mount_point_of(store: Path) -> Path | None:
+    """Where the store is mounted, or None."""
+    holder = current_holder(store / LOCK_FILE)
+    if holder is None or holder.mount_point is None:
+        return None
+    return Path(holder.mount_point)
 
 
 def short_name(feed_id: FeedId) -> bytes:

@@ -5,21 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import appdirs
 import click
 
-from protozorfs.cli.options import DEFAULT_STORE, parse_address
-from protozorfs.options import Options
+from protozorfs.cli.options import default_store, parse_node_options, split_options
+from protozorfs.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from protozorfs.options import Options
+
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
-
-def default_store() -> Path:
-    """The store of whoever names none, as for `mount.protozorfs`: in the user's data directory."""
-    return Path(appdirs.user_data_dir("protozorfs"), DEFAULT_STORE)
+WRONG_COMMAND_LINE = 2  # exit code. Source: click
+OPTIONS_HELP = (
+    "As for mount.protozorfs, unless the store is mounted: nodht, nolan, noportmap, "
+    "peer=HOST:PORT, port=N, bind=ADDR, bootstrap=HOST:PORT, dht_rate=N, sparse, "
+    "cache_size=SIZE, ephemeral_id."
+)
 
 
 store_option = click.option(
@@ -32,20 +35,30 @@ store_option = click.option(
 
 
 def network_options(command: Command) -> Command:
-    """--peer, --port and --bind, as the mount options of those names."""
+    """-o, and --peer, --port and --bind for the mount options of those names."""
     for option in (
         click.option("--bind", metavar="ADDR", help="The address to listen on (default: all)."),
-        click.option("--port", type=click.IntRange(1, 65535), help="The TCP port to listen on."),
+        click.option("--port", type=click.IntRange(1, 65535), help="The port to listen on."),
         click.option("--peer", "peers", multiple=True, metavar="HOST:PORT", help="A peer to dial."),
+        click.option("-o", "words", multiple=True, metavar="OPTION[,OPTION...]", help=OPTIONS_HELP),
     ):
         command = option(command)
     return command
 
 
-def node_options(peers: Sequence[str], port: int | None, bind: str | None) -> Options:
+def node_options(
+    words: Sequence[str], peers: Sequence[str], port: int | None, bind: str | None
+) -> Options:
     """What `network_options` mean.
 
     Raises:
-        UsageError: a peer is not HOST:PORT.
+        UsageError: one is not understood.
     """
-    return Options(peers=tuple(map(parse_address, peers)), port=port, bind=bind)
+    settings = [word for text in words for word in split_options(text)]
+    settings += [f"peer={peer}" for peer in peers]
+    settings += [f"port={port}"] if port is not None else []
+    settings += [f"bind={bind}"] if bind is not None else []
+    try:
+        return parse_node_options(settings)
+    except UsageError as error:
+        raise UsageError(str(error), WRONG_COMMAND_LINE) from None

@@ -6,24 +6,22 @@ wrong; 128 + N ended by signal N.
 
 from __future__ import annotations
 
-import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from protozorfs import ids
-from protozorfs.cli import streams
-from protozorfs.cli.access import EXIT_SIGNAL, parse_id, short_name, split_path
+from protozorfs.cli import EXIT_SIGNAL, streams
+from protozorfs.cli.access import EndedBySignal, mount_point_of, parse_id, short_name, split_path
 from protozorfs.cli.arguments import store_option
-from protozorfs.cli.on_store import StoreAccess
 from protozorfs.cli.text import printable, table
 from protozorfs.cli.through_mount import MountAccess
-from protozorfs.errors import FeedNameError, ProtozorfsError, StoreLocked, UsageError
+from protozorfs.errors import FeedNameError, ProtozorfsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from protozorfs.cli.access import Access
 
@@ -115,39 +113,45 @@ def act(store: Path, name: str, operation: Callable[[Access, bytes], T]) -> T:
 
 def act_on_store(store: Path, operation: Callable[[Access], T]) -> T:
     """Does an operation on a store: through its mount, if it is mounted."""
+    mount_point = mount_point_of(store)
+    if mount_point is not None:
+        return operation(MountAccess(mount_point))
+    from protozorfs.cli.on_store import StoreAccess  # most of the start: not for a mount
+
+    return operation(StoreAccess(store))
+
+
+def main() -> int:
+    """The command; returns its exit code."""
+    return run(sys.argv[1:])
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code.
+
+    Raises:
+        OSError: of the system, such as a closed pipe; `start` tells the user.
+    """
     try:
-        return operation(StoreAccess(store))
-    except StoreLocked as locked:
-        if locked.mount_point is None:
-            raise
-        mount = MountAccess(Path(locked.mount_point))
-    return operation(mount)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and ends the process; no mistake of a user shows a trace."""
-    sys.exit(run(arguments))
-
-
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code."""
-    try:
-        code = protozorfs.main(arguments, prog_name="protozorfs", standalone_mode=False)
+        # Not `protozorfs.main`, which makes exits of its own out of broken pipes.
+        with protozorfs.make_context("protozorfs", list(arguments)) as context:
+            protozorfs.invoke(context)
+    except click.exceptions.Exit as end:  # `--help`
+        return end.exit_code
     except click.Abort:
-        click.echo("protozorfs: nothing was done", err=True)
-        return EXIT_FAILED
+        return _failed("nothing was done")
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except EndedBySignal as error:
+        return EXIT_SIGNAL + error.number
     except UsageError as error:
-        click.echo(f"protozorfs: {error}", err=True)
-        return error.exit_code
+        return _failed(str(error), error.exit_code)
     except ProtozorfsError as error:
-        click.echo(f"protozorfs: {error}", err=True)
-        return EXIT_FAILED
-    except BrokenPipeError:  # whoever read our output has seen enough
-        return EXIT_SIGNAL + signal.SIGPIPE
-    except OSError as error:
-        click.echo(f"protozorfs: {error.filename or 'the system says'}: {error.strerror}", err=True)
-        return EXIT_FAILED
-    return code if isinstance(code, int) else 0
+        return _failed(str(error))
+    return 0
+
+
+def _failed(sentence: str, code: int = EXIT_FAILED) -> int:
+    click.echo(f"protozorfs: {sentence}", err=True)
+    return code

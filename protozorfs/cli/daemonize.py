@@ -7,6 +7,7 @@ import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from protozorfs.cli import EXIT_SIGNAL
 from protozorfs.errors import UsageError
 from protozorfs.fs.mount_points import MountError
 
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
 _READY = b"\0"  # else the pipe brings the exit code as one byte, and the message
-INTERRUPTED = 130  # exit code of a command that was ended by Ctrl-C
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_EXIT_SIGNAL = 128  # plus the signal's number: the exit code of what a signal ended
 
 
 class _Stopped(BaseException):
@@ -56,7 +55,7 @@ def _await_ready(child: int, pipe: int, mask: Collection[int]) -> int:
         # Who stops the command stops what it started; it returns when nothing is left of that.
         os.kill(child, signal.SIGTERM)
         os.waitpid(child, 0)
-        return _EXIT_SIGNAL + int(number)
+        return EXIT_SIGNAL + int(number)
     if message == _READY:
         return 0
     if message:

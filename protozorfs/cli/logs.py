@@ -24,7 +24,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 SYSTEM_LOG = Path("/dev/log")  # of syslog or the journal
 _SYSTEM_FORMAT = "%(levelname)s %(name)s: %(message)s"  # it has clocks of its own
 _ROOT = "protozorfs"
-_COMMAND = f"{_ROOT}.cli.mounting"  # says when the mount began and why it ended
+_COMMAND = f"{_ROOT}.cli.serving"  # says when the mount began and why it ended
 
 
 class RecentLines(logging.Handler):

@@ -13,11 +13,26 @@ Source of 1 and 32: mount(8).
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from protozorfs.app import open_node
 from protozorfs.cli.mounting import run
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from protozorfs.app import Node
+    from protozorfs.options import Options
 
 
 def main() -> int:
     """The command; returns its exit code."""
-    return run(sys.argv[1:], open_node)
+    return run(sys.argv[1:], _open_node)
+
+
+def _open_node(
+    path: Path, options: Options, *, mount_point: str | None
+) -> AbstractAsyncContextManager[Node]:
+    from protozorfs.app import open_node  # most of the start: not for `--help` and mistakes
+
+    return open_node(path, options, mount_point=mount_point)

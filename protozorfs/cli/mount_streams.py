@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from typing import TYPE_CHECKING
 
 import click
 
 from protozorfs import ids
-from protozorfs.cli.access import EXIT_SIGNAL, NEW_NAME, short_name
+from protozorfs.cli.access import NEW_NAME, short_name
 from protozorfs.cli.through_mount import MountAccess
 
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ CHUNK_BYTES = 64 * 1024  # of input: the largest block that one write makes
 FOLLOW_SECONDS = 0.2  # between two looks at the end of a file, which says nothing by itself
 
 
-def write(name: str | None, mount_point: Path) -> int:
-    """Copies standard input to a new feed; returns the exit code."""
+def write(name: str | None, mount_point: Path) -> None:
+    """Copies standard input to a new feed."""
     mount = MountAccess(mount_point)
     first_name = NEW_NAME if name is None else os.fsencode(name)
     feed_id = mount.create(first_name)
@@ -31,28 +30,25 @@ def write(name: str | None, mount_point: Path) -> int:
         if name is None:
             os.rename(mount.path(first_name), mount.path(short_name(feed_id)))
         click.echo(ids.format_hex(feed_id))
-        return _copy(0, feed.fileno(), follow=False)
+        _copy(0, feed.fileno(), follow=False)
 
 
-def read(feed_id: FeedId, mount_point: Path, *, follow: bool) -> int:
-    """Copies a feed to standard output; returns the exit code."""
+def read(feed_id: FeedId, mount_point: Path, *, follow: bool) -> None:
+    """Copies a feed to standard output."""
     path = MountAccess(mount_point).path(ids.format_hex(feed_id).encode())
     with open(path, "rb", buffering=0) as feed:
-        return _copy(feed.fileno(), 1, follow=follow)
+        _copy(feed.fileno(), 1, follow=follow)
 
 
-def _copy(source: int, target: int, *, follow: bool) -> int:
-    try:
-        while True:
-            data = os.read(source, CHUNK_BYTES)
-            if data:
-                write_all(target, data)
-            elif follow:
-                time.sleep(FOLLOW_SECONDS)
-            else:
-                return 0
-    except KeyboardInterrupt:
-        return EXIT_SIGNAL + signal.SIGINT
+def _copy(source: int, target: int, *, follow: bool) -> None:
+    while True:
+        data = os.read(source, CHUNK_BYTES)
+        if data:
+            write_all(target, data)
+        elif follow:
+            time.sleep(FOLLOW_SECONDS)
+        else:
+            return
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -1,39 +1,27 @@
-"""What `mount.protozorfs` does: checks, the daemon, the node, signals, the end."""
+"""What `mount.protozorfs` does before there is a mount: arguments, checks, the daemon.
+
+What takes long to load (`serving`, and the node) is loaded when nothing is left to complain about.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 import sys
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import trio
-
-from protozorfs.cli.daemonize import INTERRUPTED, run_as_daemon
-from protozorfs.cli.logs import LOG_FILE, Logs
+from protozorfs.cli.daemonize import run_as_daemon
 from protozorfs.cli.notify import ServiceManager
 from protozorfs.cli.options import HelpWanted, MountCommand, parse_mount_command
-from protozorfs.cli.tasks import dump_tasks_on_signal
-from protozorfs.errors import ProtozorfsError, UsageError
+from protozorfs.errors import UsageError
 from protozorfs.fs import mount_points
-from protozorfs.fs.mount import serve
-from protozorfs.fs.mount_points import MountError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
+    from collections.abc import Sequence
 
-    from protozorfs.fs.ports import FeedsView
-    from protozorfs.options import Options
-
-log = logging.getLogger(__name__)
+    from protozorfs.cli.serving import OpenNode
 
 PROGRAM = "mount.protozorfs"
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_STOP_SECONDS = 1.5  # from the signal until what is still closing is cut short; all ends within 2
 
 HELP = f"""\
 usage: {PROGRAM} [STORE] MOUNTPOINT [--foreground] [--debug[=MODULE,...]]
@@ -60,21 +48,6 @@ options:
 """
 
 
-class HasFeeds(Protocol):
-    """What `serve` needs of an open node."""
-
-    @property
-    def feeds(self) -> FeedsView: ...
-
-
-class OpenNode(Protocol):
-    """`app.open_node`, or what stands in for it."""
-
-    def __call__(
-        self, path: Path, options: Options, *, mount_point: str | None
-    ) -> AbstractAsyncContextManager[HasFeeds]: ...
-
-
 def run(arguments: Sequence[str], open_node: OpenNode) -> int:
     """Does what the arguments say; returns the exit code (see `mount`)."""
     try:
@@ -84,136 +57,32 @@ def run(arguments: Sequence[str], open_node: OpenNode) -> int:
         # Before the fork and the store: what the user can mend is said at once.
         mount_points.check_apart(command.mount.mount_point, command.store)
         mount_points.prepare(command.mount.mount_point)
-        if command.foreground:
-            return _run_in_foreground(command, open_node)
-        code = run_as_daemon(lambda ready: _run_mount(command, open_node, ready, as_daemon=True))
-        if code == 0:
-            _say_mounted(command)
-        return code
+        return _mount(command, open_node)
     except HelpWanted as wanted:
         print(HELP if str(wanted) == "help" else f"{PROGRAM} {version('protozorfs')}")
         return 0
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:  # before the receiver of signals is there, or after
-        return INTERRUPTED
 
 
-def _run_in_foreground(command: MountCommand, open_node: OpenNode) -> int:
-    manager = ServiceManager(os.environ)
+def _mount(command: MountCommand, open_node: OpenNode) -> int:
+    from protozorfs.cli.serving import run_mount  # trio and pyfuse3
 
-    def ready() -> None:
-        manager.ready(_mounted_sentence(command))
+    if command.foreground:
+        manager = ServiceManager(os.environ)
+
+        def ready() -> None:
+            manager.ready(command.mounted_sentence)
+            _say_mounted(command)
+
+        return run_mount(command, open_node, ready, manager.stopping)
+    code = run_as_daemon(lambda ready: run_mount(command, open_node, ready, as_daemon=True))
+    if code == 0:
         _say_mounted(command)
-
-    return _run_mount(command, open_node, ready, manager.stopping)
-
-
-def _mounted_sentence(command: MountCommand) -> str:
-    return f"{command.store} is mounted at {command.mount.mount_point}"
+    return code
 
 
 def _say_mounted(command: MountCommand) -> None:
     if command.verbose:
-        print(f"{PROGRAM}: {_mounted_sentence(command)}", flush=True)
-
-
-def _run_mount(
-    command: MountCommand,
-    open_node: OpenNode,
-    ready: Callable[[], None],
-    stopping: Callable[[], None] = lambda: None,
-    *,
-    as_daemon: bool = False,
-) -> int:
-    """Serves until the mount ends or a signal comes.
-
-    Calls `ready` once it answers, and `stopping` when it is about to end.
-
-    Raises:
-        UsageError: whatever goes wrong, as one sentence with its exit code.
-    """
-
-    logs = Logs(command.debug)
-    logs.start(is_brief=as_daemon)  # the details of a daemon are for its file
-    answers = False
-
-    def mounted() -> None:
-        nonlocal answers
-        answers = True
-        if as_daemon:
-            logs.move_to(command.store / LOG_FILE)
-        log.info("%s", _mounted_sentence(command))
-        ready()
-
-    try:
-        trio.run(_serve_until_signal, command, open_node, logs, mounted, stopping)
-    except Exception as error:
-        # Nobody reads the sentence of a daemon any more; before, the trace is for --debug.
-        level = logging.ERROR if answers and as_daemon else logging.DEBUG
-        log.log(level, "the mount failed", exc_info=error)
-        raise _as_usage_error(_first(error)) from None
-    return 0
-
-
-def _as_usage_error(error: Exception) -> UsageError:
-    if isinstance(error, UsageError):
-        return error
-    if isinstance(error, (ProtozorfsError, OSError)):
-        return MountError(str(error))
-    return MountError(f"internal error, see --debug: {type(error).__name__}: {error}")
-
-
-def _first(error: Exception) -> Exception:
-    """The first plain exception of a group of groups: nurseries wrap what goes wrong in them."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-async def _serve_until_signal(
-    command: MountCommand,
-    open_node: OpenNode,
-    logs: Logs,
-    mounted: Callable[[], None],
-    stopping: Callable[[], None],
-) -> None:
-    with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(dump_tasks_on_signal)
-            stop = _Stop()
-            nursery.start_soon(stop.wait_signal, signals)
-            with stop.whole:
-                async with open_node(
-                    command.store, command.options, mount_point=command.mount.mount_point
-                ) as node:
-                    with stop.serving:
-                        await _serve(node.feeds, command, logs, mounted)
-                    stopping()
-            log.info("%s is unmounted and closed", command.mount.mount_point)
-            nursery.cancel_scope.cancel()
-
-
-async def _serve(
-    feeds: FeedsView, command: MountCommand, logs: Logs, mounted: Callable[[], None]
-) -> None:
-    async with trio.open_nursery() as nursery:
-        await nursery.start(serve, feeds, command.mount, lambda: logs.recent_lines)
-        mounted()
-
-
-class _Stop:
-    """What a signal ends: the serving at once, so that the store is closed in order after it."""
-
-    def __init__(self) -> None:
-        self.whole = trio.CancelScope()
-        self.serving = trio.CancelScope()
-
-    async def wait_signal(self, signals: AsyncIterator[int]) -> None:
-        """Waits for the first signal and acts on it."""
-        async for number in signals:
-            log.info("ending: %s", signal.Signals(number).name)
-            self.serving.cancel()
-            self.whole.deadline = trio.current_time() + _STOP_SECONDS
-            return
+        print(f"{PROGRAM}: {command.mounted_sentence}", flush=True)

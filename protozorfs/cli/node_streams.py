@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import click
 import trio
 
 from protozorfs import app, ids
-from protozorfs.cli.access import EXIT_SIGNAL, NEW_NAME, short_name
+from protozorfs.cli.access import NEW_NAME, short_name
 from protozorfs.cli.mount_streams import CHUNK_BYTES, write_all
 from protozorfs.cli.running import run_async
 from protozorfs.errors import UsageError
@@ -25,37 +24,25 @@ if TYPE_CHECKING:
     from protozorfs.types import FeedId
 
 
-def write(store: Path, options: Options, name: str | None, *, serve: bool) -> int:
-    """Copies standard input to a new feed; returns the exit code.
+def write(store: Path, options: Options, name: str | None, *, serve: bool) -> None:
+    """Copies standard input to a new feed.
 
     Raises:
         StoreLocked: another process has the store open.
+        EndedBySignal: one came.
         ProtozorfsError: what else prevents it.
     """
-    return run_async(_with_node, store, options, partial(_write, name=name, serve=serve))
+    run_async(_with_node, store, options, partial(_write, name=name, serve=serve))
 
 
-def read(store: Path, options: Options, feed_id: FeedId, *, follow: bool) -> int:
-    """Copies a feed to standard output; returns the exit code. Raises like `write`."""
-    return run_async(_with_node, store, options, partial(_read, feed_id=feed_id, follow=follow))
+def read(store: Path, options: Options, feed_id: FeedId, *, follow: bool) -> None:
+    """Copies a feed to standard output. Raises like `write`."""
+    run_async(_with_node, store, options, partial(_read, feed_id=feed_id, follow=follow))
 
 
-async def _with_node(store: Path, options: Options, use: Callable[[Node], Awaitable[None]]) -> int:
-    """Opens the store, uses it until the use or a signal ends, closes it."""
-    code = 0
-
-    async def end_by_signal(*, task_status: trio.TaskStatus[None]) -> None:
-        nonlocal code
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            task_status.started()
-            code = EXIT_SIGNAL + await anext(signals)
-        nursery.cancel_scope.cancel()
-
-    async with app.open_node(store, options) as node, trio.open_nursery() as nursery:
-        await nursery.start(end_by_signal)
+async def _with_node(store: Path, options: Options, use: Callable[[Node], Awaitable[None]]) -> None:
+    async with app.open_node(store, options) as node:
         await use(node)
-        nursery.cancel_scope.cancel()
-    return code
 
 
 async def _write(node: Node, *, name: str | None, serve: bool) -> None:

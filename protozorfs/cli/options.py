@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 import appdirs
 
 from protozorfs.errors import UsageError
-from protozorfs.fs.mount import MountOptions
-from protozorfs.fs.waits import Patience
 from protozorfs.options import Options
 from protozorfs.types import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from protozorfs.fs.mount import MountOptions
 
 USAGE_EXIT_CODE = 1  # Source: mount(8), "incorrect invocation or permissions"
 DEFAULT_STORE = "default"
@@ -76,6 +76,11 @@ class MountCommand:
     fake: bool = False
     verbose: bool = False
 
+    @property
+    def mounted_sentence(self) -> str:
+        """What there is to say once it is mounted."""
+        return f"{self.store} is mounted at {self.mount.mount_point}"
+
 
 class HelpWanted(Exception):
     """`--help` or `--version` was given; the argument is which."""
@@ -102,14 +107,11 @@ def parse_mount_command(arguments: Sequence[str], environ: dict[str, str]) -> Mo
     return MountCommand(
         store=_store_path(store),
         options=options,
-        mount=MountOptions(
-            mount_point=os.path.realpath(words.positional[-1]),
-            source=values.source or (store if store == DEFAULT_STORE else os.path.abspath(store)),
-            kernel_options=frozenset(values.kernel),
-            syncs="sync" in values.kernel,
-            patience=_patience(options),
-            live_from_end=options.live_from == "end",
-            wakes_watchers=not options.noinotify,
+        mount=_mount_options(
+            os.path.realpath(words.positional[-1]),
+            values.source or (store if store == DEFAULT_STORE else os.path.abspath(store)),
+            frozenset(values.kernel),
+            options,
         ),
         foreground=words.foreground,
         debug=values.debug if words.debug is None else words.debug,
@@ -118,11 +120,25 @@ def parse_mount_command(arguments: Sequence[str], environ: dict[str, str]) -> Mo
     )
 
 
-def _patience(options: Options) -> Patience:
-    forever = float("inf")
-    return Patience(
-        read_seconds=forever if options.read_timeout is None else options.read_timeout,
-        head_seconds=0.0 if options.local else options.head_timeout,
+def _mount_options(
+    mount_point: str, source: str, kernel_options: frozenset[str], options: Options
+) -> MountOptions:
+    # With trio and pyfuse3: for a command line without mistakes alone, which needs them anyway.
+    from protozorfs.fs.mount import MountOptions
+    from protozorfs.fs.waits import Patience
+
+    read_timeout = float("inf") if options.read_timeout is None else options.read_timeout
+    return MountOptions(
+        mount_point=mount_point,
+        source=source,
+        kernel_options=kernel_options,
+        syncs="sync" in kernel_options,
+        patience=Patience(
+            read_seconds=read_timeout,
+            head_seconds=0.0 if options.local else options.head_timeout,
+        ),
+        live_from_end=options.live_from == "end",
+        wakes_watchers=not options.noinotify,
     )
 
 
@@ -212,6 +228,21 @@ def split_options(text: str) -> list[str]:
     return [word for word in words if word]
 
 
+def parse_node_options(words: Sequence[str]) -> Options:
+    """The options of a command that opens a store by itself, from words such as `port=4000`.
+
+    Raises:
+        UsageError: one is unknown, wrong, or has no meaning without a mount.
+    """
+    values = _Values(sloppy=False)
+    for word in words:
+        name = word.partition("=")[0]
+        if name in MOUNT_WORDS or name.startswith(IGNORED_PREFIXES):
+            raise _usage(f"option {name} is for a mount; see --help")
+        values.take(word)
+    return Options(**values.node)
+
+
 class _Values:
     """Collects the words of `-o`; of those that say the same the last counts."""
 
@@ -254,18 +285,6 @@ class _Values:
             except ValueError as error:
                 raise _usage(f"option {name}={value}: {error}") from None
             self.node[field] = (*self.node.get(field, ()), parsed) if is_list else parsed
-
-
-def parse_address(text: str) -> Address:
-    """The peer of a command line: `HOST:PORT`, with an IPv6 address in brackets.
-
-    Raises:
-        UsageError
-    """
-    try:
-        return _address(text)
-    except ValueError as error:
-        raise _usage(f"{text}: {error}") from None
 
 
 def _address(text: str) -> Address:
@@ -342,4 +361,11 @@ _NODE_VALUES: dict[str, tuple[str, Callable[[str], Any], bool]] = {
     "head_timeout": ("head_timeout", _seconds, False),
     "cache_size": ("cache_size", parse_size, False),
     "live_from": ("live_from", _live_from, False),
+}
+# What has no meaning without a mount: reads that wait, appends to feeds that are there, a log.
+MOUNT_WORDS = {
+    *("local", "read_timeout", "head_timeout", "live_from", "noinotify", "force_append"),
+    *("fsname", "subtype", "debug"),
+    *KERNEL_WORDS,
+    *IGNORED_WORDS,
 }

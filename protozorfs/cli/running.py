@@ -1,17 +1,30 @@
-"""Running a command's coroutine so that its errors come out as they were raised."""
+"""Running a command's coroutine: a signal ends it in order, errors come out as they were raised."""
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from protozorfs.cli.access import EndedBySignal
 from protozorfs.errors import ProtozorfsError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 T = TypeVar("T")
+
+
+def stop_signals() -> list[signal.Signals]:
+    """The signals that end a command.
+
+    Ctrl-C and the loss of the terminal are none where the caller has them ignored: nohup(1), and
+    shells for what runs in the background.
+    """
+    mild = (signal.SIGINT, signal.SIGHUP)
+    heard = [number for number in mild if signal.getsignal(number) is not signal.SIG_IGN]
+    return [signal.SIGTERM, *heard]
 
 
 def run_async(function: Callable[..., Awaitable[T]], *arguments: object) -> T:
@@ -19,14 +32,30 @@ def run_async(function: Callable[..., Awaitable[T]], *arguments: object) -> T:
 
     Nurseries wrap what passes through them in groups; of a group that holds only what a user is
     told (errors of ours and of the system, Ctrl-C), the first is raised in its place.
+
+    Raises:
+        EndedBySignal: one came; the function was cancelled.
     """
     try:
-        return trio.run(function, *arguments)
+        return trio.run(_until_signal, function, arguments)
     except BaseExceptionGroup as group:
         told, others = group.split((ProtozorfsError, OSError, KeyboardInterrupt))
         if told is None or others is not None:
             raise
         raise _first(told) from None
+
+
+async def _until_signal(function: Callable[..., Awaitable[T]], arguments: tuple[object, ...]) -> T:
+    with trio.open_signal_receiver(*stop_signals()) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_raise_signal, signals)
+            result = await function(*arguments)
+            nursery.cancel_scope.cancel()
+    return result
+
+
+async def _raise_signal(signals: AsyncIterator[int]) -> None:
+    raise EndedBySignal(await anext(signals))
 
 
 def _first(error: BaseException) -> BaseException:

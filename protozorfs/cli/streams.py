@@ -6,19 +6,19 @@ For machines without FUSE, and for pipes. Source: the two scripts of protozor's 
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from protozorfs.cli import mount_streams, node_streams
-from protozorfs.cli.access import parse_id
+from protozorfs.cli import mount_streams
+from protozorfs.cli.access import mount_point_of, parse_id
 from protozorfs.cli.arguments import network_options, node_options, store_option
-from protozorfs.errors import StoreLocked, UsageError
+from protozorfs.errors import UsageError
 from protozorfs.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @click.command()
@@ -32,23 +32,25 @@ if TYPE_CHECKING:
 )
 def write(
     store: Path,
+    words: tuple[str, ...],
     peers: tuple[str, ...],
     port: int | None,
     bind: str | None,
     name: str | None,
     serve: bool,
-) -> int:
+) -> None:
     """Copy standard input to a new feed, whose ID is printed first.
 
     What one read of the input brings, a typed line for instance, becomes one block.
     """
-    options = node_options(peers, port, bind)
-    return in_node_or_mount(
-        store,
-        options,
-        partial(node_streams.write, store, options, name, serve=serve),
-        partial(mount_streams.write, name),
-    )
+    options = node_options(words, peers, port, bind)
+
+    def in_node() -> None:
+        from protozorfs.cli import node_streams  # most of the start: not for `--help` and a mount
+
+        node_streams.write(store, options, name, serve=serve)
+
+    in_node_or_mount(store, options, in_node, partial(mount_streams.write, name))
 
 
 @click.command()
@@ -63,43 +65,43 @@ def write(
 def read(
     feed_id: str,
     store: Path,
+    words: tuple[str, ...],
     peers: tuple[str, ...],
     port: int | None,
     bind: str | None,
     follow: bool,
-) -> int:
+) -> None:
     """Copy the feed ID to standard output."""
     wanted = parse_id(feed_id)
-    options = node_options(peers, port, bind)
-    return in_node_or_mount(
-        store,
-        options,
-        partial(node_streams.read, store, options, wanted, follow=follow),
-        partial(mount_streams.read, wanted, follow=follow),
-    )
+    options = node_options(words, peers, port, bind)
+
+    def in_node() -> None:
+        from protozorfs.cli import node_streams
+
+        node_streams.read(store, options, wanted, follow=follow)
+
+    in_node_or_mount(store, options, in_node, partial(mount_streams.read, wanted, follow=follow))
 
 
 def in_node_or_mount(
     store: Path,
     options: Options,
-    in_node: Callable[[], int],
-    in_mount: Callable[[Path], int],
-) -> int:
-    """Runs the first form, or the second where the store is mounted; returns the exit code.
+    in_node: Callable[[], None],
+    in_mount: Callable[[Path], None],
+) -> None:
+    """Runs the first form, or the second where the store is mounted.
 
     Raises:
         StoreLocked: the store is in use and not mounted.
         UsageError: options that a mount that runs already cannot take.
     """
-    try:
-        return in_node()
-    except StoreLocked as locked:
-        if locked.mount_point is None:
-            raise
-        mount_point = Path(locked.mount_point)
+    mount_point = mount_point_of(store)
+    if mount_point is None:
+        in_node()
+        return
     if options != Options():
         raise UsageError(
-            f"the store {store} is mounted at {mount_point}: --peer, --port and --bind are given"
-            " to the mount, or give another --store"
+            f"the store {store} is mounted at {mount_point}:"
+            " -o, --peer, --port and --bind are given to the mount, or give another --store"
         )
-    return in_mount(mount_point)
+    in_mount(mount_point)

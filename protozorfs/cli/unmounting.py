@@ -17,7 +17,7 @@ from protozorfs.cli.options import DEFAULT_STORE, USAGE_EXIT_CODE, default_store
 from protozorfs.errors import UsageError
 from protozorfs.fs import mount_points
 from protozorfs.fs.mount_points import FILE_SYSTEM_TYPE, MountEntry, MountError
-from protozorfs.store.lock import read_holder
+from protozorfs.store.lock import LOCK_FILE, read_holder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,6 @@ Unmounts, and returns when the daemon has closed its store.
   -l  although files are open (lazily)
   -n, -r  accepted          -v  say what was done
 """
-LOCK_FILE = "lock"  # in the store
 _END_SECONDS = 5.0  # the daemon ends within 2 s of its mount
 _UNMOUNT_SECONDS = 30.0
 _FUSE_CONNECTIONS = Path("/sys/fs/fuse/connections")

@@ -13,6 +13,7 @@ from protozorfs.store.files import PRIVATE_FILE
 if TYPE_CHECKING:
     from pathlib import Path
 
+LOCK_FILE = "lock"  # in a store
 MAX_LOCK_BYTES = 64 * 1024  # a mount point has at most 4 KiB; JSON may write a byte as six
 
 
@@ -62,6 +63,21 @@ class StoreLock:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def current_holder(path: Path) -> LockHolder | None:
+    """Who holds the lock now; None if nobody does. Nothing is made or changed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # no store yet, or not ours; opening it says what is wrong
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _decode_holder(os.pread(descriptor, MAX_LOCK_BYTES, 0))
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def read_holder(path: Path) -> LockHolder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def test_from_standard_input_here_to_standard_output_there(tmp_path: Path) -> No
             assert f"in use by process {writer.pid}" in locked
             started = time.monotonic()
             reader.terminate()
-            assert reader.wait(COMMAND_SECONDS) == 128 + 15
+            assert reader.wait(COMMAND_SECONDS) == -signal.SIGTERM
             assert time.monotonic() - started < 2
 
 

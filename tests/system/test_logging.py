@@ -72,10 +72,10 @@ def test_a_daemon_logs_nothing_without_a_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "environ", "wanted"),
     [
-        (("--debug",), {}, {"protozorfs.cli.mounting"}),
-        (("--debug=cli.mounting",), {}, {"protozorfs.cli.mounting"}),
-        (("-o", "debug=cli"), {}, {"protozorfs.cli.mounting"}),
-        ((), {"PROTOZORFS_DEBUG": "cli,fs"}, {"protozorfs.cli.mounting"}),
+        (("--debug",), {}, {"protozorfs.cli.serving"}),
+        (("--debug=cli.serving",), {}, {"protozorfs.cli.serving"}),
+        (("-o", "debug=cli"), {}, {"protozorfs.cli.serving"}),
+        ((), {"PROTOZORFS_DEBUG": "cli,fs"}, {"protozorfs.cli.serving"}),
         (("--debug=fs",), {}, set()),
     ],
     ids=["all", "module", "option", "variable", "other"],
@@ -84,8 +84,8 @@ def test_details_of_what_is_asked_for(
     tmp_path: Path, flags: tuple[str, ...], environ: dict[str, str], wanted: set[str]
 ) -> None:
     modules = modules_in(mount_in_background(tmp_path, *flags, **environ))
-    assert modules & {"protozorfs.cli.mounting"} == wanted
-    if flags == ("--debug=cli.mounting",):
+    assert modules & {"protozorfs.cli.serving"} == wanted
+    if flags == ("--debug=cli.serving",):
         assert modules == wanted
 
 

@@ -7,12 +7,18 @@ import errno
 import re
 from dataclasses import fields
 from functools import cache
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
 
 from protozorfs.cli.commands import EXIT_FAILED
-from protozorfs.cli.options import KERNEL_WORDS, USAGE_EXIT_CODE, parse_mount_command
+from protozorfs.cli.options import (
+    KERNEL_WORDS,
+    USAGE_EXIT_CODE,
+    parse_mount_command,
+    parse_node_options,
+)
 from protozorfs.errors import UsageError
 from protozorfs.feeds.ports import FeedState
 from protozorfs.fs.errnos import ERRNOS
@@ -118,6 +124,22 @@ def test_what_the_manual_does_not_have_is_refused() -> None:
         parse_mount_command(["-o", "nosuch", "/nowhere"], {})
 
 
+def test_what_the_commands_take_of_the_options_is_in_the_manual() -> None:
+    (told,) = re.findall(r"^`-o` takes (.*?)\n\n", section(manual(), "protozorfs"), re.M | re.S)
+    names = {word.partition("=")[0] for word in CODE.findall(told)}
+    settings = {
+        word: f"{word}={VALUES.get(value, 'x')}" if value else word
+        for word, _, value in (text.partition("=") for text in words_of_the_manual())
+    }
+    assert names < set(settings)
+    for name, setting in settings.items():
+        if name in names:
+            parse_node_options([setting])
+        else:
+            with pytest.raises(UsageError, match=f"option {name} is for a mount"):
+                parse_node_options([setting])
+
+
 def test_exit_codes() -> None:
     mount_codes = first_cells(section(manual(), "Exit codes of mount.protozorfs"))
     assert mount_codes == ["0", str(USAGE_EXIT_CODE), str(MOUNT_FAILURE), "128 + N"]
@@ -166,6 +188,14 @@ def test_every_module_is_in_the_design_and_no_other() -> None:
         if (room / "__init__.py").exists():
             found[room.name] = {path.stem for path in room.glob("*.py")} - {"__init__"}
     assert {room: told.get(room) for room in found} == found
+
+
+def test_the_license_is_there_and_goes_with_the_package() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert text.startswith("MIT License\n\nCopyright (c) 2026 the protozorfs developers\n")
+    described = metadata("protozorfs")
+    assert described["License"] == "MIT"
+    assert described.get_all("License-File") == ["LICENSE"]
 
 
 def headings(document: Path) -> set[str]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from protozorfs.cli.arguments import default_store
+from protozorfs import crypto
+from protozorfs.cli import commands
+from protozorfs.cli.arguments import node_options
 from protozorfs.cli.commands import run
 from protozorfs.cli.options import parse_mount_command
+
+STRANGER = crypto.key_pair(bytes(range(32))).public_key.hex()
 
 
 @pytest.mark.parametrize(
@@ -15,8 +19,14 @@ from protozorfs.cli.options import parse_mount_command
         (["add", "nonsense", "name"], 1, "not a feed ID: 'nonsense'"),
         (["add", "00" * 32, "name"], 1, "not a valid Ed25519 public key"),
         (["read", "nonsense"], 1, "not a feed ID"),
-        (["write", "--peer", "nonsense"], 1, "nonsense: expected HOST:PORT"),
-        (["write", "--peer", "a..b:1"], 1, "a..b:1: that is no host name"),
+        (["write", "--peer", "nonsense"], 2, "option peer=nonsense: expected HOST:PORT"),
+        (["write", "--peer", "a..b:1"], 2, "option peer=a..b:1: that is no host name"),
+        (["write", "--bind", "nowhere"], 2, "option bind=nowhere: "),
+        (["write", "-o", "nodht,what=1"], 2, "unknown option what; see --help"),
+        (["read", STRANGER, "-o", "port=x"], 2, "option port=x: expected a port number"),
+        (["write", "-o", "ro"], 2, "option ro is for a mount; see --help"),
+        (["write", "-o", "dht_rate"], 2, "option dht_rate needs a value"),
+        (["write", "-o"], 2, "-o"),
         (["write", "--port", "70000"], 2, "70000 is not in the range"),
         (["ls", "--stroe", "x"], 2, "--stroe"),
         (["new"], 2, "NAME"),
@@ -45,4 +55,20 @@ def test_every_command_explains_itself(
 
 
 def test_the_default_store_is_that_of_the_mount() -> None:
-    assert parse_mount_command(["mount-point"], {}).store == default_store()
+    store = commands.ls.make_context("ls", []).params["store"]
+    assert store == parse_mount_command(["mount-point"], {}).store
+
+
+def test_options_mean_what_they_mean_to_a_mount() -> None:
+    words = "nodht,bootstrap=h:1,peer=[::1]:2,cache_size=50M,port=5,bind=::1,ephemeral_id"
+    expected = parse_mount_command(["-o", words, "mount-point"], {}).options
+    assert node_options(words.split(","), [], None, None) == expected
+    assert node_options([words], [], None, None) == expected
+    short = [word for word in words.split(",") if not word.startswith(("peer", "port", "bind"))]
+    assert node_options(short, ["[::1]:2"], 5, "::1") == expected
+
+
+def test_peers_add_up_and_of_two_ports_the_one_with_its_own_flag_counts() -> None:
+    options = node_options(["peer=a:1,port=1", "peer=b:2"], ["c:3"], 2, None)
+    assert [peer.host for peer in options.peers] == ["a", "b", "c"]
+    assert options.port == 2

@@ -46,7 +46,7 @@ def speak() -> None:
     log.debug("a detail")
     log.info("a fact")
     log.warning("a warning")
-    logging.getLogger("protozorfs.cli.mounting").info("it ends")
+    logging.getLogger("protozorfs.cli.serving").info("it ends")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_daemon_speaks_to_the_system_log_too(tmp_path: Path, system: socket.so
     me = f"mount.protozorfs[{os.getpid()}]: "
     # Source: RFC 3164, 4.1.1: the facility (3, daemons) times 8, and the severity
     assert system.recv(1000) == f"<28>{me}WARNING {MODULE}: a warning\0".encode()
-    assert system.recv(1000) == f"<30>{me}INFO protozorfs.cli.mounting: it ends\0".encode()
+    assert system.recv(1000) == f"<30>{me}INFO protozorfs.cli.serving: it ends\0".encode()
 
 
 def test_a_system_log_that_nobody_reads_holds_nothing_up(

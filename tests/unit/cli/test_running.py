@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import trio
 
-from protozorfs.cli.running import run_async
+from protozorfs.cli.access import EndedBySignal
+from protozorfs.cli.running import run_async, stop_signals
 from protozorfs.errors import StoreError, UsageError
 
 
@@ -39,3 +42,29 @@ def test_results_come_through() -> None:
         return 42
 
     assert run_async(answer) == 42
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_after_it_has_closed_what_it_opened(number: signal.Signals) -> None:
+    closed = []
+
+    async def until_cancelled() -> None:
+        try:
+            signal.raise_signal(number)
+            await trio.sleep_forever()
+        finally:
+            closed.append(number)
+
+    with pytest.raises(EndedBySignal) as caught:
+        run_async(until_cancelled)
+    assert caught.value.number == number
+    assert closed == [number]
+
+
+def test_what_the_caller_has_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert set(stop_signals()) == {signal.SIGTERM, signal.SIGINT}
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert set(stop_signals()) == {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}

@@ -1,0 +1,146 @@
+"""Serving a mount: the log, the node, the signals that end it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from protozorfs.cli import EXIT_SIGNAL
+from protozorfs.cli.logs import LOG_FILE, Logs
+from protozorfs.cli.running import stop_signals
+from protozorfs.cli.tasks import dump_tasks_on_signal
+from protozorfs.errors import ProtozorfsError, UsageError
+from protozorfs.fs.mount import serve
+from protozorfs.fs.mount_points import MountError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from protozorfs.cli.options import MountCommand
+    from protozorfs.fs.ports import FeedsView
+    from protozorfs.options import Options
+
+log = logging.getLogger(__name__)
+
+_STOP_SECONDS = 1.5  # from the signal until what is still closing is cut short; all ends within 2
+
+
+class HasFeeds(Protocol):
+    """What `serve` needs of an open node."""
+
+    @property
+    def feeds(self) -> FeedsView: ...
+
+
+class OpenNode(Protocol):
+    """`app.open_node`, or what stands in for it."""
+
+    def __call__(
+        self, path: Path, options: Options, *, mount_point: str | None
+    ) -> AbstractAsyncContextManager[HasFeeds]: ...
+
+
+def run_mount(
+    command: MountCommand,
+    open_node: OpenNode,
+    ready: Callable[[], None],
+    stopping: Callable[[], None] = lambda: None,
+    *,
+    as_daemon: bool = False,
+) -> int:
+    """Serves until the mount ends or a signal comes; returns the exit code.
+
+    Calls `ready` once it answers, and `stopping` when it is about to end.
+
+    Raises:
+        UsageError: whatever goes wrong, as one sentence with its exit code.
+    """
+    logs = Logs(command.debug)
+    logs.start(is_brief=as_daemon)  # the details of a daemon are for its file
+    answers = False
+
+    def mounted() -> None:
+        nonlocal answers
+        answers = True
+        if as_daemon:
+            logs.move_to(command.store / LOG_FILE)
+        log.info("%s", command.mounted_sentence)
+        ready()
+
+    try:
+        number = trio.run(_serve_until_signal, command, open_node, logs, mounted, stopping)
+    except Exception as error:
+        # Nobody reads the sentence of a daemon any more; before, the trace is for --debug.
+        level = logging.ERROR if answers and as_daemon else logging.DEBUG
+        log.log(level, "the mount failed", exc_info=error)
+        raise _as_usage_error(_first(error)) from None
+    return 0 if answers or number is None else EXIT_SIGNAL + number
+
+
+def _as_usage_error(error: Exception) -> UsageError:
+    if isinstance(error, UsageError):
+        return error
+    if isinstance(error, (ProtozorfsError, OSError)):
+        return MountError(str(error))
+    return MountError(f"internal error, see --debug: {type(error).__name__}: {error}")
+
+
+def _first(error: Exception) -> Exception:
+    """The first plain exception of a group of groups: nurseries wrap what goes wrong in them."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _serve_until_signal(
+    command: MountCommand,
+    open_node: OpenNode,
+    logs: Logs,
+    mounted: Callable[[], None],
+    stopping: Callable[[], None],
+) -> int | None:
+    """Returns the signal that ended it, if one did."""
+    with trio.open_signal_receiver(*stop_signals()) as signals:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(dump_tasks_on_signal)
+            stop = _Stop()
+            nursery.start_soon(stop.wait_signal, signals)
+            with stop.whole:
+                async with open_node(
+                    command.store, command.options, mount_point=command.mount.mount_point
+                ) as node:
+                    with stop.serving:
+                        await _serve(node.feeds, command, logs, mounted)
+                    stopping()
+            log.info("%s is unmounted and closed", command.mount.mount_point)
+            nursery.cancel_scope.cancel()
+    return stop.number
+
+
+async def _serve(
+    feeds: FeedsView, command: MountCommand, logs: Logs, mounted: Callable[[], None]
+) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, feeds, command.mount, lambda: logs.recent_lines)
+        mounted()
+
+
+class _Stop:
+    """What a signal ends: the serving at once, so that the store is closed in order after it."""
+
+    def __init__(self) -> None:
+        self.whole = trio.CancelScope()
+        self.serving = trio.CancelScope()
+        self.number: int | None = None
+
+    async def wait_signal(self, signals: AsyncIterator[int]) -> None:
+        """Waits for the first signal and acts on it."""
+        self.number = await anext(signals)
+        log.info("ending: %s", signal.Signals(self.number).name)
+        self.serving.cancel()
+        self.whole.deadline = trio.current_time() + _STOP_SECONDS
