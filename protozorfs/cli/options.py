@@ -354,6 +354,8 @@ _NODE_FLAGS = {
 _NODE_VALUES: dict[str, tuple[str, Callable[[str], Any], bool]] = {
     "port": ("port", _port, False),
     "bind": ("bind", _ip_address, False),
+    # mount(8) of util-linux 2.39 takes `bind=ADDR` for its own `bind`, and does not call us then.
+    "listen": ("bind", _ip_address, False),
     "peer": ("peers", _address, True),
     "bootstrap": ("bootstrap", _address, True),
     "dht_rate": ("dht_rate", _rate, False),

@@ -28,7 +28,7 @@ BIN = Path(sys.executable).parent
 COMMAND_SECONDS = 30.0
 NOBODY = "65534"
 AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-QUIET = "nodht,nolan,noportmap,bind=127.0.0.1"  # mount options: no network but loopback
+QUIET = "nodht,nolan,noportmap,listen=127.0.0.1"  # mount options: no network but loopback
 HOLD_SECONDS = 3600  # longer than any test, an end all the same
 # mount(8) finds helpers in /sbin alone. $1 is the directory of the place, $2 that of the commands.
 SET_UP = f"""

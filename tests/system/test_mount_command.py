@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.place import QUIET
+from protozorfs.options import Options
+from tests.system.place import BIN, QUIET
 
 if TYPE_CHECKING:
     from tests.system.place import Place
@@ -15,6 +17,8 @@ pytestmark = pytest.mark.fuse
 
 MOUNT = f"mount -t protozorfs $PWD/store $PWD/m -o {QUIET}"
 IS_FREE = "flock --nonblock store/lock true"  # held until the daemon has ended
+# Fields of Options by other words: mount(8) has a `bind` of its own, and would do that.
+WORDS = {"peers": "peer", "bind": "listen"}
 
 
 def test_mount_append_read_and_unmount(place: Place) -> None:
@@ -40,6 +44,23 @@ def test_flags_and_words_of_mount(place: Place) -> None:
     code, _, complaint = place.run("touch m/new")
     assert (code, "Read-only file system" in complaint) == (1, True)
     assert place.must("umount -v m").endswith("is unmounted\n")
+
+
+def test_every_option_is_passed_on(place: Place) -> None:
+    words = [
+        name if field.default is False else f"{name}=1"
+        for field in fields(Options)
+        for name in [WORDS.get(field.name, field.name)]
+    ]
+    script = f"""
+    printf '#!/bin/sh\\necho "$@"' > helper
+    chmod +x helper
+    mount --bind helper {BIN}/mount.protozorfs
+    mount -t protozorfs $PWD/store $PWD/m -o {",".join(words)}
+    """
+    said = place.must(script).split()
+    assert said[:-1] == [f"{place.directory}/store", f"{place.directory}/m", "-o"]
+    assert set(words) <= set(said[-1].split(","))
 
 
 def test_a_comma_in_a_word(place: Place) -> None:

@@ -118,6 +118,12 @@ def test_every_option_of_the_node() -> None:
     )
 
 
+def test_the_address_has_two_names() -> None:
+    assert options("listen=::1") == options("bind=[::1]") == Options(bind="::1")
+    assert options("bind=::1", "listen=::2") == Options(bind="::2")
+    assert refusal("/mnt", "-o", "listen=name").startswith("option listen=name: ")
+
+
 def test_what_opens_and_reads_wait() -> None:
     def patience(word: str) -> tuple[float, float]:
         waits = parse("/mnt", "-o", word).mount.patience
