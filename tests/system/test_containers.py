@@ -57,7 +57,11 @@ def test_a_user_with_the_default_store(place: Place) -> None:
 
 @pytest.mark.parametrize("as_nobody", [True, False])
 def test_a_user_namespace(place: Place, as_nobody: bool) -> None:
-    script = f"exec unshare --user --map-root-user --mount bash -c '{_quoted(USE)}'"
+    in_namespace = "exec unshare --user --map-root-user --mount"
+    code, _, reason = place.run(f"{in_namespace} true", as_nobody=as_nobody)
+    if code != 0:  # Ubuntu's AppArmor leaves the namespaces of users without rights
+        pytest.skip(f"no user namespaces here: {reason.strip()}")
+    script = f"{in_namespace} bash -c '{_quoted(USE)}'"
     assert place.must(script, as_nobody=as_nobody) == EXPECTED
 
 
