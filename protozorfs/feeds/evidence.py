@@ -76,7 +76,7 @@ def _keep_slots(log: Log, name: str, heads: Iterable[Head | None]) -> None:
         bytes(SLOT_BYTES) if head is None else encode_head_slot(HeadKind.SIGNED, number, head)
         for number, head in enumerate(heads)
     )
-    log.directory.files.replace(f"{log.directory.path}/{name}", b"".join(slots))
+    log.keep_beside(name, b"".join(slots))
 
 
 def _load(log: Log, name: str, decode: Callable[[bytes, PublicKey], T]) -> T | None:
@@ -121,7 +121,7 @@ def _decode_proofs(data: bytes, public_key: PublicKey) -> Evidence:
 
 def keep_evidence(log: Log, evidence: Evidence) -> None:
     """Writes it, durably."""
-    log.directory.files.replace(f"{log.directory.path}/{FILE_NAME}", encode_evidence(evidence))
+    log.keep_beside(FILE_NAME, encode_evidence(evidence))
 
 
 def evidence_in(log: Log, proof: Proof) -> Evidence | None:

@@ -14,6 +14,8 @@ from protozorfs.feeds.reader import Reader
 from protozorfs.feeds.state import state_of
 from protozorfs.feeds.wants import Wants
 from protozorfs.feeds.writer import Writer
+from protozorfs.log.at_rest import NOTHING, read_at_rest
+from protozorfs.log.feed import Log
 from protozorfs.log.incoming import Applied
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from protozorfs.errors import InvalidProof
     from protozorfs.feeds.ports import FeedState, Surroundings
-    from protozorfs.log.feed import Log
+    from protozorfs.log.at_rest import AtRest
     from protozorfs.log.proof_types import Proof, Request
     from protozorfs.types import FeedId, Head
 
@@ -69,6 +71,7 @@ class Feed:
         self.handles = 0
         self._surroundings = surroundings
         self._log: Log | None = None
+        self._at_rest: AtRest | None = None  # of the log, while it is not open
         self._is_discarded = False
         self.head_search = HeadSearch()
         self.conflicts = Conflicts()
@@ -87,7 +90,7 @@ class Feed:
         if self._is_discarded:
             raise StoreError("the feed was removed")
         if self._log is None:
-            return self.adopt_log(self._surroundings.open_log(self))
+            return self.adopt_log(Log.open(self._surroundings.directory_of(self)))
         return self._log
 
     def adopt_log(self, log: Log) -> Log:
@@ -98,6 +101,7 @@ class Feed:
         """
         self.conflicts.load(log)
         self._log = log
+        self._at_rest = None
         self._surroundings.room.opened(self, log)
         self.known_head.load(log)
         if log.shown_head != log.head:
@@ -127,38 +131,44 @@ class Feed:
 
     @property
     def has_files(self) -> bool:
-        """There is something of it on disk; asking for its log would make what is missing."""
-        return self._log is not None or self._surroundings.has_log(self)
+        """There is something of it on disk, or its log is open."""
+        return self._log is not None or self._surroundings.directory_of(self).exists()
 
     @property
-    def _is_readable(self) -> bool:
-        """Its log has something to tell; thousands of new feeds are listed without making files."""
-        return self.is_kept and self.has_files
+    def extent(self) -> Log | AtRest:
+        """How much is here, without opening a log that rests: thousands of feeds are listed by it.
+
+        Raises:
+            StoreError: the log must be opened for that, and cannot be.
+        """
+        if self._log is not None:
+            return self._log
+        if not self.is_kept:
+            return NOTHING
+        if self._at_rest is None:
+            self._at_rest = read_at_rest(self._surroundings.directory_of(self))
+        return self._at_rest or self.log
 
     @property
     def length(self) -> int:
         """Blocks up to the newest verified head, ours or a record's."""
-        if not self._is_readable:
-            return 0
-        return max(self.log.length, self.known_head.length)
+        return max(self.extent.length, self.known_head.length)
 
     @property
     def byte_length(self) -> int:
         """Bytes up to the newest verified head, ours or a record's."""
-        if not self._is_readable:
-            return 0
-        log = self.log
-        return self.known_head.byte_length_beyond(log) or log.byte_length
+        extent = self.extent
+        return self.known_head.byte_length_beyond(extent) or extent.byte_length
 
     @property
     def held_bytes(self) -> int:
         """Bytes that are here."""
-        return self.log.held_bytes if self._is_readable else 0
+        return self.extent.held_bytes
 
     @property
     def fork(self) -> int:
         """The number of truncations in the history that we hold."""
-        return self.log.fork if self._is_readable else 0
+        return self.extent.fork
 
     @property
     def published_head(self) -> Head | None:

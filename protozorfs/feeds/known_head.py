@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from protozorfs.log.at_rest import AtRest
     from protozorfs.log.feed import Log
     from protozorfs.types import Head
 
@@ -32,9 +33,9 @@ class KnownHead:
         """Blocks of the head."""
         return self.head.length if self.head is not None else 0
 
-    def byte_length_beyond(self, log: Log) -> int | None:
-        """The byte length of the head, if it is longer than the log."""
-        if self.head is None or self.head.length <= log.length:
+    def byte_length_beyond(self, extent: Log | AtRest) -> int | None:
+        """The byte length of the head, if it is longer than what is here."""
+        if self.head is None or self.head.length <= extent.length:
             return None
         return self.head.byte_length
 
@@ -49,5 +50,5 @@ class KnownHead:
         """Takes a head that is newer than the one known, and keeps its record."""
         self.head = head
         if record != self.record:
-            log.directory.files.replace(f"{log.directory.path}/{FILE_NAME}", record)
+            log.keep_beside(FILE_NAME, record)
             self.record = record

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from protozorfs.feeds.feed import Feed
     from protozorfs.feeds.room import Room
-    from protozorfs.log.feed import Log
+    from protozorfs.store.layout import FeedDirectory
 
 
 class FeedState(enum.StrEnum):
@@ -82,11 +82,8 @@ class Surroundings(Protocol):
     def check_open(self) -> None:
         """Raises Closing if the node shuts down."""
 
-    def has_log(self, feed: Feed) -> bool:
-        """True if the feed has files in the store."""
-
-    def open_log(self, feed: Feed) -> Log:
-        """Opens or creates the feed's log in the store."""
+    def directory_of(self, feed: Feed) -> FeedDirectory:
+        """Where the feed's files are, or will be."""
 
     def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
         """Starts a task that lives at most as long as the node."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from protozorfs.options import Options
     from protozorfs.store.layout import Store
 
-UPKEEP_INTERVAL = 60.0  # seconds between looks at visits and modification times
+UPKEEP_INTERVAL = 60.0  # seconds between looks at visits, modification times and open files
 
 
 class Feeds:
@@ -44,7 +44,6 @@ class Feeds:
         self._names: dict[bytes, Feed] = {}
         self._name_of: dict[Feed, bytes] = {}
         self._by_id: dict[FeedId, Feed] = {}
-        self._kept_mtimes: dict[Feed, int] = {}
         self._visits = Visits()
         self._informant: Informant | None = None
         self.surroundings = NodeSurroundings(store, options, self._handles_changed)
@@ -72,6 +71,7 @@ class Feeds:
                 for feed in self._visits.over(trio.current_time()):
                     self._discard(feed)
                 self._keep_mtimes()
+                self._store.pool.close_unused()
 
     async def recover(self) -> None:
         """Checks the feeds that a killed run had open, before anybody uses them."""
@@ -246,7 +246,6 @@ class Feeds:
             self._visits.touch(feed, trio.current_time())
 
     def _add(self, feed: Feed, name: bytes) -> None:
-        self._kept_mtimes[feed] = feed.mtime_ns
         self._names[name] = feed
         self._name_of[feed] = name
         self._by_id[feed.feed_id] = feed
@@ -260,7 +259,7 @@ class Feeds:
         self._store.names.remove(name)
         del self._names[name]
         del self._name_of[feed]
-        del self._kept_mtimes[feed]
+        self.surroundings.grown.discard(feed)
         feed.is_followed = False
         if not feed.handles:
             self._discard(feed)
@@ -288,10 +287,9 @@ class Feeds:
             self._store.remove_feed(feed.feed_id, with_secret=feed.is_owned)
 
     def _keep_mtimes(self) -> None:
-        changed = [feed for feed in self._name_of if feed.mtime_ns != self._kept_mtimes.get(feed)]
-        if changed:
-            self._store.names.set_mtimes((feed.feed_id, feed.mtime_ns) for feed in changed)
-            self._kept_mtimes.update((feed, feed.mtime_ns) for feed in changed)
+        grown = self.surroundings.grown
+        self._store.names.set_mtimes((feed.feed_id, feed.mtime_ns) for feed in grown)
+        grown.clear()
 
     def _visitor(self, feed_id: FeedId, now_ns: int) -> Feed:
         return Feed(

@@ -14,19 +14,19 @@ def state_of(feed: Feed) -> FeedState:
     """What `protozorfs.state` says of a feed."""
     if not feed.is_kept:
         return FeedState.RESOLVING
-    log = feed.log  # opening it reads the evidence that is kept
+    extent = feed.extent  # where evidence is kept this opens the log, which reads it
     if feed.frozen_why:
         return FeedState.FROZEN
-    if log.damaged:
+    if extent.damaged:
         return FeedState.DAMAGED
-    if feed.is_owned and log.contiguous_length == log.length:
+    if feed.is_owned and extent.contiguous_length == extent.length:
         return FeedState.OWNED
     if feed.length == 0 and (feed.peers or not feed.head_search.is_over):
         return FeedState.RESOLVING
     if not feed.peers:
         return FeedState.OFFLINE
-    is_complete = log.length >= max(feed.remote_length, feed.known_head.length) and (
-        not feed.is_whole or log.contiguous_length == log.length
+    is_complete = extent.length >= max(feed.remote_length, feed.known_head.length) and (
+        not feed.is_whole or extent.contiguous_length == extent.length
     )
     if is_complete:
         return FeedState.CURRENT

@@ -10,7 +10,6 @@ import trio
 from protozorfs.errors import Closing
 from protozorfs.feeds.room import Room
 from protozorfs.feeds.space import SpaceGuard
-from protozorfs.log.feed import Log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from protozorfs.feeds.feed import Feed
     from protozorfs.feeds.ports import Listener
     from protozorfs.options import Options
-    from protozorfs.store.layout import Store
+    from protozorfs.store.layout import FeedDirectory, Store
 
 
 class NodeSurroundings:
@@ -31,6 +30,7 @@ class NodeSurroundings:
         is_sparse: only what is read is fetched.
         forces_appends: the user knows that no newer head is elsewhere.
         is_closing: the node shuts down.
+        grown: feeds that have grown since their modification times were kept.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class NodeSurroundings:
         self.is_sparse = options.sparse
         self.forces_appends = options.force_append
         self.is_closing = False
+        self.grown: set[Feed] = set()
         self._store = store
         self._handles_changed = handles_changed
         self._space = SpaceGuard(store.free_space)
@@ -70,14 +71,9 @@ class NodeSurroundings:
         has_space = self._space.has_resumed(trio.current_time())
         return self.room.has_resumed() or has_space
 
-    def has_log(self, feed: Feed) -> bool:
-        """True if the feed has files in the store."""
-        return self._store.feed(feed.feed_id).exists()
-
-    def open_log(self, feed: Feed) -> Log:
-        """Opens the log of a feed, made if this is its first use."""
-        directory = self._store.feed(feed.feed_id)
-        return Log.open(directory) if directory.exists() else Log.create(directory)
+    def directory_of(self, feed: Feed) -> FeedDirectory:
+        """Where the feed's files are, or will be."""
+        return self._store.feed(feed.feed_id)
 
     def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
         """Starts a task in the nursery of `run`."""
@@ -103,6 +99,7 @@ class NodeSurroundings:
 
     def feed_grown(self, feed: Feed) -> None:
         """Tells whoever watches."""
+        self.grown.add(feed)
         for watcher in self._watchers:
             watcher(feed)
 

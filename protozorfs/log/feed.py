@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from protozorfs.errors import InvalidProof, LocalProtocolError, NotWritable, StoreError, StoreFull
 from protozorfs.log import seek
+from protozorfs.log.at_rest import AtRest
 from protozorfs.log.changeset import append_blocks
 from protozorfs.log.hashing import leaf_hash, unsigned_head
 from protozorfs.log.held_file import HeldBlocks
@@ -50,6 +51,8 @@ class Log(ReadableLog):
     @classmethod
     def open(cls, directory: FeedDirectory) -> Log:
         """Opens a feed; after an unclean stop everything is checked first, which takes its time.
+
+        A followed feed need not have files: they are made by the first write.
 
         Raises:
             StoreCorrupt: the secret key is not the feed's.
@@ -317,18 +320,34 @@ class Log(ReadableLog):
         """
         try:
             can_be_clean = not self._has_failed_sync and self._state.length == self.length
-            if can_be_clean and not self._files.is_marked_clean:
+            files = self._files
+            if can_be_clean and files.is_made and not files.is_marked_clean:
                 if self._has_leavings:
                     self._remove_leavings()
                 self._nodes.flush()  # old nodes, over those of answers that could not be stored
                 self.sync()
                 self._data.fdatasync()  # blocks that came since the head that is durable
-                self._files.tree.fdatasync()
-                self._files.mark_clean(
-                    HeldBlocks(self.length, self._held_bytes, self._is_damaged, self._held)
+                files.tree.fdatasync()
+                files.mark_clean(
+                    HeldBlocks(self.length, self._held_bytes, self._is_damaged, self._held),
+                    self._at_rest(),
                 )
         finally:
             self._files.close()
+
+    def keep_beside(self, name: str, content: bytes) -> None:
+        """Replaces a file that is kept beside the log; durable on return."""
+        self._files.replace(name, content)
+
+    def _at_rest(self) -> AtRest:
+        return AtRest(
+            fork=self.fork,
+            length=self.length,
+            byte_length=self.byte_length,
+            held_bytes=self._held_bytes,
+            contiguous_length=self._contiguous_length,
+            damaged=self._is_damaged,
+        )
 
     def _forget(self, start: int, end: int, size: int) -> None:
         """Counts blocks [start, end) of `size` bytes together as not held."""

@@ -1,4 +1,8 @@
-"""Opening a feed's files: trusted beside a clean mark, recovered without one."""
+"""Opening a feed's files: trusted beside a clean mark, recovered without one.
+
+A feed of which nothing is here has no files before something is written: thousands may be followed
+that nobody has.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import DecodeError, StoreCorrupt
 from protozorfs.ids import public_key_of
+from protozorfs.log.at_rest import encode_at_rest
+from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.hashing import tree_hash
 from protozorfs.log.head_store import HeadStore
 from protozorfs.log.held_file import HeldBlocks, decode_held, encode_held
@@ -15,34 +21,56 @@ from protozorfs.log.tree import TreeState, roots_of
 
 if TYPE_CHECKING:
     from protozorfs.crypto import KeyPair
+    from protozorfs.log.at_rest import AtRest
     from protozorfs.log.head_store import StoredHeads
     from protozorfs.store import FeedDirectory
     from protozorfs.types import Head
 
 
 class LogFiles:
-    """The files of one feed, and whether they are marked clean."""
+    """The files of one feed, whether there are any yet, and whether they are marked clean."""
 
     def __init__(self, directory: FeedDirectory) -> None:
         self.directory = directory
         self.data = directory.file("data")
-        self.tree = directory.file("tree")
+        self.tree = directory.file("tree", closed=self._forget_pages)
         self.nodes = NodeStore(self.tree)
         self.heads = HeadStore(directory.file("head"))
+        self.is_made = directory.exists()
         self.is_marked_clean = directory.is_marked_clean()
+        self._is_place_synced = self.is_made
 
     def before_write(self) -> None:
-        """Takes the clean mark back, durably. Everything that writes calls this first."""
-        if self.is_marked_clean:
+        """Takes the clean mark back, durably. Everything that writes to the log calls this first.
+
+        Makes the directory if there is none; not durably, since all that is lost with it can be
+        fetched again. An owned feed has one from the start.
+        """
+        if not self.is_made:
+            self.directory.mkdir()
+            self.is_made = True
+        elif self.is_marked_clean:
             self.directory.unmark_clean()
             self.is_marked_clean = False
 
-    def mark_clean(self, blocks: HeldBlocks) -> None:
+    def mark_clean(self, blocks: HeldBlocks, at_rest: AtRest) -> None:
         """Keeps which blocks are held, and marks the files. All else must be synced before."""
-        path = f"{self.directory.path}/bitfield"
-        self.directory.files.replace(path, encode_held(blocks))
-        self.directory.mark_clean()
+        self.replace("bitfield", encode_held(blocks))
+        self.directory.mark_clean(encode_at_rest(at_rest))
         self.is_marked_clean = True
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Replaces a file of the directory as a whole; durable on return."""
+        if not self.is_made:
+            self.directory.mkdir()
+            self.is_made = True
+        if not self._is_place_synced:
+            self.directory.sync_place()
+            self._is_place_synced = True
+        self.directory.files.replace(f"{self.directory.path}/{name}", content)
+
+    def _forget_pages(self) -> None:
+        self.nodes.forget_pages()
 
     def close(self) -> None:
         """Gives descriptors and memory back; the files can be used again."""
@@ -71,6 +99,9 @@ def open_files(directory: FeedDirectory) -> Opened:
     if key_pair is not None and key_pair.public_key != public_key_of(directory.feed_id):
         raise StoreCorrupt(f"{directory.path}/secret", 0, "the key of another feed")
     files = LogFiles(directory)
+    if not files.is_made:
+        empty = TreeState(public_key_of(directory.feed_id), 0, 0, ())
+        return Opened(files, key_pair, Recovered(None, empty, Bitfield(), 0, False, False), None)
     heads = files.heads.load()
     found = _as_left_clean(files, heads) if files.is_marked_clean else None
     if found is None:

@@ -14,7 +14,7 @@ STORE/                          owner-only
         bitfield                which blocks are here; written at a clean close
         secret                  32 bytes, owned feeds only: the seed of the feed's key
         place                   owned feeds only: what tells this store from a copy of it
-        clean                   exists while the files above are known to agree
+        clean                   exists while the files above are known to agree; says what they hold
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from protozorfs.store.pool import FilePool, PooledFile
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 _FORMAT = b"protozorfs store 1\n"
 _FEEDS = "feeds"
 FEED_FILES = ("data", "tree", "head")  # made with their directory, so that one sync covers them
+CLEAN_FILE = "clean"
+# All that there may be of a feed of which the mark says everything. A record counts only when it
+# was verified in this run.
+PLAIN_FILES = frozenset({*FEED_FILES, CLEAN_FILE, "bitfield", "place", "record", "secret"})
 _FEED_ID_HEX_DIGITS = 64
 
 
@@ -63,9 +67,9 @@ class FeedDirectory:
         """The port below."""
         return self.pool.files
 
-    def file(self, name: str) -> PooledFile:
-        """One of the feed's files; opened at its first use, made if missing."""
-        return self.pool.file(f"{self.path}/{name}")
+    def file(self, name: str, closed: Callable[[], None] | None = None) -> PooledFile:
+        """One of the feed's files; see `FilePool.file`."""
+        return self.pool.file(f"{self.path}/{name}", closed)
 
     def exists(self) -> bool:
         """Whether the feed has files here."""
@@ -73,17 +77,28 @@ class FeedDirectory:
 
     def make(self, seed: bytes | None = None) -> None:
         """Makes the directory, of an owned feed with its secret; durable on return."""
-        bucket = self.path.rpartition("/")[0]
-        for path in (_FEEDS, bucket, self.path):
-            self.files.mkdir(path)
+        self.mkdir()
         for name in FEED_FILES:
             self.files.open(f"{self.path}/{name}", create=True).close()
         if seed is not None:
             write_seed(self.files, f"{self.path}/secret", seed)
             place = self.files.place(f"{self.path}/secret")
             self.files.replace(f"{self.path}/place", place)
-        for path in (self.path, bucket, _FEEDS, ""):
+        self.sync_place()
+
+    def mkdir(self) -> None:
+        """Makes the directory, empty; until `sync_place` a power cut may take all of it away."""
+        for path in (_FEEDS, self._bucket, self.path):
+            self.files.mkdir(path)
+
+    def sync_place(self) -> None:
+        """Makes it durable that there is such a directory."""
+        for path in (self.path, self._bucket, _FEEDS, ""):
             self.files.sync_dir(path)
+
+    @property
+    def _bucket(self) -> str:
+        return self.path.rpartition("/")[0]
 
     def secret(self) -> KeyPair | None:
         """The feed's key pair, if it is owned. Raises StoreCorrupt."""
@@ -95,15 +110,15 @@ class FeedDirectory:
 
     def is_marked_clean(self) -> bool:
         """Whether the files are known to agree with one another."""
-        return self.files.exists(f"{self.path}/clean")
+        return self.files.exists(f"{self.path}/{CLEAN_FILE}")
 
-    def mark_clean(self) -> None:
-        """Says that they do. Everything else must be synced before."""
-        self.files.replace(f"{self.path}/clean", b"")
+    def mark_clean(self, content: bytes) -> None:
+        """Says that they do, and what they hold. Everything else must be synced before."""
+        self.files.replace(f"{self.path}/{CLEAN_FILE}", content)
 
     def unmark_clean(self) -> None:
         """Takes that back; must return before the first write of a run."""
-        self.files.remove(f"{self.path}/clean")
+        self.files.remove(f"{self.path}/{CLEAN_FILE}")
         self.files.sync_dir(self.path)
 
     def remove(self) -> None:
@@ -112,7 +127,7 @@ class FeedDirectory:
         for name in sorted(names, key=lambda name: name == "secret"):
             self.files.remove(f"{self.path}/{name}")
         self.files.rmdir(self.path)
-        self.files.sync_dir(self.path.rpartition("/")[0])
+        self.files.sync_dir(self._bucket)
 
 
 def feed_path(feed_id: FeedId) -> str:

@@ -1,8 +1,8 @@
 """Open files under one limit.
 
 Ten thousand feeds with four files each would need more descriptors than a process may have, and a
-feed at rest needs none. A `PooledFile` opens its file when it is used and may lose it again when
-others need a place.
+feed at rest needs none. A `PooledFile` opens its file when it is used, and loses it again when
+others need a place or it is not used any more.
 
 Only one thread may use a pool. A thread that syncs gets files that were pinned for it: a pinned
 file is not closed.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from protozorfs.errors import LocalProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from protozorfs.store.files import File, Files
 
@@ -35,9 +35,19 @@ class FilePool:
         """How many files are open now."""
         return len(self._open)
 
-    def file(self, path: str) -> PooledFile:
-        """A file of the pool; nothing is opened yet. A missing one is made at its first use."""
-        return PooledFile(self, path)
+    def file(self, path: str, closed: Callable[[], None] | None = None) -> PooledFile:
+        """A file of the pool; nothing is opened yet.
+
+        A missing one reads as empty, and is made by the first write. `closed` is called whenever
+        its descriptor was given back: what is kept in memory of it has not been needed either.
+        """
+        return PooledFile(self, path, closed)
+
+    def close_unused(self) -> None:
+        """Closes what was not used since the last call: called now and then, nothing stays open."""
+        for file in list(self._open):
+            if not file.is_pinned and not file.take_used():
+                file.close()
 
     def make_room(self) -> None:
         """Closes files until one more may be opened. Pinned ones may exceed the limit."""
@@ -65,11 +75,12 @@ class FilePool:
 class PooledFile:
     """A `File` that is opened when it is used, again after a `close` that gave its place back."""
 
-    __slots__ = ("_file", "_path", "_pins", "_pool", "_used")
+    __slots__ = ("_closed", "_file", "_path", "_pins", "_pool", "_used")
 
-    def __init__(self, pool: FilePool, path: str) -> None:
+    def __init__(self, pool: FilePool, path: str, closed: Callable[[], None] | None = None) -> None:
         self._pool = pool
         self._path = path
+        self._closed = closed
         self._file: File | None = None
         self._used = False
         self._pins = 0
@@ -103,7 +114,8 @@ class PooledFile:
 
     def pread(self, size: int, offset: int) -> bytes:
         self._used = True
-        return (self._file or self._opened()).pread(size, offset)
+        file = self._file or self._found()
+        return b"" if file is None else file.pread(size, offset)
 
     def pwrite(self, data: bytes | bytearray | memoryview, offset: int) -> None:
         self._used = True
@@ -117,10 +129,12 @@ class PooledFile:
         self._opened().truncate(size)
 
     def size(self) -> int:
-        return self._opened().size()
+        file = self._found()
+        return 0 if file is None else file.size()
 
     def allocated_bytes(self) -> int:
-        return self._opened().allocated_bytes()
+        file = self._found()
+        return 0 if file is None else file.allocated_bytes()
 
     def fdatasync(self) -> None:
         self._opened().fdatasync()
@@ -135,12 +149,21 @@ class PooledFile:
         file, self._file = self._file, None
         self._pool.discard(self)
         file.close()
+        if self._closed is not None:
+            self._closed()
 
-    def _opened(self) -> File:
+    def _found(self) -> File | None:
+        try:
+            return self._opened(create=False)
+        except FileNotFoundError:
+            return None
+
+    def _opened(self, *, create: bool = True) -> File:
         self._used = True
         if self._file is None:
+            file = self._pool.files.open(self._path, create=create)
             self._pool.make_room()
-            self._file = self._pool.files.open(self._path, create=True)
+            self._file = file
             self._pool.add(self)
             self._used = False  # a file used once must not outlive one that is used all the time
         return self._file

@@ -1,28 +1,108 @@
-"""A followed feed of which nothing is here has no files, whatever is asked about it."""
+"""Feeds at rest: what is asked about them opens no log, and makes no files where nothing is."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from protozorfs import crypto
+from protozorfs.errors import StoreCorrupt
+from protozorfs.feeds.ports import FeedState
 from protozorfs.feeds.registry import Feeds
+from protozorfs.log.at_rest import AtRest
+from protozorfs.log.feed import Log
 from protozorfs.options import Options
+from protozorfs.store.database import NameRow
 from protozorfs.store.layout import Store
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from protozorfs.feeds.feed import Feed
 
-def test_its_numbers_are_told_without_making_files(tmp_path: Path) -> None:
-    """Each file that is made is synced: a listing of thousands would take a minute."""
-    feed_id = FeedId(crypto.key_pair(bytes(range(32))).public_key)
+SEED = bytes(range(32))
+FEED_ID = FeedId(crypto.key_pair(SEED).public_key)
+BLOCKS = [b"one\n", b"two\n"]
+
+
+def numbers(feed: Feed) -> tuple[int, int, int, int]:
+    return feed.length, feed.byte_length, feed.held_bytes, feed.fork
+
+
+def make_owned(store: Store, *, is_closed: bool = True) -> None:
+    """A feed of ours with some blocks, left cleanly or not."""
+    log = Log.create(store.feed(FEED_ID), SEED)
+    log.append(BLOCKS)
+    log.sync()
+    log.close() if is_closed else log.rest()
+    store.names.add(NameRow(b"journal", FEED_ID, True, 0, 0))
+
+
+async def test_a_feed_of_which_nothing_is_here_gets_no_files_by_being_looked_at(
+    tmp_path: Path,
+) -> None:
+    """Each file that is made takes its time: a listing of thousands would take minutes."""
     with Store(tmp_path / "store") as store:
         feeds = Feeds(store, Options())
-        feed = feeds.follow(feed_id, b"paul")
-        assert not feed.has_files
-        assert (feed.length, feed.byte_length, feed.held_bytes, feed.fork) == (0, 0, 0, 0)
-        assert not store.feed(feed_id).exists()
+        feed = feeds.follow(FEED_ID, b"paul")
+        assert numbers(feed) == (0, 0, 0, 0)
+        assert feed.state == FeedState.RESOLVING
+        assert feeds.report(FEED_ID).head is None
+        assert feed.is_usable
         assert feed.log.length == 0
-        assert feed.has_files
+        assert not store.feed(FEED_ID).exists()
+        feeds.close()
+        assert not store.feed(FEED_ID).exists()
+
+
+def test_a_feed_that_was_left_cleanly_tells_all_without_being_opened(tmp_path: Path) -> None:
+    with Store(tmp_path / "store") as store:
+        make_owned(store)
+        feeds = Feeds(store, Options())
+        feed = feeds.by_id(FEED_ID)
+        assert feed is not None
+        assert numbers(feed) == (2, 8, 8, 0)
+        assert feed.state == FeedState.OWNED
+        assert isinstance(feed.extent, AtRest)
+        assert store.pool.open_count == 0
+        assert isinstance(feed.log, Log)
+        assert isinstance(feed.extent, Log)
+        assert numbers(feed) == (2, 8, 8, 0)
+        feeds.close()
+
+
+def test_a_feed_that_was_not_left_cleanly_is_opened_and_checked(tmp_path: Path) -> None:
+    with Store(tmp_path / "store") as store:
+        make_owned(store, is_closed=False)
+        feeds = Feeds(store, Options())
+        feed = feeds.by_id(FEED_ID)
+        assert feed is not None
+        assert numbers(feed) == (2, 8, 8, 0)
+        assert isinstance(feed.extent, Log)
+        feeds.close()
+
+
+def test_evidence_beside_a_feed_at_rest_is_read(tmp_path: Path) -> None:
+    with Store(tmp_path / "store") as store:
+        make_owned(store)
+        store.files.replace(f"{store.feed(FEED_ID).path}/evidence", b"damaged")
+        feeds = Feeds(store, Options())
+        feed = feeds.by_id(FEED_ID)
+        assert feed is not None
+        with pytest.raises(StoreCorrupt):
+            _ = feed.state
+        feeds.close()
+
+
+def test_a_removed_feed_at_rest_has_nothing(tmp_path: Path) -> None:
+    with Store(tmp_path / "store") as store:
+        make_owned(store)
+        feeds = Feeds(store, Options())
+        feed = feeds.by_id(FEED_ID)
+        assert feed is not None
+        assert feed.length == 2
+        feeds.delete_key(b"journal", FEED_ID)
+        assert numbers(feed) == (0, 0, 0, 0)
         feeds.close()

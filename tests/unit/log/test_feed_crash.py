@@ -566,17 +566,11 @@ def replicate(files: MemoryFiles, done: list[int]) -> None:
     done.append(1)
 
 
-def follower() -> MemoryFiles:
-    files = MemoryFiles()
-    create_followed(files)
-    return files
-
-
 def replication_operations() -> int:
-    files = follower()
-    before = files.operations
+    """A followed feed begins without files, so that their making is part of it."""
+    files = MemoryFiles()
     replicate(files, [])
-    return files.operations - before
+    return files.operations
 
 
 @pytest.mark.parametrize("operation", range(replication_operations()))
@@ -585,7 +579,7 @@ def test_a_follower_stopped_anywhere_shows_only_what_is_right(
     operation: int, is_power_cut: bool
 ) -> None:
     for seed in range(4 if is_power_cut else 1):
-        files = follower()
+        files = MemoryFiles()
         done: list[int] = []
         files.fail_at(files.operations + operation)
         with pytest.raises(Stopped):
@@ -613,7 +607,7 @@ def test_a_follower_stopped_anywhere_shows_only_what_is_right(
 
 def test_a_follower_on_a_full_disk_keeps_what_it_had() -> None:
     source = owned_with(SOURCE_BLOCKS)
-    files = follower()
+    files = MemoryFiles()
     log = reopen(files)
     upgrade(source, log)
     fetch(source, log, 2)
@@ -644,7 +638,7 @@ def test_a_follower_on_a_full_disk_keeps_what_it_had() -> None:
 def test_a_lost_bit_of_a_block_that_is_right_does_not_count() -> None:
     """Blocks that came after the last clean stop are in no bitfield, and are held all the same."""
     source = owned_with(SOURCE_BLOCKS)
-    files = follower()
+    files = MemoryFiles()
     log = reopen(files)
     upgrade(source, log)
     log.close()
@@ -656,7 +650,7 @@ def test_a_lost_bit_of_a_block_that_is_right_does_not_count() -> None:
 
 def test_nodes_that_no_root_covers_are_erased() -> None:
     source = owned_with(SOURCE_BLOCKS)
-    files = follower()
+    files = MemoryFiles()
     log = reopen(files)
     upgrade(source, log)
     fetch(source, log, 6)

@@ -163,7 +163,7 @@ def test_the_clean_mark_survives_and_its_removal_too() -> None:
         directory = FeedDirectory(FilePool(files), FEED_ID)
         directory.make()
         assert not directory.is_marked_clean()
-        directory.mark_clean()
+        directory.mark_clean(b"")
         files.power_cut(random.Random(seed))
         assert directory.is_marked_clean()
         directory.unmark_clean()

@@ -70,3 +70,50 @@ def test_only_pins_may_exceed_the_limit() -> None:
         file.unpin()
     pool.file("again").pwrite(b"x", 0)
     assert pool.open_count == 2
+
+
+def test_what_is_not_used_any_more_is_closed_and_comes_back() -> None:
+    pool = FilePool(MemoryFiles())
+    used, unused, pinned = (pool.file(name) for name in ("used", "unused", "pinned"))
+    for file in (used, unused, pinned):
+        file.pwrite(b"x", 0)
+    pinned.pin()
+    pool.close_unused()
+    assert pool.open_count == 1  # of all the pin alone; what was used once is not in use
+    for _ in range(3):
+        used.pread(1, 0)
+        used.pread(1, 0)
+        pool.close_unused()
+        assert pool.open_count == 2
+    pool.close_unused()
+    assert pool.open_count == 1
+    pinned.unpin()
+    pool.close_unused()  # the pin was a use
+    pool.close_unused()
+    assert pool.open_count == 0
+    assert unused.pread(1, 0) == b"x"
+
+
+def test_who_keeps_something_of_a_file_hears_of_its_end() -> None:
+    closed: list[str] = []
+    pool = FilePool(MemoryFiles(), limit=1)
+    one = pool.file("one", closed=lambda: closed.append("one"))
+    one.close()
+    assert closed == []
+    one.pwrite(b"x", 0)
+    pool.file("two").pwrite(b"x", 0)
+    assert closed == ["one"]
+    one.pwrite(b"x", 0)
+    pool.close_unused()
+    assert closed == ["one", "one"]
+
+
+def test_a_missing_file_reads_as_empty_and_is_made_by_a_write() -> None:
+    memory = MemoryFiles()
+    pool = FilePool(memory)
+    file = pool.file("file")
+    assert (file.pread(10, 0), file.size(), file.allocated_bytes()) == (b"", 0, 0)
+    assert not memory.exists("file")
+    assert pool.open_count == 0
+    file.pwrite(b"x", 0)
+    assert file.pread(10, 0) == b"x"

@@ -10,7 +10,6 @@ from protozorfs import crypto
 from protozorfs.feeds.feed import Feed
 from protozorfs.feeds.room import Room
 from protozorfs.ids import discovery_key_of
-from protozorfs.log.feed import Log
 from protozorfs.store.layout import FeedDirectory
 from protozorfs.store.memory_files import MemoryFiles
 from protozorfs.store.pool import FilePool
@@ -45,13 +44,11 @@ class Surroundings:
     def check_open(self) -> None:
         pass
 
-    def has_log(self, feed: Feed) -> bool:
-        return FeedDirectory(FilePool(self.files), feed.feed_id).exists()
-
-    def open_log(self, feed: Feed) -> Log:
+    def directory_of(self, feed: Feed) -> FeedDirectory:
         directory = FeedDirectory(FilePool(self.files), feed.feed_id)
-        seed = FEED_KEYS.seed if feed.is_owned else None
-        return Log.open(directory) if directory.exists() else Log.create(directory, seed)
+        if feed.is_owned and not directory.exists():
+            directory.make(FEED_KEYS.seed)
+        return directory
 
     def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
         raise AssertionError("nothing is appended through the feed here")
