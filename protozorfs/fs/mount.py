@@ -15,12 +15,13 @@ import trio
 
 from protozorfs.fs import mount_points
 from protozorfs.fs.background import raise_limit
-from protozorfs.fs.interrupts import Interrupts, SelfTest, request_time_bound
+from protozorfs.fs.interrupts import Interrupts, request_time_bound
 from protozorfs.fs.mount_points import MountError, MountWatch
 from protozorfs.fs.nudges import Nudges
 from protozorfs.fs.operations import Operations
 from protozorfs.fs.parts import Parts
 from protozorfs.fs.polls import Polls
+from protozorfs.fs.self_test import SelfTest
 from protozorfs.fs.status import StatusTree
 from protozorfs.fs.waits import Patience, Waits
 

@@ -18,9 +18,9 @@ from protozorfs.fs import policy
 from protozorfs.fs.errnos import Refused
 from protozorfs.fs.guard import guarded
 from protozorfs.fs.inodes import ROOT_INODE, FeedInode, Inode, Path, PathInode
-from protozorfs.fs.interrupts import SelfTest
 from protozorfs.fs.metadata import MetadataOperations
 from protozorfs.fs.names import LIVE_DIRECTORY, RESERVED_NAMES
+from protozorfs.fs.self_test import SelfTest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

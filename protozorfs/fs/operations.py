@@ -23,12 +23,12 @@ from protozorfs.fs.errnos import Refused, WaitTimedOut
 from protozorfs.fs.guard import guarded
 from protozorfs.fs.handles import Handle, LiveHandle, TextHandle
 from protozorfs.fs.inodes import FeedInode, PathInode
-from protozorfs.fs.interrupts import SelfTest
 from protozorfs.fs.live import read_live, start_of
 from protozorfs.fs.naming import NameOperations
 from protozorfs.fs.polls import ALWAYS
 from protozorfs.fs.reads import bytes_needed, read_waiting
 from protozorfs.fs.requests import OpenRequest
+from protozorfs.fs.self_test import SelfTest
 
 if TYPE_CHECKING:
     from protozorfs.fs.handles import AnyHandle

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from protozorfs.fs.interrupts import SelfTest
     from protozorfs.fs.nudges import Nudges
     from protozorfs.fs.polls import Polls
     from protozorfs.fs.ports import FeedsView, FeedView
+    from protozorfs.fs.self_test import SelfTest
     from protozorfs.fs.status import StatusTree
     from protozorfs.fs.waits import Patience, Waits
 
