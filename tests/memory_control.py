@@ -3,7 +3,7 @@
     python -m tests.memory_control [--watch-proc] ARGUMENTS OF mount.protozorfs
 
 The lines on the socket are JSON, each answered by one: see `_command`. `--watch-proc` has the
-self-test fail, so that the fallback for interrupts is in use.
+self-test fail, so that the fallbacks for interrupts and for the origin of READs are in use.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import trio
 
 from protozorfs import ids
 from protozorfs.cli.mounting import run
-from protozorfs.fs import requests
+from protozorfs.fs import origins, requests
 from tests.memory_feeds import MemoryFeeds
 
 if TYPE_CHECKING:
@@ -147,11 +147,16 @@ def main() -> int:
     if arguments[:1] == ["--watch-proc"]:
         del arguments[0]
         requests.find_layout = _find_nothing
+        origins._closure_memory = _no_memory
     return run(arguments, open_memory_node)
 
 
 def _find_nothing(*_arguments: object, **_named: object) -> None:
     return None
+
+
+def _no_memory(task: trio.lowlevel.Task) -> bytes:
+    return b""
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ lookups of many IDs leave nothing.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from protozorfs.fs.readahead import Readahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +43,7 @@ class FeedInode:
         told_length: the size in bytes that the kernel was told last.
         told_mtime_ns: the modification time that it was told last.
         page_reads: how many reads that may have pages locked wait now.
+        readahead: what of it was declined.
         open_feed: the feed of the open handles; None without any. After a removal the handles
             that are still open go on with it.
         handles: how many handles are open.
@@ -53,6 +56,7 @@ class FeedInode:
     told_length: int = 0
     told_mtime_ns: int = 0
     page_reads: int = 0
+    readahead: Readahead = field(default_factory=Readahead)
     open_feed: FeedView | None = None
     handles: int = 0
 
@@ -62,9 +66,10 @@ class FeedInode:
         While pages are locked it is told nothing new: a change makes it drop all pages, for which
         it waits in a state that no signal ends.
         """
-        if not self.page_reads:
+        if not self.page_reads and (length, mtime_ns) != (self.told_length, self.told_mtime_ns):
             self.told_length = length
             self.told_mtime_ns = mtime_ns
+            self.readahead.forget()
 
     @contextmanager
     def locked_pages(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ from protozorfs.fs.interrupts import Interrupts, request_time_bound
 from protozorfs.fs.mount_points import MountError, MountWatch
 from protozorfs.fs.nudges import Nudges
 from protozorfs.fs.operations import Operations
+from protozorfs.fs.origins import Origins
 from protozorfs.fs.parts import Parts
 from protozorfs.fs.polls import Polls
 from protozorfs.fs.self_test import SelfTest
@@ -115,6 +116,7 @@ def _make_parts(
     interrupts: Interrupts,
     log_lines: Callable[[], Iterable[str]],
 ) -> Parts:
+    origins = Origins()
     wakes = options.wakes_watchers and "ro" not in options.kernel_options
     return Parts(
         feeds=feeds,
@@ -122,7 +124,8 @@ def _make_parts(
         polls=Polls(),
         nudges=Nudges(options.mount_point, feeds, is_enabled=wakes),
         status=StatusTree(feeds, log_lines),
-        self_test=SelfTest(),
+        origins=origins,
+        self_test=SelfTest(origins),
         patience=options.patience,
         syncs=options.syncs,
         live_from_end=options.live_from_end,

@@ -26,7 +26,7 @@ from protozorfs.fs.inodes import FeedInode, PathInode
 from protozorfs.fs.live import read_live, start_of
 from protozorfs.fs.naming import NameOperations
 from protozorfs.fs.polls import ALWAYS
-from protozorfs.fs.reads import bytes_needed, read_waiting
+from protozorfs.fs.reads import bytes_needed, is_of_pages, read_waiting
 from protozorfs.fs.requests import OpenRequest
 from protozorfs.fs.self_test import SelfTest
 
@@ -48,6 +48,7 @@ class Operations(NameOperations):
         super().__init__(parts)
         self.initialised = trio.Event()  # the kernel's INIT was handled
         self._waits = parts.waits
+        self._origins = parts.origins
         self._polls = parts.polls
         self._patience = parts.patience
         self._syncs = parts.syncs
@@ -110,18 +111,28 @@ class Operations(NameOperations):
         patience = self._patience.read_seconds
         if isinstance(handle, LiveHandle):
             return await read_live(
-                handle, self._waits, offset=off, size=size, timeout_seconds=patience
+                handle,
+                self._waits,
+                self._origins,
+                offset=off,
+                size=size,
+                timeout_seconds=patience,
             )
         feed = handle.feed
         data = feed.reader.read_nowait(off, size)
         count = len(data)
         if count < size and count < bytes_needed(
-            off, size, told=handle.inode.told_length, known=feed.byte_length
+            off,
+            size,
+            told=handle.inode.told_length,
+            known=feed.byte_length,
+            fills_pages=is_of_pages(off, size),
         ):
             return await read_waiting(
                 feed,
                 handle.inode,
                 self._waits,
+                self._origins,
                 offset=off,
                 size=size,
                 timeout_seconds=patience,

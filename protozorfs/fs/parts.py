@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from protozorfs.fs.nudges import Nudges
+    from protozorfs.fs.origins import Origins
     from protozorfs.fs.polls import Polls
     from protozorfs.fs.ports import FeedsView, FeedView
     from protozorfs.fs.self_test import SelfTest
@@ -28,6 +29,7 @@ class Parts:
     polls: Polls
     nudges: Nudges
     status: StatusTree
+    origins: Origins
     self_test: SelfTest
     patience: Patience
     syncs: bool

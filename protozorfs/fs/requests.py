@@ -18,12 +18,14 @@ import gc
 import os
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 _CONTAINER = "_Container"
 _WALK_LIMIT = 30  # objects looked at on the way to it; 5 to 8 in pyfuse3 3.5.0
@@ -73,23 +75,29 @@ class ReadRequest:
 Request = OpenRequest | ReadRequest
 
 
-async def container_memory() -> bytes | None:
-    """The bytes of the container of the request that the calling task handles, or None.
+async def look_asleep(look: Callable[[trio.lowlevel.Task], T]) -> T:
+    """The result of `look` at the calling task.
 
-    It sleeps for a moment: a running coroutine does not show what it awaits.
+    The task sleeps for that moment: a running coroutine does not show what it awaits.
     """
     task = trio.lowlevel.current_task()
     seen = trio.Event()
-    memory: bytes | None = None
+    results: list[T] = []
 
-    def look() -> None:
-        nonlocal memory
-        memory = _container_memory(task)
-        seen.set()
+    def call() -> None:
+        try:
+            results.append(look(task))
+        finally:
+            seen.set()
 
-    trio.lowlevel.current_trio_token().run_sync_soon(look)
+    trio.lowlevel.current_trio_token().run_sync_soon(call)
     await seen.wait()
-    return memory
+    return results[0]
+
+
+async def container_memory() -> bytes | None:
+    """The bytes of the container of the request that the calling task handles, or None."""
+    return await look_asleep(_container_memory)
 
 
 def _container_memory(task: trio.lowlevel.Task) -> bytes | None:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from protozorfs.fs import requests
-from protozorfs.fs.requests import Layout, LibFuse
+from protozorfs.fs.origins import Origin
+from protozorfs.fs.requests import Layout, LibFuse, ReadRequest
 
 if TYPE_CHECKING:
     from protozorfs.fs.interrupts import Interrupts
+    from protozorfs.fs.origins import Origins
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,9 @@ class SelfTest:
     OFFSET = 123_456_789
     SIZE = 4_242
 
-    def __init__(self) -> None:
+    def __init__(self, origins: Origins) -> None:
+        """`origins` learns by it, too."""
+        self._origins = origins
         self._thread: int | None = None
         self._open_memory: bytes | None = None
         self._read_memory: bytes | None = None
@@ -50,6 +54,10 @@ class SelfTest:
 
     async def handle_read(self) -> None:
         """To be awaited in the handler of the test's READ."""
+        request = ReadRequest(inode=self.INODE, offset=self.OFFSET, size=self.SIZE)
+        await self._origins.learn(request)
+        if await self._origins.of(request) is not Origin.READ:
+            log.warning("reads through the page cache cannot be told from others here")
         self._read_memory = await requests.container_memory()
         if self._open_memory is None or self._read_memory is None or self._thread is None:
             return

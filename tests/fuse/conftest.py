@@ -57,6 +57,7 @@ def _stage(directory: Path, *arguments: str, flags: tuple[str, ...] = ()) -> Ite
             control.close()
         if not flags:
             assert "interrupts are not available" not in mount.said
+            assert "cannot be told from others" not in mount.said
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import pytest
 from tests.memory_control import pattern_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.fuse.conftest import Staged
@@ -97,11 +98,24 @@ def test_a_private_mapping(filling: Path) -> None:
     assert read_mapped(filling) == pattern_bytes(SIZE)
 
 
-def test_reads_of_whole_pages_are_full(filling: Path) -> None:
-    with filling.open("rb", buffering=0) as file:
-        assert os.pread(file.fileno(), 131_072, 65_536) == pattern_bytes(SIZE)[65_536:196_608]
-        # Also at the end, where less than the size is the whole.
-        assert os.pread(file.fileno(), 131_072, 262_144) == pattern_bytes(SIZE)[262_144:]
+def test_read_gives_what_is_here_of_whole_pages(shared: Staged) -> None:
+    path = shared.followed(SIZE, HELD)
+    with path.open("rb", buffering=0) as file:
+        assert os.pread(file.fileno(), 131_072, 65_536) == pattern_bytes(SIZE)[65_536:HELD]
+
+
+def test_reads_of_whole_pages_are_full_where_all_may_be_of_the_page_cache(
+    stage: Callable[..., AbstractContextManager[Staged]],
+) -> None:
+    with stage(flags=("--watch-proc",)) as staged:
+        path = staged.followed(SIZE, HELD)
+        command = ["dd", f"if={path}", "bs=131072", "skip=0", "count=3", "status=none"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            staged.control("hold", path.name, count=HELD + 1)
+            staged.control("hold", path.name, count=SIZE)
+            assert process.communicate(timeout=10)[0] == pattern_bytes(SIZE)
+        shutil.copyfile(path, staged.mount.store / "copy")
+        assert (staged.mount.store / "copy").read_bytes() == pattern_bytes(SIZE)
 
 
 def test_growth_while_pages_are_cached(shared: Staged) -> None:

@@ -19,6 +19,7 @@ from protozorfs.fs.inodes import FeedInode, Inodes, LiveView
 from protozorfs.fs.interrupts import Interrupts
 from protozorfs.fs.live import is_readable, read_live, start_of
 from protozorfs.fs.nudges import PERIOD, Nudges
+from protozorfs.fs.origins import Origins
 from protozorfs.fs.waits import Waits
 from protozorfs.types import MAX_SAFE_INTEGER, FeedId
 from tests.memory_feeds import MemoryFeed, MemoryFeeds
@@ -90,7 +91,9 @@ async def test_a_reader_of_a_view_sees_every_byte_once(autojump_clock: trio.abc.
     async with trio.open_nursery() as nursery:
         nursery.start_soon(grow)
         while len(got) < len(b"".join(blocks[1:])):
-            got += await read_live(handle, waits, offset=len(got), size=3, timeout_seconds=3.0)
+            got += await read_live(
+                handle, waits, Origins(), offset=len(got), size=3, timeout_seconds=3.0
+            )
             assert is_readable(handle) == (feed.held_bytes > 2 + len(got))
     assert got == b"".join(blocks[1:])
 

@@ -19,6 +19,16 @@ def test_nothing_new_is_told_while_a_read_of_pages_waits() -> None:
     assert (inode.told_length, inode.told_mtime_ns) == (20, 2)
 
 
+def test_what_was_declined_is_forgotten_with_the_pages() -> None:
+    inode = FeedInode(2, FeedId(bytes(32)))
+    inode.tell(100_000, 1)
+    assert inode.readahead.declines(0, 65_536)
+    inode.tell(100_000, 1)
+    assert not inode.readahead.declines(0, 32_768)
+    inode.tell(100_001, 2)  # here the kernel drops all pages
+    assert inode.readahead.declines(0, 32_768)
+
+
 def test_reads_of_whole_pages() -> None:
     assert is_of_pages(0, 4096)
     assert is_of_pages(8192, 131_072)

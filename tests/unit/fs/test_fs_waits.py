@@ -24,7 +24,8 @@ from protozorfs.fs.errnos import Interrupted, Refused, TooManyWaits, WaitTimedOu
 from protozorfs.fs.guard import guarded
 from protozorfs.fs.inodes import FeedInode
 from protozorfs.fs.interrupts import Interrupts
-from protozorfs.fs.reads import bytes_needed, read_waiting
+from protozorfs.fs.origins import Origins
+from protozorfs.fs.reads import bytes_needed, is_of_pages, read_waiting
 from protozorfs.fs.requests import LibFuse, OpenRequest
 from protozorfs.fs.waits import Waits
 from protozorfs.types import FeedId
@@ -54,19 +55,21 @@ def test_bytes_needed(offset: int, size: int, told: int, growth: int, whole_page
     known = told + growth
     if whole_pages:
         offset, size = offset // 4096 * 4096, -(-size // 4096) * 4096
-    needed = bytes_needed(offset, size, told=told, known=known)
+    fills = is_of_pages(offset, size)
+    needed = bytes_needed(offset, size, told=told, known=known, fills_pages=fills)
     assert 0 <= needed <= min(size, max(known - offset, 0))
     assert (needed == 0) == (offset >= known)
-    if offset % 4096 == 0 and size % 4096 == 0 and offset < told:
+    if fills and offset < told:
         assert offset + needed == min(offset + size, told)
     else:
         assert needed <= 1
+    assert bytes_needed(offset, size, told=told, known=known, fills_pages=False) <= 1
 
 
 async def read(feed: MemoryFeed, offset: int, size: int, told: int = 0) -> bytes:
     inode = FeedInode(2, ID, told_length=told)
     return await read_waiting(
-        feed, inode, make_waits(), offset=offset, size=size, timeout_seconds=3.0
+        feed, inode, make_waits(), Origins(), offset=offset, size=size, timeout_seconds=3.0
     )
 
 
