@@ -10,14 +10,14 @@ One caller at a time; not always the same thread, so that slow commits can be mo
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import DecodeError, NameTaken, NoSuchFeed, StoreCorrupt, StoreFull
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 MAX_NAME_BYTES = 255  # NAME_MAX of the kernel
@@ -81,6 +81,20 @@ def connect(path: Path | str, *, is_durable: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
+    """What the body does is committed at its end, or, if it raises, has not happened."""
+    with closing(connection.cursor()) as cursor:
+        cursor.execute("BEGIN IMMEDIATE")
+        try:
+            yield cursor
+            cursor.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:  # SQLite ends some failed ones by itself
+                cursor.execute("ROLLBACK")
+            raise
 
 
 def is_disk_full(error: sqlite3.Error) -> bool:
@@ -224,15 +238,8 @@ class Names:
 
     def _change(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         try:
-            with closing(self._connection.cursor()) as cursor:
-                cursor.execute("BEGIN IMMEDIATE")
-                try:
-                    cursor.executemany(statement, rows)
-                    cursor.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:  # SQLite ends some failed ones by itself
-                        cursor.execute("ROLLBACK")
-                    raise
+            with transaction(self._connection) as cursor:
+                cursor.executemany(statement, rows)
         except sqlite3.Error as error:
             raise self._converted(error) from error
 

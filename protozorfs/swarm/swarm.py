@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import trio
 
 from protozorfs.ids import discovery_key_of
-from protozorfs.store.known_peers import KnownPeer
 from protozorfs.swarm.connections import Connections
 from protozorfs.swarm.dht_upkeep import CHECK_SECONDS, DhtUpkeep, infohash_of
 from protozorfs.swarm.facts import SwarmFacts
@@ -266,13 +265,16 @@ class Swarm:
             feeds = [self._replicators[key].feed for key in keys if key in self._replicators]
         entry.session.offer(feeds, now)
         if entry.peer is not None:
-            for feed_id in entry.peer.feeds:
-                known = KnownPeer(entry.peer.address, entry.session.remote_key, time.time(), 0)
-                self._known_peers.remember(feed_id, known)
+            peer = entry.peer
+            self._known_peers.remember(
+                peer.feeds, peer.address, entry.session.remote_key, time.time()
+            )
 
     def connection_ended(self, entry: Entry) -> None:
         """Its feeds may do with another peer; some may have waited for this one."""
         self._settle()
+        if entry.peer is not None and not entry.session.is_ready:
+            self._known_peers.note_failure(entry.peer.feeds, entry.peer.address)
         now = trio.current_time()
         self.connections.table.hurry(entry.found_for, now)
         for feed in list(self._attempting):
@@ -280,6 +282,7 @@ class Swarm:
 
     def attempt_failed(self, peer: Peer) -> None:
         """Nothing will come from there for the moment."""
+        self._known_peers.note_failure(peer.feeds, peer.address)
         for feed in list(self._attempting):
             self._end_attempt_if_over(feed)
 
