@@ -6,12 +6,14 @@ What the nodes of one kind keep was put by a node of another and is read by one 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from protozorfs import crypto
+from protozorfs.dht.items import mutable_target
 from tests.dht_peers import SWARMS
+from tests.raw_krpc import raw_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +27,44 @@ SEED = bytes(range(32))
 PEER_PORTS = {kind: 4700 + number for number, kind in enumerate(SWARMS)}
 
 
+# Of one put: libtorrent and we store on the 8 nearest (once in a while an answer comes too late to
+# count), bittorrent-dht on whoever gave it a token.
+NEAREST = range(8, 10)
+WHOEVER = range(10, NODES + len(SWARMS) + 1)
+
+
+class Stage(NamedTuple):
+    """A network of one kind, and one node of each kind that has joined it."""
+
+    network: Swarm
+    clients: dict[str, Swarm]
+
+    def copies(self, target: bytes) -> int:
+        """How many of all these nodes have an item."""
+        swarms = [self.network, *self.clients.values()]
+        count = 0
+        for address in (address for swarm in swarms for address in swarm.addresses):
+            with raw_client(address) as client:
+                count += b"3:sig64:" in client.get(target)
+        return count
+
+
 @pytest.fixture(scope="module", params=SWARMS)
-def clients(request: pytest.FixtureRequest) -> Iterator[dict[str, Swarm]]:
-    """One node of each kind, in a network of one kind."""
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A network of each kind in its turn."""
     with ExitStack() as stack:
         network = stack.enter_context(SWARMS[request.param](NODES))
-        yield {
+        clients = {
             kind: stack.enter_context(start(1, *network.addresses[:8]))
             for kind, start in SWARMS.items()
         }
+        yield Stage(network, clients)
+
+
+@pytest.fixture
+def clients(stage: Stage) -> dict[str, Swarm]:
+    """One node of each kind, in a network of one kind."""
+    return stage.clients
 
 
 @pytest.mark.parametrize("writer", SWARMS)
@@ -67,3 +98,16 @@ def test_whom_one_announces_all_find(clients: dict[str, Swarm], announcer: str) 
     address = f"{clients[announcer].addresses[0].host}:{port}"
     for reader, client in clients.items():
         assert client.ask("lookup", infohash=infohash)["peers"] == [address], reader
+
+
+def test_how_many_copies_a_put_makes(stage: Stage) -> None:
+    """The last of the tests: whoever counts is taken for a node, and is gone then."""
+    seeds = {writer: crypto.blake2b_256(SEED + writer.encode(), b"copies") for writer in SWARMS}
+    puts = {
+        writer: stage.clients[writer].ask("put", seed=seed.hex(), text="copied")
+        for writer, seed in seeds.items()
+    }
+    for writer, seed in seeds.items():
+        copies = stage.copies(mutable_target(crypto.key_pair(seed).public_key))
+        assert copies in (WHOEVER if writer == "bittorrent-dht" else NEAREST), writer
+        assert puts[writer]["stored"] <= copies, writer
