@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from protozorfs import ids
+from protozorfs.cli.text import printable
 from protozorfs.errors import DecodeError, ProtozorfsError, UsageError
+from protozorfs.fs import names
 from protozorfs.store.lock import LOCK_FILE, current_holder
 
 if TYPE_CHECKING:
@@ -79,6 +81,23 @@ def parse_id(text: str) -> FeedId:
         return ids.parse_feed_id(text)
     except DecodeError as error:
         raise UsageError(str(error)) from None
+
+
+def check_new_name(name: bytes, *, is_made: bool) -> None:
+    """Refuses names that a mount refuses; `is_made`: for a feed that is made, not followed.
+
+    Raises:
+        UsageError
+    """
+    if is_made and name.startswith(b"."):
+        reason = "the name of a feed that is made does not begin with a dot"
+    elif name in names.RESERVED_NAMES:
+        reason = "that name is reserved"
+    elif names.feed_id_of_name(name) is not None:
+        reason = "a feed ID is no name: it always means the feed of that ID"
+    else:
+        return
+    raise UsageError(f"{printable(name)}: {reason}")
 
 
 def mount_point_of(store: Path) -> Path | None:

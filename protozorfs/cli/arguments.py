@@ -25,9 +25,21 @@ OPTIONS_HELP = (
 )
 
 
+class _StorePath(click.Path):
+    """A directory; what is wrong with it, the store says."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":  # a variable without a value, perhaps: not the current directory
+            self.fail("it is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 store_option = click.option(
     "--store",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=_StorePath(),
     default=default_store,
     show_default="the default store",
     help="The store's directory; it is made when it is missing.",

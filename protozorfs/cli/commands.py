@@ -6,6 +6,8 @@ wrong; 128 + N ended by signal N.
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +15,14 @@ import click
 
 from protozorfs import ids
 from protozorfs.cli import EXIT_SIGNAL, streams
-from protozorfs.cli.access import EndedBySignal, mount_point_of, parse_id, short_name, split_path
+from protozorfs.cli.access import (
+    EndedBySignal,
+    check_new_name,
+    mount_point_of,
+    parse_id,
+    short_name,
+    split_path,
+)
 from protozorfs.cli.arguments import store_option
 from protozorfs.cli.text import printable, table
 from protozorfs.cli.through_mount import MountAccess
@@ -28,9 +37,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EXIT_FAILED = 1
+NOTHING_DONE = "nothing was done"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="protozorfs", message="%(prog)s %(version)s")
 def protozorfs() -> None:
     """Feeds: append-only files that other machines follow.
 
@@ -44,6 +55,7 @@ def protozorfs() -> None:
 @store_option
 def new(name: str, store: Path) -> None:
     """Make a feed of your own and print its ID."""
+    check_new_name(split_path(name)[1], is_made=True)
     feed_id = act(store, name, lambda access, name: access.create(name))
     click.echo(ids.format_hex(feed_id))
 
@@ -58,14 +70,20 @@ def add(feed_id: str, name: str | None, store: Path) -> None:
     if name is None:
         name = short_name(wanted).decode()
         click.echo(name)
+    check_new_name(split_path(name)[1], is_made=False)
     act(store, name, lambda access, name: access.follow(wanted, name))
 
 
 @protozorfs.command()
 @store_option
 def ls(store: Path) -> None:
-    """List the feeds of the store."""
-    for line in table(act_on_store(store, lambda access: access.feeds())):
+    """List the feeds of the store.
+
+    Where the terminal is too narrow, IDs are cut; `protozorfs id NAME` prints one whole.
+    """
+    feeds = act_on_store(store, lambda access: access.feeds())
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in table(feeds, columns):
         click.echo(line)
 
 
@@ -92,7 +110,8 @@ def rm(name: str, delete_key: bool, yes: bool, store: Path) -> None:
     feed_id = act(store, name, lambda access, name: access.feed_id_of(name))
     if not yes:
         click.echo(f"The feed {ids.format_hex(feed_id)} can never be appended to again, by anyone.")
-        click.confirm(f"Delete {name} and its key?", abort=True)
+        if not click.confirm(f"Delete {printable(os.fsencode(name))} and its key?"):
+            raise UsageError(NOTHING_DONE)
     act(store, name, lambda access, name: access.delete_key(name, feed_id))
 
 
@@ -105,10 +124,20 @@ def act(store: Path, name: str, operation: Callable[[Access, bytes], T]) -> T:
     directory, feed_name = split_path(name)
     try:
         if directory is not None:
+            _check_directory(directory)
             return operation(MountAccess(directory), feed_name)
         return act_on_store(store, lambda access: operation(access, feed_name))
     except FeedNameError as error:
         raise UsageError(f"{printable(feed_name)}: {error}") from None
+
+
+def _check_directory(path: Path) -> None:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{path}: there is no such directory") from None
+    except OSError:
+        return  # of a mount that is dead, for instance: who acts on it, says so
 
 
 def act_on_store(store: Path, operation: Callable[[Access], T]) -> T:
@@ -138,8 +167,9 @@ def run(arguments: Sequence[str]) -> int:
             protozorfs.invoke(context)
     except click.exceptions.Exit as end:  # `--help`
         return end.exit_code
-    except click.Abort:
-        return _failed("nothing was done")
+    except click.Abort:  # the end of input, in place of an answer
+        click.echo(err=True)
+        return _failed(NOTHING_DONE)
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -11,6 +11,7 @@ import click
 from protozorfs import ids
 from protozorfs.cli.access import NEW_NAME, short_name
 from protozorfs.cli.through_mount import MountAccess
+from protozorfs.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from protozorfs.types import FeedId
 
 CHUNK_BYTES = 64 * 1024  # of input: the largest block that one write makes
+NOT_FOUND = "nobody who has this feed was found"
 FOLLOW_SECONDS = 0.2  # between two looks at the end of a file, which says nothing by itself
 
 
@@ -35,8 +37,11 @@ def write(name: str | None, mount_point: Path) -> None:
 
 def read(feed_id: FeedId, mount_point: Path, *, follow: bool) -> None:
     """Copies a feed to standard output."""
-    path = MountAccess(mount_point).path(ids.format_hex(feed_id).encode())
-    with open(path, "rb", buffering=0) as feed:
+    mount = MountAccess(mount_point)
+    name = ids.format_hex(feed_id).encode()
+    with open(mount.path(name), "rb", buffering=0) as feed:
+        if not follow and mount.is_unknown(name):
+            raise UsageError(NOT_FOUND)
         _copy(feed.fileno(), 1, follow=follow)
 
 

@@ -27,7 +27,8 @@ HELP = f"""\
 usage: {PROGRAM} [STORE] MOUNTPOINT [--foreground] [--debug[=MODULE,...]]
                         [-f] [-s] [-n] [-v] [-o OPTION[,OPTION...]]
 
-Shows the feeds of a store as files. STORE is a directory (made when it is missing) or "default".
+Shows the feeds of a store as files. STORE is a directory (made when it is
+missing) or "default".
 
   --foreground        stay; otherwise the command returns when the mount answers
   --debug[=MODULE,..] log in detail

@@ -11,7 +11,7 @@ import trio
 
 from protozorfs import app, ids
 from protozorfs.cli.access import NEW_NAME, short_name
-from protozorfs.cli.mount_streams import CHUNK_BYTES, write_all
+from protozorfs.cli.mount_streams import CHUNK_BYTES, NOT_FOUND, write_all
 from protozorfs.cli.running import run_async
 from protozorfs.errors import UsageError
 
@@ -69,7 +69,7 @@ async def _read(node: Node, *, feed_id: FeedId, follow: bool) -> None:
             return
         await feed.reader.wait_first_head()
         if feed.length == 0 and not feed.is_owned:
-            raise UsageError("nobody who has this feed was found")
+            raise UsageError(NOT_FOUND)
         offset = 0
         end = feed.byte_length
         while offset < end:

@@ -95,6 +95,8 @@ def parse_mount_command(arguments: Sequence[str], environ: dict[str, str]) -> Mo
     """
     words = _Words()
     words.read(arguments)
+    if "" in words.positional:
+        raise _usage("STORE or MOUNTPOINT is empty; see --help")
     if not 1 <= len(words.positional) <= 2:
         raise _usage("expected [STORE] MOUNTPOINT; see --help")
     values = _Values(sloppy=words.sloppy)

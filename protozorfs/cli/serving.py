@@ -12,6 +12,7 @@ from protozorfs.cli import EXIT_SIGNAL
 from protozorfs.cli.logs import LOG_FILE, Logs
 from protozorfs.cli.running import stop_signals
 from protozorfs.cli.tasks import dump_tasks_on_signal
+from protozorfs.cli.text import sentence
 from protozorfs.errors import ProtozorfsError, UsageError
 from protozorfs.fs.mount import serve
 from protozorfs.fs.mount_points import MountError
@@ -85,7 +86,9 @@ def run_mount(
 def _as_usage_error(error: Exception) -> UsageError:
     if isinstance(error, UsageError):
         return error
-    if isinstance(error, (ProtozorfsError, OSError)):
+    if isinstance(error, OSError):
+        return MountError(sentence(error))
+    if isinstance(error, ProtozorfsError):
         return MountError(str(error))
     return MountError(f"internal error, see --debug: {type(error).__name__}: {error}")
 

@@ -10,6 +10,7 @@ Nothing is imported here but what costs next to nothing; a command is, when it i
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -63,6 +64,9 @@ def _begin() -> None:
             # Closed by the caller: the next file opened, one of the store's, would get the number,
             # and with it what is printed. This one can be neither read nor written.
             os.open("/", os.O_PATH)
+    # Names are bytes, and text that the terminal cannot show is no reason to fail.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _end_of(command: Callable[[], int], program: str, exit_failed: int) -> int:
@@ -77,8 +81,9 @@ def _end_of(command: Callable[[], int], program: str, exit_failed: int) -> int:
     except BrokenPipeError:  # whoever reads our output has seen enough
         code = EXIT_SIGNAL + signal.SIGPIPE
     except OSError as error:
-        place = "the system says" if error.filename is None else error.filename
-        print(f"{program}: {place}: {error.strerror}", file=sys.stderr)
+        from protozorfs.cli.text import sentence
+
+        print(f"{program}: {sentence(error)}", file=sys.stderr)
         _drop_output()
         code = exit_failed
     if code > EXIT_SIGNAL:

@@ -5,13 +5,14 @@ For machines without FUSE, and for pipes. Source: the two scripts of protozor's 
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from protozorfs.cli import mount_streams
-from protozorfs.cli.access import mount_point_of, parse_id
+from protozorfs.cli.access import check_new_name, mount_point_of, parse_id
 from protozorfs.cli.arguments import network_options, node_options, store_option
 from protozorfs.errors import UsageError
 from protozorfs.options import Options
@@ -44,6 +45,8 @@ def write(
     What one read of the input brings, a typed line for instance, becomes one block.
     """
     options = node_options(words, peers, port, bind)
+    if name is not None:
+        check_new_name(os.fsencode(name), is_made=True)
 
     def in_node() -> None:
         from protozorfs.cli import node_streams  # most of the start: not for `--help` and a mount

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from protozorfs import ids
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from protozorfs.cli.access import FeedLine
 
 HEADINGS = ("NAME", "STATE", "BLOCKS", "BYTES", "HELD", "PEERS", "ID")
+SEPARATOR = "  "
+CUT = ".."  # in place of what does not fit
+MIN_ID_DIGITS = 8  # as in the names of feeds that were given none
 LEFT_ALIGNED = {"NAME", "STATE", "ID"}
 
 
@@ -25,16 +29,34 @@ def printable(name: bytes) -> str:
     )
 
 
-def table(feeds: Sequence[FeedLine]) -> Iterator[str]:
-    """The lines of `protozorfs ls`: headings, then one line a feed."""
+def sentence(error: OSError) -> str:
+    """What the system says, and of what."""
+    reason = error.strerror or str(error)
+    return reason if error.filename is None else f"{os.fsdecode(error.filename)}: {reason}"
+
+
+def table(feeds: Sequence[FeedLine], columns: int | None = None) -> Iterator[str]:
+    """The lines of `protozorfs ls`: headings, then one line a feed.
+
+    `columns` is the width of the terminal, into which lines fit by the first digits of IDs, if that
+    helps; None: there is none, and all is written out.
+    """
     rows = [HEADINGS, *(_cells(feed) for feed in feeds)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    if columns is not None:
+        missing = sum(widths) + len(SEPARATOR) * (len(widths) - 1) - columns
+        id_width = max(widths[-1] - max(missing, 0), MIN_ID_DIGITS + len(CUT))
+        rows = [(*row[:-1], _cut(row[-1], id_width)) for row in rows]
     for row in rows:
         cells = (
             cell.ljust(width) if heading in LEFT_ALIGNED else cell.rjust(width)
             for heading, cell, width in zip(HEADINGS, row, widths, strict=True)
         )
-        yield "  ".join(cells).rstrip()
+        yield SEPARATOR.join(cells).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - len(CUT)] + CUT
 
 
 def _cells(feed: FeedLine) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class MountAccess:
         return [self._line(name) for name in names]
 
     def create(self, name: bytes) -> FeedId:
-        with _meaning(self.mount_point):
+        with _meaning(self.mount_point, of_taken="there is a feed of that name"):
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
             os.close(os.open(self.path(name), flags, 0o644))
         return self.feed_id_of(name)
@@ -62,6 +62,10 @@ class MountAccess:
 
     def feed_id_of(self, name: bytes) -> FeedId:
         return FeedId(bytes.fromhex(self._attribute(name, "id")))
+
+    def is_unknown(self, name: bytes) -> bool:
+        """True for a feed of others of which nothing has been found yet."""
+        return self._attribute(name, "owned") == "0" and self._attribute(name, "length") == "0"
 
     def remove(self, name: bytes) -> None:
         self.feed_id_of(name)  # so that only feeds are ever unlinked, whatever the path names
@@ -94,12 +98,17 @@ class MountAccess:
 
 
 @contextmanager
-def _meaning(directory: Path) -> Iterator[None]:
-    """Turns what a system call says into the error that the mount meant by it."""
+def _meaning(directory: Path, *, of_taken: str | None = None) -> Iterator[None]:
+    """Turns what a system call says into the error that the mount meant by it.
+
+    `of_taken` is the sentence for EEXIST, where less can be meant than in general.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in NOT_OURS:
             raise UsageError(f"{directory} is not a mount of protozorfs") from None
         kind, sentence = MEANINGS.get(error.errno or 0, (UsageError, error.strerror or str(error)))
+        if kind is NameTaken and of_taken is not None:
+            sentence = of_taken
         raise kind(sentence) from None

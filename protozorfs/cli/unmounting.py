@@ -6,6 +6,7 @@ mounts it again, or copies it, comes too early.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import subprocess
@@ -67,7 +68,7 @@ def _parse(arguments: Sequence[str]) -> tuple[str, str]:
             raise UsageError(f"unknown flag {argument}; see --help", USAGE_EXIT_CODE)
         else:
             paths.append(argument)
-    if len(paths) != 1:
+    if len(paths) != 1 or not paths[0]:
         raise UsageError("expected one MOUNTPOINT; see --help", USAGE_EXIT_CODE)
     return _real_path(paths[0]), flags
 
@@ -136,4 +137,6 @@ def _take_away(path: str, *, is_lazy: bool) -> None:
     if done.returncode != 0 and mount_points.mounted_at(path) is not None:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         reason = said[-1].removeprefix("fusermount3: ") if said else "fusermount3 failed"
+        if os.strerror(errno.EBUSY) in reason:
+            reason += "; files are open in it, and -l unmounts it all the same"
         raise MountError(reason)

@@ -97,9 +97,13 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
             raise
 
 
+# The second one: of the file that it shares memory by, which cannot grow.
+_DISK_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+
+
 def is_disk_full(error: sqlite3.Error) -> bool:
     """Whether SQLite found no space left."""
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return getattr(error, "sqlite_errorcode", None) in _DISK_FULL
 
 
 class Names:

@@ -28,9 +28,15 @@ ALONE = "bind=127.0.0.1,nodht,nolan,noportmap"
 
 @dataclass(frozen=True)
 class Commands:
-    """Runs commands on one store."""
+    """Runs commands on one store.
+
+    Attributes:
+        store: its directory.
+        alone: for commands that use the network, unless a mount does it for them.
+    """
 
     store: Path
+    alone: tuple[str, ...] = ("-o", ALONE)
 
     def run(self, *arguments: str, code: int = 0, stdin: str = "") -> str:
         """What a command prints (its errors, if another exit code than 0 is expected)."""
@@ -50,7 +56,7 @@ def commands(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Command
         yield Commands(tmp_path / "m.store")
         return
     with mounted(tmp_path, "-o", ALONE) as mount:
-        yield Commands(mount.store)
+        yield Commands(mount.store, alone=())
 
 
 def test_a_feed_of_ones_own(commands: Commands) -> None:
@@ -72,25 +78,50 @@ def test_a_followed_feed(commands: Commands) -> None:
     assert commands.run("id", STRANGER[:8]) == STRANGER
 
 
+def test_names_that_no_mount_can_show(commands: Commands) -> None:
+    for name in (".live", ".hidden", STRANGER, "", "n" * 256):
+        commands.run("new", name, code=1)
+        commands.run("write", "--name", name, "--no-serve", *commands.alone, code=1)
+    assert "that name is reserved" in commands.run("add", STRANGER, ".live", code=1)
+    assert len(commands.run("ls").splitlines()) == 1
+
+
+def test_what_is_taken(commands: Commands) -> None:
+    commands.run("new", "journal")
+    said = "protozorfs: journal: there is a feed of that name"
+    assert commands.run("new", "journal", code=1) == said
+
+
 def test_what_is_not_there(commands: Commands) -> None:
     assert commands.run("id", "nothing", code=1) == "protozorfs: nothing: no feed of that name"
     assert commands.run("rm", "nothing", code=1) == "protozorfs: nothing: no feed of that name"
 
 
 def test_a_key_is_deleted_only_on_purpose(commands: Commands) -> None:
-    feed_id = commands.run("write", "--name", "journal", "--no-serve", stdin="precious\n")
+    write = ("write", "--name", "journal", "--no-serve", *commands.alone)
+    feed_id = commands.run(*write, stdin="precious\n")
     assert commands.run("id", "journal") == feed_id
     assert "key would be lost" in commands.run("rm", "journal", code=1)
-    assert "nothing was done" in commands.run("rm", "--delete-key", "journal", code=1, stdin="n\n")
+    for answer in ("n\n", ""):
+        said = commands.run("rm", "--delete-key", "journal", code=1, stdin=answer)
+        assert said.splitlines()[-1] == "protozorfs: nothing was done"
     assert commands.run("id", "journal") == feed_id
     commands.run("rm", "--delete-key", "journal", stdin="y\n")
     assert "no feed" in commands.run("id", "journal", code=1)
 
 
+def test_nothing_is_known_of_a_feed(commands: Commands) -> None:
+    commands.run("add", STRANGER, "stranger")
+    said = commands.run("read", STRANGER, "--no-follow", *commands.alone, code=1)
+    assert said == "protozorfs: nobody who has this feed was found"
+    empty = commands.run("new", "empty")
+    assert commands.run("read", empty, "--no-follow", *commands.alone) == ""
+
+
 def test_write_then_read(commands: Commands) -> None:
     text = "".join(f"{number}\n" for number in range(50_000))
-    feed_id = commands.run("write", "--no-serve", stdin=text)
-    assert commands.run("read", feed_id, "--no-follow") == text.removesuffix("\n")
+    feed_id = commands.run("write", "--no-serve", *commands.alone, stdin=text)
+    assert commands.run("read", feed_id, "--no-follow", *commands.alone) == text.removesuffix("\n")
     assert commands.run("ls").splitlines()[1].split()[:2] == [feed_id[:8], "owned"]
 
 
@@ -104,7 +135,7 @@ def test_a_path_in_a_mount_is_a_name(tmp_path: Path) -> None:
         assert sorted(path.name for path in mount.path.iterdir()) == ["journal", "stranger"]
         elsewhere.run("rm", str(mount.path / "stranger"))
         assert [path.name for path in mount.path.iterdir()] == ["journal"]
-        refused = Commands(mount.store).run("read", feed_id, "--peer", "127.0.0.1:1", code=1)
+        refused = Commands(mount.store).run("read", feed_id, "-o", ALONE, code=1)
         assert "is mounted at" in refused
     assert "not a mount of protozorfs" in elsewhere.run("id", str(tmp_path / "m.store"), code=1)
 
@@ -112,14 +143,14 @@ def test_a_path_in_a_mount_is_a_name(tmp_path: Path) -> None:
 def test_from_standard_input_here_to_standard_output_there(tmp_path: Path) -> None:
     """The two scripts of protozor: whatever is typed here comes out there, live."""
     port = free_port()
-    arguments = ["--store", str(tmp_path / "writer"), "--bind", "127.0.0.1", "--port", str(port)]
+    arguments = ["--store", str(tmp_path / "writer"), "-o", f"{ALONE},port={port}"]
     with running("write", *arguments) as writer:
         assert writer.stdin is not None
         assert writer.stdout is not None
         feed_id = writer.stdout.readline().strip()
         writer.stdin.write("first\n")
         writer.stdin.flush()
-        peer = ["--peer", f"127.0.0.1:{port}", "--bind", "127.0.0.1"]
+        peer = ["--peer", f"127.0.0.1:{port}", "-o", ALONE]
         with running("read", feed_id, "--store", str(tmp_path / "reader"), *peer) as reader:
             assert reader.stdout is not None
             assert reader.stdout.readline() == "first\n"
@@ -135,7 +166,7 @@ def test_from_standard_input_here_to_standard_output_there(tmp_path: Path) -> No
 
 
 def test_a_feed_that_nobody_has(tmp_path: Path) -> None:
-    peer = ["--peer", f"127.0.0.1:{free_port()}", "--bind", "127.0.0.1"]
+    peer = ["--peer", f"127.0.0.1:{free_port()}", "-o", ALONE]
     said = Commands(tmp_path / "store").run("read", STRANGER, "--no-follow", *peer, code=1)
     assert said == "protozorfs: nobody who has this feed was found"
 

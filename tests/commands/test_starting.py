@@ -149,7 +149,34 @@ def test_output_that_nobody_takes(script: str) -> None:
     assert run("| true; exit ${PIPESTATUS[0]}") == (128 + signal.SIGPIPE, "")
     code, said = run(">/dev/full")
     assert code in (1, 32)
-    assert said == f"{script}: the system says: No space left on device\n"
+    assert said == f"{script}: No space left on device\n"
+
+
+@pytest.mark.fuse
+def test_a_name_that_the_terminal_cannot_show(tmp_path: Path) -> None:
+    store = str(tmp_path / "store")
+
+    def run(*command: str, encoding: str) -> str:
+        done = subprocess.run(
+            [str(BIN / command[0]), *command[1:]],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            capture_output=True,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode()
+
+    run("protozorfs", "new", "日本", "--store", store, encoding="latin-1:strict")
+    listed = run("protozorfs", "ls", "--store", store, encoding="latin-1:strict")
+    assert "\\u65e5\\u672c" in listed
+    path = os.fsdecode(bytes(tmp_path) + b"/\xff")
+    os.mkdir(path)
+    arguments = ("-v", store, path, "-o", ALONE)
+    try:
+        assert "/\\udcff" in run("mount.protozorfs", *arguments, encoding="utf-8:strict")
+        assert "/\\udcff" in run("umount.protozorfs", "-v", path, encoding="utf-8:strict")
+    finally:
+        if is_listed(Path(path)):
+            unmount(Path(path), "-z")
 
 
 def test_a_closed_standard_file_is_not_taken_for_the_store(tmp_path: Path) -> None:
@@ -165,11 +192,11 @@ def test_a_closed_standard_file_is_not_taken_for_the_store(tmp_path: Path) -> No
     read = run(f"read {feed_id} --no-follow -o {ALONE} >&-")
     assert (read.returncode, read.stderr) == (
         1,
-        "protozorfs: the system says: Bad file descriptor\n",
+        "protozorfs: Bad file descriptor\n",
     )
     write = run(f"write --name n --no-serve -o {ALONE} <&-")
     assert write.returncode == 1
-    assert write.stderr == "protozorfs: the system says: Bad file descriptor\n"
+    assert write.stderr == "protozorfs: Bad file descriptor\n"
     assert run(f"read {feed_id} --no-follow -o {ALONE}").stdout == "precious\n"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import pytest
 
 from protozorfs import crypto
@@ -28,6 +30,13 @@ STRANGER = crypto.key_pair(bytes(range(32))).public_key.hex()
         (["write", "-o", "dht_rate"], 2, "option dht_rate needs a value"),
         (["write", "-o"], 2, "-o"),
         (["write", "--port", "70000"], 2, "70000 is not in the range"),
+        (["ls", "--store", ""], 2, "it is empty"),
+        (["ls", "--store", "/dev/null/x"], 1, "protozorfs: /dev/null/x is not a directory\n"),
+        (["new", ".hidden"], 1, ".hidden: the name of a feed that is made does not begin with"),
+        (["new", STRANGER], 1, "a feed ID is no name"),
+        (["write", "--name", ".live"], 1, ".live: "),
+        (["id", "nowhere/feed"], 1, "protozorfs: nowhere: there is no such directory\n"),
+        (["new", "/dev/null/feed"], 1, "protozorfs: "),
         (["ls", "--stroe", "x"], 2, "--stroe"),
         (["new"], 2, "NAME"),
         (["fly"], 2, "fly"),
@@ -52,6 +61,11 @@ def test_every_command_explains_itself(
 ) -> None:
     assert run([*command, "--help"]) == 0
     assert "Usage: protozorfs" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"protozorfs {version('protozorfs')}\n"
 
 
 def test_the_default_store_is_that_of_the_mount() -> None:

@@ -59,6 +59,8 @@ def test_store_and_mount_point() -> None:
     assert parse("store", "/mnt").mount.source == str(Path.cwd() / "store")
     assert parse("default", "/mnt").mount.source == "default"
     assert parse("store", "/mnt", "-o", "fsname=x").mount.source == "x"
+    for empty in (("",), ("", "/mnt"), ("store", "")):  # a variable without a value, perhaps
+        assert "is empty" in refusal(*empty)
     for wrong in ((), ("a", "b", "c")):
         assert "expected [STORE] MOUNTPOINT" in refusal(*wrong)
 

@@ -46,6 +46,47 @@ def test_the_table_has_one_aligned_line_a_feed() -> None:
     assert second.index("current") == first.index("current") == heading.index("STATE")
 
 
+def test_lines_fit_into_the_terminal_by_the_first_digits_of_ids() -> None:
+    feeds = [feed_line(b"a"), feed_line(b"longer name")]
+    whole = list(text.table(feeds))
+    assert list(text.table(feeds, 200)) == list(text.table(feeds, len(whole[1]))) == whole
+    lines = list(text.table(feeds, 80))
+    assert [len(line) for line in lines[1:]] == [80, 80]
+    digits = lines[2].split()[-1].removesuffix("..")
+    assert FEED_ID.hex().startswith(digits)
+    narrow = list(text.table(feeds, 20))[1:]
+    assert [line.split()[-1] for line in narrow] == [FEED_ID.hex()[:8] + ".."] * 2
+
+
+def test_what_the_system_says_is_a_sentence() -> None:
+    assert text.sentence(OSError(28, "No space")) == "No space"
+    assert text.sentence(OSError(28, "No space", "a")) == "a: No space"
+    assert text.sentence(OSError(28, "No space", b"a")) == "a: No space"
+    assert text.sentence(OSError("odd")) == "odd"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (b".hidden", "does not begin with a dot"),
+        (b".live", "does not begin with a dot"),
+        (FEED_ID.hex().encode(), "a feed ID is no name"),
+    ],
+)
+def test_names_that_a_mount_refuses(name: bytes, reason: str) -> None:
+    with pytest.raises(UsageError, match=f"{name.decode()}: .*{reason}"):
+        access.check_new_name(name, is_made=True)
+    for fine in (b"journal", b"a.b", FEED_ID.hex()[1:].encode(), b"\xff"):
+        access.check_new_name(fine, is_made=True)
+
+
+def test_names_for_feeds_that_are_followed() -> None:
+    access.check_new_name(b".hidden", is_made=False)
+    for name in (b".live", b".protozorfs"):
+        with pytest.raises(UsageError, match="that name is reserved"):
+            access.check_new_name(name, is_made=False)
+
+
 @pytest.mark.parametrize(
     ("argument", "directory", "name"),
     [
