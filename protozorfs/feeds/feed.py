@@ -307,12 +307,17 @@ class Feed:
 
     # for the registry
 
-    def close(self) -> None:
-        """Ends all waits, writes what is in memory, and leaves the mark of a clean stop."""
+    def close(self, *, has_time: bool = True) -> None:
+        """Ends all waits, and leaves the mark of a clean stop unless there is no time to sync.
+
+        Raises:
+            StoreError, OSError: it is closed, without the mark.
+        """
         self._end_waits()
-        if self._log is not None:
-            self._log.close()
+        log = self._log
+        if log is not None:
             self._forget_log()
+            log.close() if has_time else log.rest()
 
     def discard(self) -> None:
         """Ends all waits and lets go of the files, which will be removed: nothing is written."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
 import trio
 
 from protozorfs import crypto
-from protozorfs.errors import NoSuchFeed, NotRemovable
+from protozorfs.errors import NoSuchFeed, NotRemovable, StoreError
 from protozorfs.feeds.feed import Feed
 from protozorfs.feeds.recovery import name_unnamed, open_unclean
 from protozorfs.feeds.surroundings import NodeSurroundings
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from protozorfs.options import Options
     from protozorfs.store.layout import Store
 
+CLOSE_SECONDS = 1.0  # for syncs at the end; all has to be over after 2 s
 UPKEEP_INTERVAL = 60.0  # seconds between looks at visits, modification times and open files
+
+logger = logging.getLogger(__name__)
 
 
 class Feeds:
@@ -89,11 +93,19 @@ class Feeds:
             listener.feed_opened(feed)
 
     def close(self) -> None:
-        """Ends all waits and closes every log; appends are refused from now on."""
+        """Ends all waits and closes every log; appends are refused from now on.
+
+        Feeds that there is no time for are left without the mark of a clean stop: what is in them
+        is as safe as after a kill, and is checked by the next run.
+        """
         self.surroundings.is_closing = True
         self._keep_mtimes()
-        for feed in list(self._by_id.values()):
-            feed.close()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for feed in sorted(self._by_id.values(), key=lambda feed: not feed.is_owned):
+            try:
+                feed.close(has_time=time.monotonic() < deadline)
+            except (StoreError, OSError) as error:
+                logger.error("feed %s was not left cleanly: %s", feed.feed_id.hex(), error)
             if not feed.is_followed:
                 self._remove_files(feed)
 

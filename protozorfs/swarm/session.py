@@ -4,7 +4,7 @@ A peer is shown (a) the feeds that it was found for, (b) those that it opens and
 that the user named is shown all, paced. Nothing else is revealed (docs/design.md, section 2). No
 I/O here.
 
-What is paced are opens: a few hundred wait for their answers at a time, so that thousands of feeds
+What is paced are opens: a few dozen wait for their answers at a time, so that thousands of feeds
 are shown as fast as both sides get them done, and neither is held up by them; and in the long run
 they stay below the rate that a peer takes from strangers. What a reader waits for goes first.
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # opens that answer its own.
 OPEN_BURST = 12_288
 OPENS_PER_SECOND = 50  # after that
-MAX_OPENING = 256  # opens without an answer; each batch of answers lets as many more out
+MAX_OPENING = 64  # without an answer; a batch of answers lets as many more out, some 10 ms of work
 MAX_REMEMBERED_OPENS = 4096  # feeds that the peer opened and we do not have; 32 bytes each
 
 logger = logging.getLogger(__name__)

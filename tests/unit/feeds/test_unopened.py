@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from protozorfs import crypto
 from protozorfs.errors import StoreCorrupt
+from protozorfs.feeds import registry
 from protozorfs.feeds.ports import FeedState
 from protozorfs.feeds.registry import Feeds
 from protozorfs.log.at_rest import AtRest
@@ -18,6 +20,7 @@ from protozorfs.store.layout import Store
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from protozorfs.feeds.feed import Feed
@@ -94,6 +97,36 @@ def test_evidence_beside_a_feed_at_rest_is_read(tmp_path: Path) -> None:
         with pytest.raises(StoreCorrupt):
             _ = feed.state
         feeds.close()
+
+
+def grown_feeds(store: Store, names: Iterable[bytes]) -> Feeds:
+    """Feeds of ours with a block each, which are not durable yet."""
+    feeds = Feeds(store, Options())
+    for name in names:
+        feeds.create(name).log.append(BLOCKS)
+    return feeds
+
+
+def test_what_there_is_no_time_to_close_is_left_as_by_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "CLOSE_SECONDS", -1.0)
+    with Store(tmp_path / "store") as store:
+        grown_feeds(store, [b"one", b"two"]).close()
+        assert not any(directory.is_marked_clean() for directory in store.feeds())
+        assert all(Log.open(directory).length == len(BLOCKS) for directory in store.feeds())
+
+
+def test_one_feed_that_cannot_be_closed_does_not_keep_others_from_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Store(tmp_path / "store") as store:
+        feeds = grown_feeds(store, [b"one", b"two"])
+        lost, other = (feed for _, feed in feeds.names())
+        shutil.rmtree(tmp_path / "store" / store.feed(lost.feed_id).path)
+        feeds.close()
+        assert store.feed(other.feed_id).is_marked_clean()
+        assert f"feed {lost.feed_id.hex()} was not left cleanly" in caplog.text
 
 
 def test_a_removed_feed_at_rest_has_nothing(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_who_does_not_have_them_is_asked_for_all() -> None:
     assert dialler.shown == 1
 
 
-def test_who_does_not_answer_is_shown_a_few_hundred_then_some_each_second(
+def test_who_does_not_answer_is_shown_a_few_dozen_then_some_each_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dialler, listener = Crowd(MANY), Crowd(MANY, key=1)
