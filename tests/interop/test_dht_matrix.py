@@ -100,6 +100,19 @@ def test_whom_one_announces_all_find(clients: dict[str, Swarm], announcer: str) 
         assert client.ask("lookup", infohash=infohash)["peers"] == [address], reader
 
 
+def test_the_longest_value_is_read_by_all(clients: dict[str, Swarm]) -> None:
+    """996 bytes; bittorrent-dht itself puts up to 999, where its own nodes alone keep them."""
+    text = "x" * 996
+    for writer, client in clients.items():
+        seed = crypto.blake2b_256(SEED + writer.encode(), b"long")
+        assert client.ask("put", seed=seed.hex(), text=text)["ok"], writer
+        key = crypto.key_pair(seed).public_key.hex()
+        for reader, other in clients.items():
+            assert other.ask("get", key=key)["text"] == text, (writer, reader)
+    refused = clients["bittorrent-dht"].ask("put", seed=SEED.hex(), text="x" * 1000)
+    assert refused["error"] == "Error: v must be less than 1000 bytes in put()"
+
+
 def test_how_many_copies_a_put_makes(stage: Stage) -> None:
     """The last of the tests: whoever counts is taken for a node, and is gone then."""
     seeds = {writer: crypto.blake2b_256(SEED + writer.encode(), b"copies") for writer in SWARMS}
