@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 
 class ProtozorfsError(Exception):
     """Base of everything below."""
@@ -122,3 +124,14 @@ class TooManyVisits(ProtozorfsError):
 
 class Closing(ProtozorfsError):
     """The node is shutting down; waits end with this."""
+
+
+@overload
+def first_error(error: Exception) -> Exception: ...
+@overload
+def first_error(error: BaseException) -> BaseException: ...
+def first_error(error: BaseException) -> BaseException:
+    """The first plain error of a group of groups: nurseries wrap what goes wrong in them."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from protozorfs.cli.access import EndedBySignal
-from protozorfs.errors import ProtozorfsError
+from protozorfs.errors import ProtozorfsError, first_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,7 +42,7 @@ def run_async(function: Callable[..., Awaitable[T]], *arguments: object) -> T:
         told, others = group.split((ProtozorfsError, OSError, KeyboardInterrupt))
         if told is None or others is not None:
             raise
-        raise _first(told) from None
+        raise first_error(told) from None
 
 
 async def _until_signal(function: Callable[..., Awaitable[T]], arguments: tuple[object, ...]) -> T:
@@ -56,9 +56,3 @@ async def _until_signal(function: Callable[..., Awaitable[T]], arguments: tuple[
 
 async def _raise_signal(signals: AsyncIterator[int]) -> None:
     raise EndedBySignal(await anext(signals))
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

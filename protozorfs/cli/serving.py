@@ -13,7 +13,7 @@ from protozorfs.cli.logs import LOG_FILE, Logs
 from protozorfs.cli.running import stop_signals
 from protozorfs.cli.tasks import dump_tasks_on_signal
 from protozorfs.cli.text import sentence
-from protozorfs.errors import ProtozorfsError, UsageError
+from protozorfs.errors import ProtozorfsError, UsageError, first_error
 from protozorfs.fs.mount import serve
 from protozorfs.fs.mount_points import MountError
 
@@ -79,7 +79,7 @@ def run_mount(
         # Nobody reads the sentence of a daemon any more; before, the trace is for --debug.
         level = logging.ERROR if answers and as_daemon else logging.DEBUG
         log.log(level, "the mount failed", exc_info=error)
-        raise _as_usage_error(_first(error)) from None
+        raise _as_usage_error(first_error(error)) from None
     return 0 if answers or number is None else EXIT_SIGNAL + number
 
 
@@ -91,13 +91,6 @@ def _as_usage_error(error: Exception) -> UsageError:
     if isinstance(error, ProtozorfsError):
         return MountError(str(error))
     return MountError(f"internal error, see --debug: {type(error).__name__}: {error}")
-
-
-def _first(error: Exception) -> Exception:
-    """The first plain exception of a group of groups: nurseries wrap what goes wrong in them."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def _serve_until_signal(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from protozorfs import crypto
+from protozorfs.errors import first_error
 from protozorfs.swarm.driver import Driver
 from protozorfs.swarm.peers import PeerTable
 from protozorfs.swarm.reachability import Reachability
@@ -254,9 +255,7 @@ class Connections:
 
 def _reason(error: OSError | trio.TooSlowError) -> str:
     """What went wrong, without the address that trio puts before it."""
-    cause = error.__cause__
-    while isinstance(cause, ExceptionGroup):  # one of each address of a host
-        cause = cause.exceptions[0]
+    cause = first_error(error.__cause__ or error)  # a group: one of each address of a host
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
     return str(error) or "no answer"

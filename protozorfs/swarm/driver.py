@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from protozorfs.errors import RemoteProtocolError
+from protozorfs.errors import RemoteProtocolError, first_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,9 +59,9 @@ class Driver:
                     await self._receive_loop(session, stream)
                     nursery.cancel_scope.cancel()
             except* RemoteProtocolError as errors:
-                self.drop(_first(errors))
+                self.drop(first_error(errors))
             except* (OSError, trio.BrokenResourceError, trio.TooSlowError) as errors:
-                self.end(f"the connection broke: {_first(errors) or 'no progress'}")
+                self.end(f"the connection broke: {first_error(errors) or 'no progress'}")
 
     async def _receive_loop(self, session: Session, stream: trio.SocketStream) -> None:
         connection = session.connection
@@ -113,10 +113,3 @@ class Driver:
             with trio.fail_after(WRITE_SECONDS):
                 await stream.send_all(data)
             session.drained()
-
-
-def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
-    error = errors.exceptions[0]
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
