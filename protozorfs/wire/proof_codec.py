@@ -64,20 +64,17 @@ def decode_request_parts(
     """The parts that the flags announce, and the position behind them. Raises DecodeError."""
     block = hash_ = seek = upgrade = None
     if flags & FLAG_BLOCK:
-        first, pos = decode_uint(data, pos)
-        second, pos = decode_uint(data, pos)
+        first, second, pos = _decode_pair(data, pos)
         block = BlockRequest(first, second)
     if flags & FLAG_HASH:
-        first, pos = decode_uint(data, pos)
-        second, pos = decode_uint(data, pos)
+        first, second, pos = _decode_pair(data, pos)
         hash_ = HashRequest(first, second)
     if flags & FLAG_SEEK:
         first, pos = decode_uint(data, pos)
         second, pos = decode_uint(data, pos) if padded_seeks else (0, pos)
         seek = SeekRequest(first, second)
     if flags & FLAG_UPGRADE:
-        first, pos = decode_uint(data, pos)
-        second, pos = decode_uint(data, pos)
+        first, second, pos = _decode_pair(data, pos)
         upgrade = UpgradeRequest(first, second)
     return Request(block, hash_, seek, upgrade), pos
 
@@ -136,6 +133,12 @@ def decode_proof(data: bytes, pos: int, flags: int) -> Proof:
         signature, pos = decode_buffer(data, pos)
         upgrade = UpgradeProof(start, length, nodes, additional_nodes, signature)
     return Proof(fork, block, hash_, seek, upgrade)
+
+
+def _decode_pair(data: bytes, pos: int) -> tuple[int, int, int]:
+    first, pos = decode_uint(data, pos)
+    second, pos = decode_uint(data, pos)
+    return first, second, pos
 
 
 def _append_nodes(parts: list[bytes], nodes: tuple[TreeNode, ...]) -> None:
