@@ -32,7 +32,14 @@ def write(name: str | None, mount_point: Path) -> None:
         if name is None:
             os.rename(mount.path(first_name), mount.path(short_name(feed_id)))
         click.echo(ids.format_hex(feed_id))
+        say_what_is_read()
         _copy(0, feed.fileno(), follow=False)
+
+
+def say_what_is_read() -> None:
+    """Tells who sits at a terminal that it is their turn."""
+    if os.isatty(0):
+        click.echo("copying what is typed here; Ctrl-D ends the input", err=True)
 
 
 def read(feed_id: FeedId, mount_point: Path, *, follow: bool) -> None:

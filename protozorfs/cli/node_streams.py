@@ -11,7 +11,7 @@ import trio
 
 from protozorfs import app, ids
 from protozorfs.cli.access import NEW_NAME, short_name
-from protozorfs.cli.mount_streams import CHUNK_BYTES, NOT_FOUND, write_all
+from protozorfs.cli.mount_streams import CHUNK_BYTES, NOT_FOUND, say_what_is_read, write_all
 from protozorfs.cli.running import run_async
 from protozorfs.errors import UsageError
 
@@ -50,6 +50,7 @@ async def _write(node: Node, *, name: str | None, serve: bool) -> None:
     if name is None:
         node.feeds.rename(NEW_NAME, short_name(feed.feed_id))
     click.echo(ids.format_hex(feed.feed_id))
+    say_what_is_read()
     stream = node.write_stream(feed)
     while data := await trio.to_thread.run_sync(os.read, 0, CHUNK_BYTES, abandon_on_cancel=True):
         await stream.send(data)

@@ -33,7 +33,7 @@ MEANINGS: dict[int, tuple[type[ProtozorfsError], str]] = {
     errno.EPERM: (NotRemovable, "not permitted: the name is reserved, or a key would be lost"),
     errno.ENOSPC: (StoreFull, "there is no space left"),
     errno.ENOTCONN: (UsageError, "the mount is dead; mount it again"),
-    errno.EACCES: (UsageError, "permission denied"),
+    errno.EACCES: (UsageError, "permission denied: only its own user may use this mount"),
     errno.EROFS: (UsageError, "the mount is read-only"),
 }
 NOT_OURS = {errno.ENODATA, errno.ENOTSUP}
@@ -111,4 +111,6 @@ def _meaning(directory: Path, *, of_taken: str | None = None) -> Iterator[None]:
         kind, sentence = MEANINGS.get(error.errno or 0, (UsageError, error.strerror or str(error)))
         if kind is NameTaken and of_taken is not None:
             sentence = of_taken
+        if kind is UsageError:
+            sentence = f"{directory}: {sentence}"
         raise kind(sentence) from None

@@ -139,4 +139,6 @@ def _take_away(path: str, *, is_lazy: bool) -> None:
         reason = said[-1].removeprefix("fusermount3: ") if said else "fusermount3 failed"
         if os.strerror(errno.EBUSY) in reason:
             reason += "; files are open in it, and -l unmounts it all the same"
+        elif "not found in" in reason:  # fusermount3 looks for mounts of who calls it
+            reason = f"{path}: the mount of another user"
         raise MountError(reason)

@@ -215,3 +215,24 @@ def test_a_daemon_without_standard_files_keeps_its_lock(tmp_path: Path) -> None:
         assert (path / "journal").read_bytes() == b"hello\n"
     finally:
         unmount(path)
+
+
+def test_who_sits_at_a_terminal_is_told_to_type(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    command = [str(BIN / "protozorfs"), "write", "--no-serve", "-o", ALONE]
+    with subprocess.Popen(
+        [*command, "--store", str(tmp_path / "store")],
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert "Ctrl-D ends the input" in process.stderr.readline()
+            os.write(ours, b"hello\n\x04")
+            assert process.wait(END_SECONDS) == 0
+        finally:
+            process.kill()
+            os.close(ours)
+            os.close(theirs)

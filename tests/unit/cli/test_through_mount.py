@@ -57,4 +57,5 @@ def test_every_meaning_is_an_error_with_a_sentence(
     with pytest.raises(ProtozorfsError) as caught:
         MountAccess(tmp_path).follow(FEED_ID, b"name")
     assert type(caught.value) is kind
-    assert str(caught.value) == sentence
+    said = f"{tmp_path}: {sentence}" if kind is UsageError else sentence
+    assert str(caught.value) == said

@@ -1,0 +1,76 @@
+"""The commands where a store or a mount is not one's own, or is nowhere to be kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.system.place import QUIET
+
+if TYPE_CHECKING:
+    from tests.system.place import Place
+
+pytestmark = pytest.mark.fuse
+
+MOUNT = f"mount.protozorfs store m -o {QUIET}"
+
+
+def refused(place: Place, script: str, *, as_nobody: bool = False) -> tuple[int, str]:
+    """The exit code of a script that prints nothing, and what it complains of."""
+    code, said, complaint = place.run(script, as_nobody=as_nobody)
+    assert said == ""
+    return code, complaint.replace(f"{place.directory}/", "")
+
+
+def test_somebody_elses_mount(place: Place) -> None:
+    place.must(MOUNT, as_nobody=True)
+    place.must("protozorfs new journal --store store", as_nobody=True)
+    denied = "m: permission denied: only its own user may use this mount\n"
+    for command in ("ls --store store", "new x --store store", "id m/journal"):
+        assert refused(place, f"protozorfs {command}") == (1, f"protozorfs: {denied}")
+    place.must("umount.protozorfs m")  # root may
+    place.must(MOUNT)
+    assert refused(place, "umount.protozorfs m", as_nobody=True) == (
+        32,
+        "umount.protozorfs: m: the mount of another user\n",
+    )
+
+
+def test_somebody_elses_store_and_no_home(place: Place) -> None:
+    place.must("protozorfs new journal --store store")
+    told = "no permission to use store as a store\n"
+    said = refused(place, "protozorfs ls --store store", as_nobody=True)
+    assert said == (1, f"protozorfs: {told}")
+    said = refused(place, "HOME=/nonexistent protozorfs ls", as_nobody=True)
+    default = "/nonexistent/.local/share/protozorfs/default"
+    assert said == (1, f"protozorfs: no permission to use {default} as a store\n")
+    assert "journal" in place.must("env -i $(command -v protozorfs) ls --store store")
+
+
+def test_a_disk_that_is_read_only(place: Place) -> None:
+    place.must(
+        "protozorfs new journal --store n/store; mount --bind n n; mount -o remount,ro,bind n"
+    )
+    assert refused(place, "protozorfs ls --store n/store") == (
+        1,
+        "protozorfs: n/store/lock: Read-only file system\n",
+    )
+    assert refused(place, "protozorfs ls --store n/other") == (
+        1,
+        "protozorfs: n/other cannot be a store: Read-only file system\n",
+    )
+    assert refused(place, f"mount.protozorfs n/store m -o {QUIET}") == (
+        32,
+        "mount.protozorfs: n/store/lock: Read-only file system\n",
+    )
+
+
+@pytest.mark.parametrize("kilobytes", [8, 36, 52])
+def test_a_disk_without_space(place: Place, kilobytes: int) -> None:
+    """Whichever file it is that does not fit."""
+    place.must(f"mount -t tmpfs -o size={kilobytes}k tmpfs n")
+    code, complaint = refused(place, "protozorfs ls --store n/store")
+    assert code == 1
+    assert "no space left" in complaint.lower()
+    assert complaint.count("\n") == 1
