@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from protozorfs.errors import (
     BlockUnavailable,
     InvalidProof,
+    InvalidRequest,
     NoRoom,
-    RemoteProtocolError,
     StoreCorrupt,
     StoreError,
     UnanchoredProof,
@@ -142,7 +142,7 @@ class Replicator:
                 proof = self.feed.proof(message.request)
             except (BlockUnavailable, StoreCorrupt):
                 replica.send_no_data(message.id, r.NO_DATA_UNAVAILABLE)
-            except RemoteProtocolError:
+            except InvalidRequest:
                 replica.send_no_data(message.id, r.NO_DATA_INVALID)
             else:
                 replica.send_proof(message.id, proof)

@@ -6,16 +6,23 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from protozorfs.errors import RemoteProtocolError
 from protozorfs.feeds.ports import FeedState
-from protozorfs.log.proof_types import Request, UpgradeRequest
+from protozorfs.log.proof_types import (
+    BlockRequest,
+    HashRequest,
+    Request,
+    SeekRequest,
+    UpgradeRequest,
+)
 from protozorfs.swarm.asking import REASSIGN_SECONDS, SECOND_SOURCE_SECONDS
 from protozorfs.swarm.link import ANSWER_SECONDS, MAX_WINDOW_BLOCKS
+from protozorfs.types import MAX_SAFE_INTEGER
 from protozorfs.wire import messages as m
-from protozorfs.wire.replication import MAX_REMOTE_REQUESTS
+from protozorfs.wire.replication import CONFLICT_ID, MAX_REMOTE_REQUESTS
 from tests.unit.swarm.memory_peers import Peer, Pipe, settle
 
 
@@ -201,8 +208,39 @@ def test_a_flood_of_requests_ends_the_connection() -> None:
 
 
 def _whole_tree(length: int) -> Request:
-
     return Request(upgrade=UpgradeRequest(0, length))
+
+
+NUMBER = st.one_of(st.integers(0, 24), st.integers(0, MAX_SAFE_INTEGER))
+
+
+@given(
+    request=st.builds(
+        Request,
+        block=st.none() | st.builds(BlockRequest, NUMBER, NUMBER),
+        hash=st.none() | st.builds(HashRequest, NUMBER, NUMBER),
+        seek=st.none() | st.builds(SeekRequest, NUMBER, st.just(0)),
+        upgrade=st.none() | st.builds(UpgradeRequest, NUMBER, NUMBER),
+    ),
+    is_relay=st.booleans(),
+)
+@example(request=_whole_tree(50), is_relay=False)
+@example(request=_whole_tree(7), is_relay=True)
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_asked_is_answered(request: Request, is_relay: bool) -> None:
+    """A request that no proof can answer is the asker's affair, and harms nobody."""
+    owner, relay, asker = owner_of(numbered(11)), Peer(is_sparse=True, key=2), Peer(key=3)
+    pipes = [Pipe(relay, owner, name="a"), Pipe(asker, relay if is_relay else owner, name="b")]
+    for pipe in pipes:
+        pipe.offer()
+        settle(pipes)
+    ((replica, _),) = asker.replicator.links.items()
+    replica.is_history_asked = True
+    question = m.encode_request(m.RequestMessage(CONFLICT_ID, 0, request))
+    replica.connection.send(replica.channel, m.REQUEST, question)
+    settle(pipes)
+    assert not replica.is_history_asked
+    assert pipes[1].listener.fault is None
 
 
 def test_a_claim_of_many_blocks_takes_no_memory() -> None:
