@@ -232,6 +232,7 @@ class Feed:
         """
         self._surroundings.check_open()
         await self.writer.append(blocks)
+        self.mtime_ns = time.time_ns()
         self._set_grown()
 
     async def sync(self) -> None:
