@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from protozorfs.types import Address
-from tests.node_peer import STOP_SECONDS, JsonLines
+from tests.node_peer import JsonLines, talking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -103,19 +103,7 @@ def running(command: Sequence[str]) -> Iterator[Swarm]:
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    lines = JsonLines(process.stdout)
-    try:
+    with talking(process) as lines:
         nodes = json.loads(lines.next(START_SECONDS))["nodes"]
         addresses = [Address(node["host"], node["port"]) for node in nodes]
         yield Swarm(addresses, process, lines)
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdin.close()
-        lines.join()

@@ -8,8 +8,10 @@ when nobody was left to do so.
 from __future__ import annotations
 
 import subprocess
+import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 TCP = "6"  # by number: minimal systems have no /etc/protocols
 HOLD_SECONDS = 3600  # longer than any test, an end all the same
 COMMAND_SECONDS = 20.0
+_CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1)"
+_ROOT = Path(__file__).parents[1]
 MAX_LINKS = 254  # the third number of their addresses
 
 
@@ -39,6 +43,24 @@ class Host:
     def run(self, *arguments: str) -> None:
         """Runs a command here and waits for its success."""
         subprocess.run(self.command(*arguments), check=True, timeout=COMMAND_SECONDS)
+
+    def reaches(self, address: str, port: int) -> bool:
+        """True if a TCP connection to an address can be made from here."""
+        command = self.command("python3", "-c", _CONNECT, address, str(port))
+        done = subprocess.run(command, stderr=subprocess.DEVNULL, timeout=COMMAND_SECONDS)
+        return done.returncode == 0
+
+    @contextmanager
+    def running_module(self, module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A Python module that runs here and talks by lines; killed at the end."""
+        command = self.command(sys.executable, "-m", module, *arguments)
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def refuse_connections(self, port: int) -> None:
         """Lets nobody connect to a TCP port from another host, as a firewall does.

@@ -256,7 +256,7 @@ def _connect(addresses: Sequence[Address]) -> list[str]:
 
 @contextmanager
 def _running(arguments: list[str]) -> Iterator[tuple[subprocess.Popen[str], JsonLines]]:
-    """The peer script as a process, ended by SIGTERM (it removes its files), if need be killed."""
+    """The peer script as a process; it removes its files when it ends."""
     process = subprocess.Popen(
         ["node", str(PEER_SCRIPT), *arguments],
         stdin=subprocess.PIPE,
@@ -264,11 +264,18 @@ def _running(arguments: list[str]) -> Iterator[tuple[subprocess.Popen[str], Json
         stderr=subprocess.STDOUT,  # a writer's lines are on the one, a reader's on the other
         text=True,
     )
+    with talking(process) as lines:
+        yield process, lines
+
+
+@contextmanager
+def talking(process: subprocess.Popen[str]) -> Iterator[JsonLines]:
+    """What a process says in JSON lines; it is ended by SIGTERM, if need be killed."""
     assert process.stdin is not None
     assert process.stdout is not None
     lines = JsonLines(process.stdout)
     try:
-        yield process, lines
+        yield lines
     finally:
         process.terminate()
         try:

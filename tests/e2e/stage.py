@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protozorfs.types import Address, FeedId
-from tests.mounts import WATCHDOG_SECONDS, Mount, mounted
+from tests.mounts import WATCHDOG_SECONDS, Mount, installed_command, mounted
 from tests.node_peer import LOOPBACK
 from tests.sizes import long_or_short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from tests.namespaces import Host
 
 WAIT_SECONDS = long_or_short(600.0, 30.0)  # an upper bound for a slow machine, not a delay
 LOOK_SECONDS = 0.005
@@ -56,6 +58,27 @@ def mounted_at(
     """A mount of the installed command on loopback; see `tests.mounts.mounted`."""
     settings = options(port, *peers, more=more)
     with mounted(directory, "-o", settings, name=name, watchdog_seconds=MOUNT_SECONDS) as mount:
+        yield mount
+
+
+@contextmanager
+def owner_and_reader(directory: Path, *, more: Sequence[str] = ()) -> Iterator[tuple[Mount, Mount]]:
+    """Two mounts; the second dials the first, and has `more` options."""
+    port = free_port()
+    with (
+        mounted_at(directory, "owner", port) as owner,
+        mounted_at(directory, "reader", free_port(), at(port), more=more) as reader,
+    ):
+        yield owner, reader
+
+
+@contextmanager
+def mounted_on(host: Host, directory: Path, name: str, settings: str) -> Iterator[Mount]:
+    """A mount whose daemon is on a host; its files are those of all."""
+    command = host.command(*installed_command())
+    with mounted(
+        *(directory, "-o", settings), command=command, name=name, watchdog_seconds=MOUNT_SECONDS
+    ) as mount:
         yield mount
 
 

@@ -10,12 +10,10 @@ import pytest
 from tests.e2e.stage import (
     WAIT_SECONDS,
     are_same,
-    at,
     follow,
-    free_port,
     id_of,
-    mounted_at,
     number,
+    owner_and_reader,
     running,
     shell,
     wait_size,
@@ -39,24 +37,17 @@ LONG_LINE = 4000  # bytes, above what one page or one buffer of a shell takes
 
 
 @pytest.fixture
-def owner_and_reader(tmp_path: Path) -> Iterator[tuple[Mount, Mount]]:
-    """Two mounts; the second dials the first."""
-    port = free_port()
-    with (
-        mounted_at(tmp_path, "owner", port) as owner,
-        mounted_at(tmp_path, "reader", free_port(), at(port)) as reader,
-    ):
-        yield owner, reader
+def pair(tmp_path: Path) -> Iterator[tuple[Mount, Mount]]:
+    """An owner and a reader."""
+    with owner_and_reader(tmp_path) as mounts:
+        yield mounts
 
 
 @pytest.mark.slow
 def test_the_end_of_a_long_feed_costs_less_than_a_mebibyte(tmp_path: Path) -> None:
-    source, port = tmp_path / "source", free_port()
+    source = tmp_path / "source"
     shell(f"head -c {LONG_FEED_BYTES} /dev/urandom > {source}")
-    with (
-        mounted_at(tmp_path, "owner", port) as owner,
-        mounted_at(tmp_path, "reader", free_port(), at(port), more=["sparse"]) as reader,
-    ):
+    with owner_and_reader(tmp_path, more=["sparse"]) as (owner, reader):
         shell(f"cat {source} >> {owner.path}/big")
         feed = follow(id_of(owner.path / "big"), reader.path / "big")
         wait_size(feed, LONG_FEED_BYTES)
@@ -71,12 +62,9 @@ def test_the_end_of_a_long_feed_costs_less_than_a_mebibyte(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_any_part_of_a_long_feed_is_right(tmp_path: Path) -> None:
     """The first bytes, and some across blocks in the middle, without the rest."""
-    source, port, size = tmp_path / "source", free_port(), 8 * MEBIBYTE
+    source, size = tmp_path / "source", 8 * MEBIBYTE
     shell(f"head -c {size} /dev/urandom > {source}")
-    with (
-        mounted_at(tmp_path, "owner", port) as owner,
-        mounted_at(tmp_path, "reader", free_port(), at(port), more=["sparse"]) as reader,
-    ):
+    with owner_and_reader(tmp_path, more=["sparse"]) as (owner, reader):
         shell(f"cat {source} >> {owner.path}/big")
         feed = follow(id_of(owner.path / "big"), reader.path / "big")
         wait_size(feed, size)
@@ -86,8 +74,8 @@ def test_any_part_of_a_long_feed_is_right(tmp_path: Path) -> None:
         assert number(feed, "local") < 2 * MEBIBYTE
 
 
-def test_a_hundred_thousand_lines_arrive(owner_and_reader: tuple[Mount, Mount]) -> None:
-    owner, reader = owner_and_reader
+def test_a_hundred_thousand_lines_arrive(pair: tuple[Mount, Mount]) -> None:
+    owner, reader = pair
     shell(f"seq 1 100000 >> {owner.path}/numbers")
     size = int(shell("seq 1 100000 | wc -c"))
     feed = follow(id_of(owner.path / "numbers"), reader.path / "numbers")
@@ -108,9 +96,9 @@ def append_lines(writer: int, feed: Path) -> str:
 
 @pytest.mark.slow
 def test_eight_writers_at_once_lose_and_tear_no_line(
-    owner_and_reader: tuple[Mount, Mount],
+    pair: tuple[Mount, Mount],
 ) -> None:
-    owner, reader = owner_and_reader
+    owner, reader = pair
     feed = owner.path / "shared"
     feed.touch()
     followed = follow(id_of(feed), reader.path / "shared")
@@ -137,8 +125,8 @@ def expect_every_line(text: str) -> None:
     assert seen == [LINES_EACH] * WRITERS
 
 
-def test_tail_shows_lines_as_they_are_appended(owner_and_reader: tuple[Mount, Mount]) -> None:
-    owner, reader = owner_and_reader
+def test_tail_shows_lines_as_they_are_appended(pair: tuple[Mount, Mount]) -> None:
+    owner, reader = pair
     shell(f"echo 0 >> {owner.path}/journal")
     feed = follow(id_of(owner.path / "journal"), reader.path / "journal")
     wait_until(lambda: feed.stat().st_size == 2)

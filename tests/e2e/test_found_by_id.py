@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.dht_peers import SWARMS
 from tests.e2e.stage import (
-    MOUNT_SECONDS,
     follow,
     id_of,
+    mounted_on,
     shell,
     wait_size,
     wait_whole,
     xattr,
 )
-from tests.mounts import Mount, installed_command, mounted
-from tests.namespaces import Host, network
+from tests.mounts import Mount, mounted
+from tests.namespaces import network
 from tests.node_peer import LOOPBACK
 from tests.processes import cpu_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.fuse
@@ -38,26 +36,6 @@ WATCHED_SECONDS = 5.0
 MOST_CPU_SHARE = 0.03
 PORT = 4711
 OWNER, MEETING, READER = 0, 1, 2
-CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1)"
-
-
-@contextmanager
-def mounted_on(host: Host, directory: Path, name: str, settings: str) -> Iterator[Mount]:
-    """A mount whose daemon is on a host; its files are those of all."""
-    command = host.command(*installed_command())
-    with mounted(
-        *(directory, "-o", settings),
-        command=command,
-        name=name,
-        watchdog_seconds=MOUNT_SECONDS,
-    ) as mount:
-        yield mount
-
-
-def reaches(host: Host, address: str, port: int) -> bool:
-    """True if a TCP connection can be made from a host."""
-    command = host.command("python3", "-c", CONNECT, address, str(port))
-    return subprocess.run(command, stderr=subprocess.DEVNULL, timeout=20).returncode == 0
 
 
 def hand_over(owner: Mount, reader: Mount) -> None:
@@ -111,8 +89,8 @@ def test_two_that_nobody_can_dial_meet_through_a_third(tmp_path: Path) -> None:
             settings = f"nolan,noportmap,port={PORT},bootstrap={at}:{PORT}"
             mount = mounted_on(hosts[place], tmp_path, f"hidden{place}", settings)
             hidden[place] = stack.enter_context(mount)
-            assert reaches(hosts[place], at, PORT)
-            assert not reaches(hosts[MEETING], hosts[place].address_seen_by(MEETING), PORT)
+            assert hosts[place].reaches(at, PORT)
+            assert not hosts[MEETING].reaches(hosts[place].address_seen_by(MEETING), PORT)
         feed = hidden[OWNER].path / "journal"
         shell(f"echo first >> {feed}")
         wait_whole(follow(id_of(feed), meeting.path / "journal"), 6)

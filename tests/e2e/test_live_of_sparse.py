@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.stage import (
-    at,
     follow,
     free_port,
     id_of,
     mounted_at,
     number,
+    owner_and_reader,
     running,
     wait_size,
     wait_until_waiting,
@@ -40,11 +40,7 @@ def blocks() -> list[bytes]:
 
 
 def test_who_polls_gets_what_is_missing_fetched(tmp_path: Path) -> None:
-    port = free_port()
-    with (
-        mounted_at(tmp_path, "owner", port) as owner,
-        mounted_at(tmp_path, "reader", free_port(), at(port), more=["sparse"]) as reader,
-    ):
+    with owner_and_reader(tmp_path, more=["sparse"]) as (owner, reader):
         journal = owner.path / "journal"
         with journal.open("ab", buffering=0) as file:
             for block in blocks():

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.stage import at, follow, free_port, id_of, mounted_at, number, shell, wait_size
+from tests.e2e.stage import (
+    follow,
+    id_of,
+    number,
+    owner_and_reader,
+    shell,
+    wait_size,
+)
 from tests.errnos import expect
 
 if TYPE_CHECKING:
@@ -24,11 +31,7 @@ SETTLE_SECONDS = 1.0  # in which whatever was fetched would come, on loopback
 
 @pytest.mark.parametrize("more", [["sparse"], ["sparse", "local"]], ids=lambda more: more[-1])
 def test_looking_fetches_nothing(tmp_path: Path, more: list[str]) -> None:
-    port = free_port()
-    with (
-        mounted_at(tmp_path, "owner", port) as owner,
-        mounted_at(tmp_path, "reader", free_port(), at(port), more=more) as reader,
-    ):
+    with owner_and_reader(tmp_path, more=more) as (owner, reader):
         shell(f"head -c {SIZE} /dev/urandom >> {owner.path}/journal")
         feed = follow(id_of(owner.path / "journal"), reader.path / "paul")
         wait_size(feed, SIZE)

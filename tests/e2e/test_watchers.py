@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.stage import at, follow, free_port, id_of, mounted_at, running, shell, wait_whole
+from tests.e2e.stage import (
+    follow,
+    id_of,
+    owner_and_reader,
+    running,
+    shell,
+    wait_whole,
+)
 from tests.fuse.inotify import IN_MODIFY, watched
 
 if TYPE_CHECKING:
@@ -21,11 +28,7 @@ STOP_SECONDS = 2.0
 
 
 def test_watchers_see_what_is_appended_elsewhere(tmp_path: Path) -> None:
-    port = free_port()
-    with (
-        mounted_at(tmp_path, "owner", port) as owner,
-        mounted_at(tmp_path, "reader", free_port(), at(port)) as reader,
-    ):
+    with owner_and_reader(tmp_path) as (owner, reader):
         journal = owner.path / "journal"
         shell(f"echo one >> {journal}")
         feed = follow(id_of(journal), reader.path / "paul")
@@ -43,11 +46,7 @@ def test_watchers_see_what_is_appended_elsewhere(tmp_path: Path) -> None:
 
 
 def test_a_live_view_of_a_feed_that_is_not_followed(tmp_path: Path) -> None:
-    port = free_port()
-    with (
-        mounted_at(tmp_path, "owner", port) as owner,
-        mounted_at(tmp_path, "reader", free_port(), at(port)) as reader,
-    ):
+    with owner_and_reader(tmp_path) as (owner, reader):
         journal = owner.path / "journal"
         shell(f"echo one >> {journal}")
         view = reader.path / ".live" / id_of(journal).hex()

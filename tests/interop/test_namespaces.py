@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import subprocess
 
-from tests.namespaces import Host, network
+from tests.namespaces import network
 
 PORT = 4000
-CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1)"
 LISTEN = """
 import socket, sys
 listener = socket.create_server(("", int(sys.argv[1])))
@@ -17,11 +16,6 @@ while True:
 """
 
 
-def reaches(host: Host, address: str) -> bool:
-    command = host.command("python3", "-c", CONNECT, address, str(PORT))
-    return subprocess.run(command, stderr=subprocess.DEVNULL, timeout=20).returncode == 0
-
-
 def test_only_joined_hosts_reach_each_other() -> None:
     with network(3, [(0, 1), (1, 2)]) as hosts:
         listen = hosts[1].command("python3", "-c", LISTEN, str(PORT))
@@ -29,10 +23,10 @@ def test_only_joined_hosts_reach_each_other() -> None:
             try:
                 assert listener.stdout is not None
                 assert listener.stdout.readline() == "up\n"
-                assert reaches(hosts[0], hosts[1].address_seen_by(0))
-                assert reaches(hosts[2], hosts[1].address_seen_by(2))
-                assert not reaches(hosts[2], hosts[1].address_seen_by(0))
+                assert hosts[0].reaches(hosts[1].address_seen_by(0), PORT)
+                assert hosts[2].reaches(hosts[1].address_seen_by(2), PORT)
+                assert not hosts[2].reaches(hosts[1].address_seen_by(0), PORT)
                 hosts[0].cut_off_from(1)
-                assert not reaches(hosts[0], hosts[1].address_seen_by(0))
+                assert not hosts[0].reaches(hosts[1].address_seen_by(0), PORT)
             finally:
                 listener.kill()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from protozorfs.types import Address
 from tests.namespaces import Host, network
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).parents[2]
@@ -228,14 +228,8 @@ class Client:
 
 @contextmanager
 def client_on(host: Host, module: str, *arguments: str) -> Iterator[Client]:
-    command = host.command(sys.executable, "-m", f"tests.swarm.{module}", *arguments)
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as process:
-        try:
-            yield Client(process)
-        finally:
-            process.kill()
+    with host.running_module(f"tests.swarm.{module}", *arguments) as process:
+        yield Client(process)
 
 
 def test_two_hosts_find_each_other_and_three_nodes_on_one_of_them() -> None:

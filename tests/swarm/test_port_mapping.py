@@ -45,14 +45,8 @@ class Client:
 
 @contextmanager
 def client_on(host: Host) -> Iterator[Client]:
-    command = host.command(sys.executable, "-m", "tests.swarm.mapping_client", str(PORT))
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as process:
-        try:
-            yield Client(process)
-        finally:
-            process.kill()
+    with host.running_module("tests.swarm.mapping_client", str(PORT)) as process:
+        yield Client(process)
 
 
 @dataclass
