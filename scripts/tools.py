@@ -30,6 +30,7 @@ class Tool:
         leaves: what `f` holds afterwards.
         makes: the names of feeds that it makes.
         needs: a program that may be missing.
+        user: somebody that it names, who does not exist in the namespace of who is not root.
         appends_after: for what follows a file, in a terminal of its own: when this regular
             expression is found in what it says, `MORE` is appended to `f`; empty for others.
         keys: what is typed when a follower has said what it is to say.
@@ -44,14 +45,17 @@ class Tool:
     leaves: str = HELLO
     makes: tuple[str, ...] = ()
     needs: str = ""
+    user: int = 0
     appends_after: str = ""
     keys: str = CTRL_C
     quits_at: str = ""
 
 
-def refused(command: str, says: str = NOT_PERMITTED, code: int = 1, needs: str = "") -> Tool:
+def refused(
+    command: str, says: str = NOT_PERMITTED, code: int = 1, needs: str = "", user: int = 0
+) -> Tool:
     """A tool that would change what is written."""
-    return Tool(command, "refused, the feed is as it was", says, code, needs=needs)
+    return Tool(command, "refused, the feed is as it was", says, code, needs=needs, user=user)
 
 
 def python_mode(mode: str) -> str:
@@ -109,7 +113,7 @@ REFUSED = (
     refused("ln f g"),
     refused("rm f"),
     refused("chmod 600 f"),
-    refused("chown 1 f"),
+    refused("chown 1 f", user=1),
     refused("setfattr -n user.a -v 1 f"),
     refused("fallocate -l 100 f"),
     refused("mkdir d"),

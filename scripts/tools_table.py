@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from scripts.terminal import Terminal
 from scripts.tools import GROUPS, HELLO, MORE, SOURCE
 from tests.e2e.stage import at, follow, free_port, id_of, mounted_at, wait_whole
+from tests.users import has_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -146,6 +147,9 @@ def rows(stage: Stage) -> Iterator[tuple[str, str]]:
         for tool in tools:
             if tool.needs and shutil.which(tool.needs) is None:
                 yield f"| {cell(tool.command)} | | | {tool.needs} is not installed |", "missing"
+                continue
+            if not has_user(tool.user):
+                yield f"| {cell(tool.command)} | | | there is no user {tool.user} here |", ""
                 continue
             result = stage.run(tool)
             verdict = f"WRONG: {result.wrong}" if result.wrong else f"right: {tool.right}"
