@@ -20,6 +20,7 @@ BlockIndex = NewType("BlockIndex", int)  # 0-based position of a block
 TreeIndex = NewType("TreeIndex", int)  # flat-tree position; block i is 2 * i
 
 MAX_SAFE_INTEGER = 2**53 - 1  # the largest integer that the wire and its Node peers can carry
+MAX_NAME_BYTES = 255  # of a file: NAME_MAX, which FUSE does not hold callers to
 
 
 class TreeNode(NamedTuple):

@@ -13,6 +13,7 @@ from protozorfs.errors import DecodeError
 from protozorfs.fs import names, policy
 from protozorfs.fs.errnos import Refused
 from protozorfs.fs.inodes import LiveView
+from protozorfs.types import MAX_NAME_BYTES
 
 if TYPE_CHECKING:
     from protozorfs.fs.ports import FeedsView, FeedView
@@ -37,7 +38,7 @@ class Directory:
         Raises:
             Refused: ENOENT, ENAMETOOLONG.
         """
-        if len(name) > names.MAX_NAME_BYTES:
+        if len(name) > MAX_NAME_BYTES:
             raise Refused(errno.ENAMETOOLONG)
         feed = self._feeds.by_name(name)
         if feed is not None:

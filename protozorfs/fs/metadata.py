@@ -23,9 +23,9 @@ from protozorfs.fs.errnos import Refused
 from protozorfs.fs.guard import guarded
 from protozorfs.fs.inodes import ROOT_INODE, FeedInode, Inode, Inodes, PathInode
 from protozorfs.fs.live import start_of
-from protozorfs.fs.names import MAX_NAME_BYTES
 from protozorfs.fs.refusals import RefusedOperations
 from protozorfs.fs.self_test import SelfTest
+from protozorfs.types import MAX_NAME_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from protozorfs import ids
 from protozorfs.errors import DecodeError
-from protozorfs.types import MAX_SAFE_INTEGER
+from protozorfs.types import MAX_NAME_BYTES, MAX_SAFE_INTEGER
 
 if TYPE_CHECKING:
     from protozorfs.types import FeedId
 
-MAX_NAME_BYTES = 255  # NAME_MAX; the kernel lets longer names through to a FUSE file system
 LIVE_DIRECTORY = b".live"
 STATUS_DIRECTORY = b".protozorfs"
 RESERVED_NAMES = frozenset({LIVE_DIRECTORY, STATUS_DIRECTORY})

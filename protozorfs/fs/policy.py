@@ -29,6 +29,7 @@ import errno
 import os
 
 from protozorfs.fs import names
+from protozorfs.types import MAX_NAME_BYTES
 
 REFUSAL_MEMORY_SECONDS = 5.0  # from the refused open of `cp -f` or `vim` to its unlink: well below
 MAX_REFUSALS = 1024  # remembered at once; an entry is a few hundred bytes
@@ -52,7 +53,7 @@ def create_refusal(name: bytes, flags: int) -> int:
     """For CREATE of a name that is not there."""
     is_temporary = flags & os.O_EXCL and flags & os.O_ACCMODE == os.O_RDWR
     if name.startswith(b".") or is_temporary:
-        return errno.ENAMETOOLONG if len(name) > names.MAX_NAME_BYTES else errno.EPERM
+        return errno.ENAMETOOLONG if len(name) > MAX_NAME_BYTES else errno.EPERM
     return names.new_name_refusal(name)
 
 

@@ -14,13 +14,11 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import DecodeError, NameTaken, NoSuchFeed, StoreCorrupt, StoreFull
-from protozorfs.types import FeedId
+from protozorfs.types import MAX_NAME_BYTES, FeedId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
-
-MAX_NAME_BYTES = 255  # NAME_MAX of the kernel
 
 # names: one row per file of the mount.
 #   name      what the file is called; 1 to 255 bytes, without "/" and NUL
