@@ -20,8 +20,8 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 WRONG_COMMAND_LINE = 2  # exit code. Source: click
 OPTIONS_HELP = (
     "As for mount.protozorfs, unless the store is mounted: nodht, nolan, noportmap, "
-    "peer=HOST:PORT, port=N, bind=ADDR, bootstrap=HOST:PORT, dht_rate=N, sparse, "
-    "cache_size=SIZE, ephemeral_id."
+    "peer=HOST:PORT, port=N, listen=ADDR or bind=ADDR, bootstrap=HOST:PORT, dht_rate=N, "
+    "sparse, cache_size=SIZE, ephemeral_id."
 )
 
 

@@ -35,7 +35,7 @@ missing) or "default".
   -f  do nothing (fake)     -s  pass over unknown options     -v  say what was done
 
 options:
-  port=N              TCP port to listen on; bind=ADDR: the address
+  port=N              TCP port to listen on; listen=ADDR (or bind=ADDR): the address
   peer=HOST:PORT      a peer to dial (repeatable)
   bootstrap=HOST:PORT a DHT node to start from (repeatable)
   nodht, nolan, noportmap    do not find, or be found, that way
