@@ -67,11 +67,11 @@ def new(name: str, store: Path) -> None:
 def add(feed_id: str, name: str | None, store: Path) -> None:
     """Follow the feed ID as NAME (default: the first digits of the ID)."""
     wanted = parse_id(feed_id)
+    path = short_name(wanted).decode() if name is None else name
+    check_new_name(split_path(path)[1], is_made=False)
+    act(store, path, lambda access, name: access.follow(wanted, name))
     if name is None:
-        name = short_name(wanted).decode()
-        click.echo(name)
-    check_new_name(split_path(name)[1], is_made=False)
-    act(store, name, lambda access, name: access.follow(wanted, name))
+        click.echo(path)
 
 
 @protozorfs.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,11 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
 _READY = b"\0"  # else the pipe brings the exit code as one byte, and the message
+_MAX_PART = 4096  # bytes of a message that one read brings
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-class _Stopped(BaseException):
-    """A signal came; the argument is its number."""
 
 
 def run_as_daemon(work: Callable[[Callable[[], None]], int]) -> int:
@@ -47,42 +45,53 @@ def run_as_daemon(work: Callable[[Callable[[], None]], int]) -> int:
 
 
 def _await_ready(child: int, pipe: int, mask: Collection[int]) -> int:
-    try:
-        with _stoppable(mask), open(pipe, "rb") as messages:
-            message = messages.read()
-    except _Stopped as stopped:
-        (number,) = stopped.args
-        # Who stops the command stops what it started; it returns when nothing is left of that.
-        os.kill(child, signal.SIGTERM)
-        os.waitpid(child, 0)
-        return EXIT_SIGNAL + int(number)
-    if message == _READY:
-        return 0
+    with _heard(mask) as signals, open(pipe, "rb", buffering=0) as messages:
+        message = b""
+        while True:
+            readable, _, _ = select.select([pipe, signals], [], [])
+            if pipe not in readable:
+                return _stop(child, os.read(signals, 1)[0])
+            part = messages.read(_MAX_PART)
+            if not part:
+                break
+            message += part
+        if message == _READY:
+            # Done: what comes between here and the end of this process would claim that it is not.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+            return 0
     if message:
         raise UsageError(message[1:].decode(errors="replace"), message[0])
     raise MountError("the daemon ended before it could answer")
 
 
-@contextmanager
-def _stoppable(mask: Collection[int]) -> Iterator[None]:
-    """Raises `_Stopped` when a signal comes, or has come, that is not ignored, as under nohup(1).
+def _stop(child: int, number: int) -> int:
+    """Who stops the command stops what it started; it returns when nothing is left of that."""
+    os.kill(child, signal.SIGTERM)
+    os.waitpid(child, 0)
+    return EXIT_SIGNAL + number
 
-    `mask` are the signals that stay blocked.
+
+@contextmanager
+def _heard(mask: Collection[int]) -> Iterator[int]:
+    """A descriptor with the number of every signal that comes, or has come, as a byte.
+
+    Those that are ignored, as under nohup(1), stay so. `mask` are the signals that stay blocked.
     """
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
-    stopping = [number for number, handler in before.items() if handler != signal.SIG_IGN]
-    for number in stopping:
-        signal.signal(number, _stop)
+    heard = [number for number, handler in before.items() if handler != signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, lambda _number, _frame: None)  # the number is in the descriptor
+    signal.set_wakeup_fd(writing)
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        yield
+        yield reading
     finally:
-        for number in stopping:
+        signal.set_wakeup_fd(-1)
+        for number in heard:
             signal.signal(number, before[number])
-
-
-def _stop(number: int, _frame: object) -> None:
-    raise _Stopped(number)
+        os.close(reading)
+        os.close(writing)
 
 
 def _work(work: Callable[[Callable[[], None]], int], pipe: int) -> int:

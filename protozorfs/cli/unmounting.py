@@ -11,6 +11,7 @@ import os
 import select
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,9 @@ def run(arguments: Sequence[str]) -> int:
     """Does what the arguments say; returns the exit code, as umount(8) has them."""
     if "-h" in arguments or "--help" in arguments:
         print(HELP, end="")
+        return 0
+    if "-V" in arguments or "--version" in arguments:
+        print(f"{PROGRAM} {version('protozorfs')}")
         return 0
     try:
         path, flags = _parse(arguments)

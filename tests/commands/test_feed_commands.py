@@ -76,6 +76,9 @@ def test_a_followed_feed(commands: Commands) -> None:
     commands.run("rm", "stranger")
     assert commands.run("add", STRANGER) == STRANGER[:8]
     assert commands.run("id", STRANGER[:8]) == STRANGER
+    command = [COMMAND, "add", STRANGER, "--store", str(commands.store)]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert (refused.returncode, refused.stdout) == (1, "")  # no name for what was not done
 
 
 def test_names_that_no_mount_can_show(commands: Commands) -> None:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from tests.sizes import long_or_short
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+SCRIPTS = ("protozorfs", "mount.protozorfs", "umount.protozorfs")
 BIN = Path(sys.executable).parent
 ALONE = "bind=127.0.0.1,nodht,nolan,noportmap"
 FIRST_MODULE = "protozorfs.cli.start"
@@ -138,7 +140,15 @@ def test_what_nohup_started_outlives_its_terminal(tmp_path: Path) -> None:
             process.kill()
 
 
-@pytest.mark.parametrize("script", ["protozorfs", "mount.protozorfs", "umount.protozorfs"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_command_tells_its_version(script: str) -> None:
+    command = [str(BIN / script), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == f"{script} {version('protozorfs')}\n"
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_output_that_nobody_takes(script: str) -> None:
     """What a program says at its very end is buffered, and Python's own end would complain."""
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}

@@ -108,3 +108,17 @@ def test_signals_that_are_ignored_stay_ignored(tmp_path: Path) -> None:
     assert run(work, tmp_path, "signal.signal(signal.SIGHUP, signal.SIG_IGN)").stdout == (
         "returned 0\n"
     )
+
+
+def test_what_is_ready_when_a_signal_comes_is_mounted(tmp_path: Path) -> None:
+    """In the last moments of a command that has done its work nothing says that it has not."""
+    work = """
+    ready()
+    os.kill(parent, signal.SIGSTOP)
+    os.kill(parent, signal.SIGHUP)
+    os.kill(parent, signal.SIGCONT)
+    return 0
+    """
+    heard = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+    for _ in range(5):
+        assert run(work, tmp_path, heard).stdout == "returned 0\n"
