@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from protozorfs.options import Options
     from protozorfs.store.layout import Store
 
-CLOSE_SECONDS = 1.0  # for syncs at the end; all has to be over after 2 s
+CLOSE_SECONDS = 0.5  # for syncs at the end; all has to be over after 2 s, the mount takes its share
 UPKEEP_INTERVAL = 60.0  # seconds between looks at visits, modification times and open files
 
 logger = logging.getLogger(__name__)
