@@ -16,6 +16,7 @@ from protozorfs.log.hashing import leaf_hash, unsigned_head
 from protozorfs.log.held_file import HeldBlocks
 from protozorfs.log.incoming import PAGE_BYTES, Applied, VerifiedBatch, runs_of, verify_batch
 from protozorfs.log.opening import Opened, open_files
+from protozorfs.log.proof_types import Proof, Request, UpgradeRequest
 from protozorfs.log.reading import ReadableLog
 from protozorfs.log.seek import Located
 from protozorfs.log.sync import PendingSync
@@ -23,7 +24,6 @@ from protozorfs.log.sync import PendingSync
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from protozorfs.log.proof_types import Proof, Request
     from protozorfs.store import FeedDirectory
     from protozorfs.types import Head
 
@@ -209,6 +209,29 @@ class Log(ReadableLog):
             # Our own history, brought back: to lose it again could mean to sign another one.
             self.sync()
         return batch.results
+
+    def adopt(self, proof: Proof) -> None:
+        """Begins the history, of whatever fork, that an upgrade from nothing proves.
+
+        Only a followed feed of which nothing is here can; from then on that fork is its own.
+
+        Raises:
+            InvalidProof: it proves nothing.
+            StoreFull, OSError: nothing was begun.
+            LocalProtocolError: the feed is owned, or has a head.
+        """
+        if self.is_owned or self.length:
+            raise LocalProtocolError("the feed has a history of its own")
+        if proof.upgrade is None:
+            raise InvalidProof("not an upgrade from nothing")
+        before = self._state
+        self._state = before._replace(fork=proof.fork)
+        request = Request(upgrade=UpgradeRequest(0, proof.upgrade.length))
+        try:
+            self.apply(request, Proof(proof.fork, upgrade=proof.upgrade))
+        except BaseException:
+            self._state = before
+            raise
 
     def _store(self, batch: VerifiedBatch, make_room: Callable[[int], None] | None) -> None:
         """Blocks, then nodes, then the head: nothing counts before what it rests on."""

@@ -63,18 +63,14 @@ def verify_batch(
 ) -> VerifiedBatch:
     """Verifies answers one after another, each against the tree that those before it left.
 
-    What they prove is put into `nodes`, where it waits for `flush`. A feed without blocks takes
-    the fork of its first head.
+    What they prove is put into `nodes`, where it waits for `flush`.
     """
     head: Head | None = None
     blocks: list[VerifiedBlock] = []
     results: list[Applied | InvalidProof] = []
     for request, proof in pairs:
-        before = state
-        if not state.length and proof.upgrade is not None:
-            before = state._replace(fork=proof.fork)
         try:
-            verified = verify_proof(before, nodes, request, proof)
+            verified = verify_proof(state, nodes, request, proof)
         except InvalidProof as error:
             results.append(error)
             continue

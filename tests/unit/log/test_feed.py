@@ -17,11 +17,12 @@ from protozorfs.errors import (
     NotWritable,
     StoreCorrupt,
     StoreError,
+    StoreFull,
 )
 from protozorfs.log.feed import Log
 from protozorfs.log.hashing import UNSIGNED, verify_head
 from protozorfs.log.incoming import Applied
-from protozorfs.log.proof_types import BlockRequest, Request, UpgradeRequest
+from protozorfs.log.proof_types import BlockRequest, Proof, Request, UpgradeRequest
 from protozorfs.log.prove import promised_by
 from protozorfs.log.seek import Located, Unknown
 from protozorfs.store import FeedDirectory, FilePool, MemoryFiles, RealFiles
@@ -432,18 +433,70 @@ def test_an_owner_without_its_newest_blocks_gets_them_back_and_goes_on() -> None
     check_whole(log, [*BLOCKS, b"new"])
 
 
+def of_fork(fork: int) -> Log:
+    """What a Node owner has after truncations."""
+    log = create_owned(MemoryFiles())
+    log._state = log._state._replace(fork=fork)
+    log.append(BLOCKS)
+    return log
+
+
 def test_a_feed_of_a_later_fork_is_followed_from_nothing() -> None:
-    source = create_owned(MemoryFiles())
-    source._state = source._state._replace(fork=3)  # what a Node owner has after truncations
-    source.append(BLOCKS)
+    source = of_fork(3)
     files = MemoryFiles()
     reader = create_followed(files)
-    upgrade(source, reader)
+    request, proof = upgrade_pair(source, reader)
+    with pytest.raises(InvalidProof, match="fork 3 instead of 0"):
+        reader.apply(request, proof)
+    reader.adopt(proof)
     fetch(source, reader, 7)
     assert reader.fork == 3
-    reader = reopen(files)
+    for clean in (False, True):
+        if clean:
+            reader.close()
+        reader = reopen(files)
+        assert (reader.fork, reader.head) == (3, source.head)
+        assert reader.block(7) == BLOCKS[7]
+    source.append([b"live"])
+    upgrade(source, reader)
     assert (reader.fork, reader.head) == (3, source.head)
-    assert reader.block(7) == BLOCKS[7]
+
+
+def test_what_has_a_history_of_its_own_takes_no_other() -> None:
+    _, proof = upgrade_pair(of_fork(3), create_followed(MemoryFiles()))
+    owned, follower = create_owned(MemoryFiles()), create_followed(MemoryFiles())
+    upgrade(owned_with(BLOCKS[:1]), follower)
+    for log in (owned, follower):
+        head = log.head
+        with pytest.raises(LocalProtocolError):
+            log.adopt(proof)
+        assert (log.fork, log.head) == (0, head)
+
+
+def test_a_history_that_cannot_be_begun_leaves_no_trace() -> None:
+    files = MemoryFiles()
+    reader = create_followed(files)
+    _, proof = upgrade_pair(of_fork(3), reader)
+    assert proof.upgrade is not None
+    unsigned = proof._replace(upgrade=proof.upgrade._replace(signature=bytes(64)))
+    for bad in (Proof(3), proof._replace(fork=4), unsigned):
+        with pytest.raises(InvalidProof):
+            reader.adopt(bad)
+    writes = files.operations
+    reader.adopt(proof)
+    writes = files.operations - writes
+    for number in range(writes):
+        files = MemoryFiles()
+        reader = create_followed(files)
+        files.fail_at(files.operations + number, "full")
+        with pytest.raises(StoreFull):
+            reader.adopt(proof)
+        files.fail_at(None)
+        assert (reader.fork, reader.head) == (0, None)
+        reopened = reopen(files)
+        assert reopened.head is None
+        reopened.adopt(proof)
+        assert reopened.fork == 3
 
 
 def test_heads_of_others_are_not_believed() -> None:
