@@ -144,10 +144,11 @@ def start_mount(
     deadline = time.monotonic() + START_SECONDS
     while " is mounted at " not in mount.said[said_before:]:
         if process.poll() is not None or time.monotonic() > deadline:
+            code = process.poll()  # None: it did not answer in time
             mount.abort()
             process.wait()
             unmount(path, "-z")
-            raise MountFailedError(mount.said)
+            raise MountFailedError(f"exit code {code}: {mount.said}")
         time.sleep(0.02)
     return mount
 
