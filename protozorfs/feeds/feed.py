@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from protozorfs.errors import StoreError
-from protozorfs.feeds.evidence import Conflicts
+from protozorfs.feeds.conflicts import Conflicts
 from protozorfs.feeds.head_search import HeadSearch
 from protozorfs.feeds.known_head import KnownHead
 from protozorfs.feeds.reader import Reader
@@ -265,14 +265,29 @@ class Feed:
             ]
         finally:
             room.added(self, added)  # what could not be written whole takes space, too
-        if added or log.length != length:
+        if log.length != length:
+            self._has_new_head(log)
+        elif added:
             self.mtime_ns = time.time_ns()
-            if log.length != length:
-                self.wants.refresh(log)
-            else:
-                self.wants.update(log, added)
+            self.wants.update(log, added)
             self._set_grown()
         return results
+
+    @property
+    def takes_any_fork(self) -> bool:
+        """No head of it was ever seen here: whatever its key signed may become our history."""
+        return not (
+            self.is_owned
+            or self.log.length
+            or self.known_head.record is not None
+            or self.frozen_why
+        )
+
+    def adopt(self, proof: Proof) -> None:
+        """Begins the history that an upgrade from nothing proves; see `Log.adopt`."""
+        log = self.log
+        log.adopt(proof)
+        self._has_new_head(log)
 
     @property
     def is_syncing(self) -> bool:
@@ -336,6 +351,11 @@ class Feed:
     def _forget_log(self) -> None:
         self._log = None
         self.writer.forget()
+
+    def _has_new_head(self, log: Log) -> None:
+        self.mtime_ns = time.time_ns()
+        self.wants.refresh(log)
+        self._set_grown()
 
     def _set_grown(self) -> None:
         self.reader.grown()

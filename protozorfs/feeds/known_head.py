@@ -6,7 +6,10 @@ gives way to an older one: whoever stores records can roll them back, a signatur
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
+
+from protozorfs.errors import StoreError
 
 if TYPE_CHECKING:
     from protozorfs.log.at_rest import AtRest
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from protozorfs.types import Head
 
 FILE_NAME = "record"
+
+logger = logging.getLogger(__name__)
 
 
 class KnownHead:
@@ -47,8 +52,15 @@ class KnownHead:
             self.record = None
 
     def learn(self, log: Log, head: Head, record: bytes) -> None:
-        """Takes a head that is newer than the one known, and keeps its record."""
+        """Takes a head that is newer than the one known, and keeps its record.
+
+        Where that cannot be, as on a full disk, it counts in this run.
+        """
         self.head = head
-        if record != self.record:
+        if record == self.record:
+            return
+        self.record = record
+        try:
             log.keep_beside(FILE_NAME, record)
-            self.record = record
+        except (StoreError, OSError) as error:
+            logger.error("the record of feed %s cannot be kept: %s", log.feed_id.hex(), error)

@@ -2,7 +2,8 @@
 
 A peer that sent something invalid is asked for the history that it signed, and one that names a
 later fork for the proof of that. Both answers are upgrades from nothing with the id that is kept
-for them; they may come unasked, too. A claim that is not proven changes nothing. No I/O, no clock.
+for them; they may come unasked, too. A claim that is not proven changes nothing. What is proven to
+a feed that has no history yet is for `first_history`. No I/O, no clock.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from protozorfs.feeds.feed import Feed
     from protozorfs.log.proof_types import Proof
+    from protozorfs.swarm.first_history import FirstHistory
     from protozorfs.swarm.link import Link
 
 # To one peer about one feed: to name a fork costs it nothing. An honest one names a new one when
@@ -37,45 +39,57 @@ def ask_for_conflict(feed: Feed, link: Link) -> bool:
     return True
 
 
-def ask_for_later_fork(feed: Feed, link: Link) -> None:
+def ask_for_later_fork(feed: Feed, link: Link) -> bool:
     """Asks a peer that names a later fork for the proof of it, once for each that it names."""
     remote = link.replica.remote
     if (
-        remote.fork > feed.log.fork
-        and remote.length
-        and not link.condemned
-        and feed.conflicts.later_head is None
-        and remote.fork not in link.forks_asked
-        and len(link.forks_asked) < MAX_FORK_QUESTIONS
+        remote.fork <= feed.log.fork
+        or not remote.length
+        or link.condemned
+        or feed.conflicts.later_head is not None
+        or remote.fork in link.forks_asked
+        or len(link.forks_asked) >= MAX_FORK_QUESTIONS
     ):
-        link.forks_asked.add(remote.fork)
-        _ask(link, remote.fork, remote.length)
+        return False
+    link.forks_asked.add(remote.fork)
+    _ask(link, remote.fork, remote.length)
+    return True
 
 
 def _ask(link: Link, fork: int, length: int) -> None:
     link.replica.send_conflict_request(Request(upgrade=UpgradeRequest(0, length)), fork)
 
 
-def judge(feed: Feed, link: Link, links: Iterable[Link], proof: Proof) -> None:
+def judge(feed: Feed, first: FirstHistory, link: Link, links: Iterable[Link], proof: Proof) -> None:
     """Takes what a peer shows of a history: keeps it as evidence, or drops a peer that lies.
 
     Two histories of one fork are shown to all `links`. A later fork is not: Node's followers of
     our history would leave it for one that nobody here can give them.
     """
-    name = feed.feed_id.hex()
-    conflicts = feed.conflicts
+    is_conflict = False
     try:
-        is_conflict = conflicts.check_proof(feed.log, proof)
-        is_news = conflicts.check_later_fork(feed.log, proof)
+        if feed.takes_any_fork:
+            first.show(proof)
+        else:
+            is_conflict = feed.conflicts.check_proof(feed.log, proof)
+            note_later_fork(feed, proof)
     except InvalidProof as error:
         link.drop(error)
         return
-    if is_news:
-        logger.error("feed %s: %s", name, conflicts.sentence)
     if is_conflict:
-        logger.error("feed %s: two histories are signed", name)
+        logger.error("feed %s: two histories are signed", feed.feed_id.hex())
         for other in links:
             if other is not link:
                 other.replica.send_proof(CONFLICT_ID, proof)
     elif link.condemned:
         link.drop(link.condemned)
+
+
+def note_later_fork(feed: Feed, proof: Proof) -> None:
+    """Keeps a proof as evidence if it is the first of a later fork than ours.
+
+    Raises:
+        InvalidProof: it shows nothing but a bad peer.
+    """
+    if feed.conflicts.check_later_fork(feed.log, feed.known_head.head, proof):
+        logger.error("feed %s: %s", feed.feed_id.hex(), feed.conflicts.sentence)

@@ -22,6 +22,7 @@ from protozorfs.errors import (
 from protozorfs.log.flat_tree import peaks
 from protozorfs.swarm import histories
 from protozorfs.swarm.asking import Asker
+from protozorfs.swarm.first_history import FirstHistory
 from protozorfs.swarm.link import Link
 from protozorfs.wire import replication as r
 
@@ -54,6 +55,7 @@ class Replicator:
         self.links: dict[Replica, Link] = {}
         self._answers: list[tuple[Link, Sent, Proof]] = []
         self._asker = Asker(feed)
+        self._first = FirstHistory(feed)
 
     # peers that come and go
 
@@ -97,31 +99,39 @@ class Replicator:
             self._asker.ended(link, event.sent)
             link.refused(event, now)
         elif type(event) is r.Synced:
-            self._on_sync(link)
+            self._on_sync(link, now)
         elif type(event) is r.Wanted:
             replica.send_held(self.feed.log.held, event.start, event.end)
         elif type(event) is r.HistoryShown:
-            histories.judge(self.feed, link, self.links.values(), event.proof)
+            histories.judge(self.feed, self._first, link, self.links.values(), event.proof)
             self._changed(self.feed)
         elif type(event) is r.HistoryRefused:
             self._changed(self.feed)
 
     def flush(self, now: float) -> None:
         """Stores the answers that came, tells the news, answers and asks."""
-        if self._answers and not self.feed.is_syncing:
+        is_choosing = self._first.is_choosing(self.links.values(), now)
+        if not is_choosing and self._first.begin(now):
+            self._on_begun(now)
+        if self._answers and not is_choosing and not self.feed.is_syncing:
             answers, self._answers = self._answers, []
             self._apply(answers, now)
         for link in list(self.links.values()):
             self.serve(link)
-            self._asker.fill(link, now)
-        self._note_busy()
+            if not is_choosing:
+                self._asker.fill(link, now)
+        self._note_busy(is_choosing=is_choosing)
         self.wake()
 
-    def _note_busy(self) -> None:
+    def _note_busy(self, *, is_choosing: bool) -> None:
         """Something is under way that has a deadline, or nothing any more."""
-        if any(
-            link.replica.in_flight or link.condemned or link.is_resting
-            for link in self.links.values()
+        if (
+            is_choosing
+            or self._first.is_pending
+            or any(
+                link.replica.in_flight or link.condemned or link.is_resting
+                for link in self.links.values()
+            )
         ):
             self._busy.add(self)
         else:
@@ -174,7 +184,7 @@ class Replicator:
 
     # what came
 
-    def _on_sync(self, link: Link) -> None:
+    def _on_sync(self, link: Link, now: float) -> None:
         self._note_remote_length()
         head = self.feed.published_head
         remote = link.replica.remote
@@ -182,7 +192,20 @@ class Replicator:
         # Without this acknowledgement Node, shorter than we are, never asks for the rest.
         if remote.fork == self.feed.log.fork and remote.length < length:
             self._send_sync(link)
-        histories.ask_for_later_fork(self.feed, link)
+        if histories.ask_for_later_fork(self.feed, link):
+            self._first.asked(now)
+        self._changed(self.feed)
+
+    def _on_begun(self, now: float) -> None:
+        """The feed has begun with another fork than what was asked for so far is of."""
+        for link, sent, _ in self._answers:
+            self._asker.ended(link, sent)
+        self._answers = []
+        for link in self.links.values():
+            for request_id in list(link.replica.in_flight):
+                self._asker.ended(link, link.replica.cancel(request_id))
+        self._note_remote_length()
+        self._tell_news([], now)
         self._changed(self.feed)
 
     def _note_remote_length(self) -> None:

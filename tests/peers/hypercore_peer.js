@@ -24,7 +24,7 @@
 // --sizes adds the size of every block read to a reader's figures.
 // --linger keeps a reader serving for MS milliseconds after its figures.
 // evil modes: flip-block, bad-signature, bad-node, bad-size, drop-node, wrong-index, huge-block,
-//             silent, no-data, fake-length, bad-capability, equivocate, fork
+//             silent, no-data, fake-length, fake-fork, bad-capability, equivocate, fork
 
 const fs = require('fs')
 const net = require('net')
@@ -185,6 +185,9 @@ function misbehave (mode) {
       break
     case 'fake-length':
       rewrite('sync', (m) => ({ ...m, length: m.length + 1000 }))
+      break
+    case 'fake-fork':
+      rewrite('sync', (m) => ({ ...m, fork: m.fork + 1 }))
       break
     case 'silent':
       Replicator.Peer.prototype.onrequest = async function () {}

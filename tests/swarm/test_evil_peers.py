@@ -24,7 +24,7 @@ BLOCK_BYTES = 500
 DATA = b"".join(generated_block(index, BLOCK_BYTES) for index in range(BLOCKS))
 
 INVALID = ["flip-block", "bad-signature", "bad-node", "bad-size", "drop-node", "wrong-index"]
-UNHELPFUL = ["huge-block", "fake-length", "silent", "no-data", "bad-capability", "fork"]
+UNHELPFUL = ["huge-block", "fake-length", "fake-fork", "silent", "no-data", "bad-capability"]
 
 
 @pytest.mark.parametrize("evil", INVALID + UNHELPFUL)
@@ -41,6 +41,32 @@ async def test_beside_a_good_peer_all_arrives_right(tmp_path: Path, evil: str) -
             assert await read_all(feed, len(DATA)) == DATA
             assert feed.length == BLOCKS
             assert feed.fork == 0
+            assert feed.frozen_why == "", "claims of what nobody signed count for nothing"
+
+
+@pytest.mark.parametrize("good_first", [True, False])
+async def test_beside_a_signed_later_fork_one_history_arrives_whole(
+    tmp_path: Path, good_first: bool
+) -> None:
+    """Both are the feed's key's: what is begun is kept to, and a later one is evidence."""
+    cut = BLOCKS // 2
+    other_block = bytes((byte + 77) & 255 for byte in generated_block(cut, BLOCK_BYTES))
+    histories = {0: DATA, 1: DATA[: cut * BLOCK_BYTES] + other_block}
+    with (
+        node_writer(SEED, blocks=BLOCKS, block_bytes=BLOCK_BYTES, evil="fork") as later,
+        node_writer(SEED, blocks=BLOCKS, block_bytes=BLOCK_BYTES) as good,
+    ):
+        assert later.address is not None
+        assert good.address is not None
+        peers = (good.address, later.address) if good_first else (later.address, good.address)
+        async with open_node(tmp_path / "store", replace(ALONE, peers=peers)) as node:
+            feed = node.feeds.follow(good.feed_id, b"feed")
+            await until(lambda: feed.length > 0)
+            begun = feed.fork
+            assert await read_all(feed, len(histories[begun])) == histories[begun]
+            expected = FeedState.FROZEN if begun == 0 else FeedState.CURRENT
+            await until(lambda: feed.state is expected)
+            assert (feed.fork, feed.byte_length) == (begun, len(histories[begun]))
 
 
 @pytest.mark.parametrize("evil", INVALID)

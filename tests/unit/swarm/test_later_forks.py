@@ -9,98 +9,30 @@ import pytest
 from protozorfs.errors import InvalidProof, NotWritable, RemoteProtocolError, StoreCorrupt
 from protozorfs.feeds.evidence import LATER_FILE_NAME
 from protozorfs.feeds.facts import FeedFacts
-from protozorfs.feeds.feed import Feed
 from protozorfs.feeds.ports import FeedState
 from protozorfs.feeds.why import explain
 from protozorfs.log.format import decode_head_slot
-from protozorfs.log.proof_types import Proof, Request, UpgradeRequest
+from protozorfs.log.proof_types import Proof
 from protozorfs.store.heads import SLOT_BYTES
+from protozorfs.swarm.head import encode_kept, sign_record
 from protozorfs.swarm.histories import MAX_FORK_QUESTIONS
-from protozorfs.swarm.replicator import Replicator
-from protozorfs.wire import messages as m
 from protozorfs.wire.replication import CONFLICT_ID, MAX_UNSOLICITED
-from tests.unit.swarm.memory_peers import FEED_ID, Peer, Pipe, settle
+from tests.unit.swarm.fork_peers import (
+    OURS,
+    THEIRS,
+    Liar,
+    connect,
+    follower,
+    owner_of,
+    reopened,
+    whole,
+)
+from tests.unit.swarm.memory_peers import Peer, settle
 
 if TYPE_CHECKING:
     from protozorfs.types import Head
-    from protozorfs.wire.replication import Replica
 
-OURS = [b"one\n", b"two\n", b"three\n"]
-THEIRS = [b"one\n", b"another\n", b"three\n", b"four\n"]
 LATER = "its key signed a later history elsewhere (fork 2, length 4), which is not followed"
-
-
-class Listening(Replicator):
-    """Remembers what it was asked."""
-
-    requests: list[m.RequestMessage]
-
-    def receive(self, replica: Replica, message_type: int, body: bytes, now: float) -> None:
-        if message_type == m.REQUEST:
-            self.requests.append(m.decode_request(body, padded_seeks=False))
-        super().receive(replica, message_type, body, now)
-
-
-class Liar(Peer):
-    """A peer that says what a test lets it say."""
-
-    def __init__(self, *, is_owner: bool = False) -> None:
-        super().__init__(is_owner=is_owner, key=8)
-        self.listening = Listening(self.feed, self._changed, self.busy)
-        self.listening.requests = []
-        self.replicator = self.listening
-
-    @property
-    def asked_forks(self) -> list[int]:
-        """The forks whose history it was asked for."""
-        return [message.fork for message in self.listening.requests if message.id == CONFLICT_ID]
-
-    def claim(self, fork: int, length: int) -> None:
-        for replica in self.replicator.links:
-            sync = m.encode_sync(m.Sync(fork, length, 0, True, True, True))
-            replica.connection.send(replica.channel, m.SYNC, sync)
-
-    def show(self, proof: Proof) -> None:
-        for replica in self.replicator.links:
-            replica.send_proof(CONFLICT_ID, proof)
-
-
-def owner_of(blocks: list[bytes], fork: int = 0, key: int = 1) -> Peer:
-    """Who has the feed's key; of a later fork, as Node has it after it cut the feed."""
-    peer = Peer(is_owner=True, key=key)
-    log = peer.feed.log
-    log._state = log._state._replace(fork=fork)
-    peer.append(blocks)
-    return peer
-
-
-def follower(blocks: list[bytes] = OURS) -> Peer:
-    """It has all blocks of fork 0, and nobody is connected."""
-    peer = Peer(key=2)
-    if blocks:
-        connect(peer, owner_of(blocks)).close(0.0)
-    assert peer.feed.log.contiguous_length == len(blocks)
-    return peer
-
-
-def connect(dialler: Peer, listener: Peer, name: str = "") -> Pipe:
-    pipe = Pipe(dialler, listener, name=name)
-    pipe.offer()
-    settle([pipe])
-    return pipe
-
-
-def reopened(peer: Peer) -> Feed:
-    """The feed in the next run, on the same files."""
-    peer.feed.close()
-    return Feed(
-        FEED_ID,
-        peer.surroundings,
-        is_owned=peer.feed.is_owned,
-        is_followed=True,
-        created_ns=0,
-        mtime_ns=0,
-    )
 
 
 def kept(peer: Peer) -> bytes:
@@ -121,12 +53,6 @@ def is_untouched(peer: Peer) -> bool:
     with pytest.raises(FileNotFoundError):
         directory.files.read(f"{directory.path}/{LATER_FILE_NAME}")
     return peer.feed.conflicts.later_head is None and peer.feed.frozen_why == ""
-
-
-def whole(peer: Peer, *, start: int = 0) -> Proof:
-    """Its proof of its newest head."""
-    length = peer.feed.log.length
-    return peer.feed.proof(Request(upgrade=UpgradeRequest(start, length - start)))
 
 
 @pytest.mark.parametrize("follower_dials", [True, False])
@@ -217,13 +143,30 @@ def test_damaged_evidence_is_told() -> None:
             again.adopt_log(reader.feed.log)
 
 
-def test_a_feed_without_blocks_does_not_take_it_for_its_own() -> None:
-    later, reader = owner_of(THEIRS, fork=2, key=3), follower([])
+@pytest.mark.parametrize("length", [0, 1])
+def test_an_owner_does_not_take_it_for_its_own(length: int) -> None:
+    """Not even one that has appended nothing yet, as after its key was brought here."""
+    later, owner = owner_of(THEIRS, fork=2, key=3), owner_of(OURS[:length], key=2)
+    connect(owner, later)
+    assert owner.feed.frozen_why == LATER
+    assert (owner.feed.length, owner.feed.fork) == (length, 0)
+    assert kept_heads(owner) == [owner.feed.log.head, later.feed.log.head]
+    assert reopened(owner).state is FeedState.FROZEN
+
+
+def test_nor_does_a_follower_that_knows_a_head_by_its_record_only() -> None:
+    ours = owner_of(OURS).feed.log
+    assert ours.head is not None
+    assert ours.key_pair is not None
+    record = encode_kept(sign_record(ours.head, ours.key_pair))
+    later, reader = owner_of(THEIRS, fork=2, key=3), Peer(key=2)
+    reader.feed.learn_head(ours.head, record)
     connect(reader, later)
     assert reader.feed.frozen_why == LATER
-    assert (reader.feed.length, reader.feed.fork) == (0, 0)
-    assert kept_heads(reader) == [None, later.feed.log.head]
-    assert reopened(reader).state is FeedState.FROZEN
+    assert (reader.feed.length, reader.feed.log.length, reader.feed.fork) == (3, 0, 0)
+    assert kept_heads(reader) == [ours.head, later.feed.log.head]
+    connect(reader, owner_of(OURS, key=4), "ours-")
+    assert [reader.feed.log.block(index) for index in range(3)] == OURS
 
 
 def test_a_claim_without_proof_changes_nothing() -> None:

@@ -1,0 +1,103 @@
+"""Whether a feed's key signed another history than ours, as far as was ever seen here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protozorfs.feeds.evidence import (
+    LaterFork,
+    TwoHeads,
+    is_conflict,
+    keep,
+    load_evidence,
+    load_later_fork,
+)
+from protozorfs.ids import public_key_of
+from protozorfs.log.conflict import find_conflict, later_head
+from protozorfs.log.tree import TreeState
+
+if TYPE_CHECKING:
+    from protozorfs.log.conflict import Evidence
+    from protozorfs.log.feed import Log
+    from protozorfs.log.proof_types import Proof
+    from protozorfs.types import Head
+
+
+class Conflicts:
+    """Whether a feed's key signed another history than ours, as far as was ever seen here."""
+
+    def __init__(self) -> None:
+        self._evidence: Evidence | TwoHeads | None = None
+        self._later: LaterFork | None = None
+
+    @property
+    def is_proven(self) -> bool:
+        """It did, of one fork: the evidence is kept and never overwritten."""
+        return self._evidence is not None
+
+    @property
+    def later_head(self) -> Head | None:
+        """The first head of a later fork that was seen; the evidence is kept, too."""
+        return self._later.later if self._later is not None else None
+
+    @property
+    def sentence(self) -> str:
+        """Why the feed is frozen, as a part of a sentence; empty if it is not."""
+        if self._evidence is not None:
+            return "two histories of it are signed"
+        if self._later is not None:
+            return (
+                "its key signed a later history elsewhere"
+                f" (fork {self._later.later.fork}, length {self._later.later.length}),"
+                " which is not followed"
+            )
+        return ""
+
+    def load(self, log: Log) -> None:
+        """Reads what is kept. Raises StoreCorrupt."""
+        self._evidence = load_evidence(log)
+        self._later = load_later_fork(log)
+
+    def check_proof(self, log: Log, proof: Proof) -> bool:
+        """True if a peer's proof of a whole tree shows a second history.
+
+        Raises:
+            InvalidProof: it shows nothing but a bad peer.
+        """
+        head = log.head
+        if head is None:
+            return False
+        state = TreeState(public_key_of(log.feed_id), head.fork, head.length, log.roots)
+        evidence = find_conflict(state, log.nodes, head.signature, proof)
+        if evidence is None:
+            return False
+        self._take(log, evidence)
+        return True
+
+    def check_later_fork(self, log: Log, known: Head | None, proof: Proof) -> bool:
+        """True if a peer's proof of a whole tree is the first to show a later fork than ours.
+
+        `known` is a head of our fork that was seen before any of its blocks.
+
+        Raises:
+            InvalidProof: it shows nothing but a bad peer.
+        """
+        head = later_head(public_key_of(log.feed_id), log.fork, proof)
+        if head is None or self._later is not None:
+            return False
+        self._later = LaterFork(log.shown_head or known, head)
+        keep(log, self._later)
+        return True
+
+    def check_head(self, log: Log, known: Head | None, head: Head) -> bool:
+        """True if a signed head that was seen is not of our history, or of that of a known one."""
+        for own in (log.head, known):
+            if own is not None and is_conflict(own, head):
+                self._take(log, TwoHeads(own, head))
+                return True
+        return False
+
+    def _take(self, log: Log, evidence: Evidence | TwoHeads) -> None:
+        if self._evidence is None:  # the first is never overwritten
+            self._evidence = evidence
+            keep(log, evidence)
