@@ -132,9 +132,13 @@ class DhtUpkeep:
                 if trio.current_time() - self._started >= SETTLE_SECONDS:
                     return False
                 await trio.sleep(SETTLE_SECONDS / 10)
-            operation = self.node.engine.get_item(
-                public_key_of(feed.feed_id), newer_than=0, priority=Priority.OWNED
-            )
+            try:
+                operation = self.node.engine.get_item(
+                    public_key_of(feed.feed_id), newer_than=0, priority=Priority.OWNED
+                )
+            except LocalProtocolError as error:  # too many operations wait
+                logger.warning("the DHT cannot be asked for a newer head: %s", error)
+                return False
             await self.node.finish(operation, lambda found: self._on_found(feed, found))
             return operation.answered_count >= CHECK_ANSWERS
         return False
@@ -177,6 +181,8 @@ class DhtUpkeep:
             if feed.is_owned:  # nothing was appended yet
                 self.schedule.nothing_put(feed.feed_id)
                 return _Turn(found=True, answered=True)
+            if feed.fork:  # records have fork 0 only: its peers bring its heads
+                return _Turn(found=True, answered=False)
             get = self.node.engine.get_item(public_key_of(feed.feed_id), priority=priority)
             await self.node.finish(get, lambda found: self._on_found(feed, found))
             return _Turn(get.best is not None, get.answered_count > 0)
@@ -234,6 +240,8 @@ class DhtUpkeep:
         except (DecodeError, InvalidSignature) as error:
             logger.warning("a record of %s counts for nothing: %s", feed.feed_id.hex(), error)
             return
+        if head.fork != feed.fork:
+            return  # a feed that has begun with a later fork keeps to it
         self.verify_kept(feed)
         if feed.conflicts.check_head(feed.log, feed.known_head.head, head):
             logger.error("feed %s: two histories are signed", feed.feed_id.hex())

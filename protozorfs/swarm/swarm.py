@@ -24,7 +24,7 @@ from protozorfs.swarm.port_mapping import keep_mapped
 from protozorfs.swarm.replicator import Replicator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from protozorfs import crypto
     from protozorfs.dht.endpoint import Endpoint
@@ -186,21 +186,27 @@ class Swarm:
             replicator.tell_dropped(start, end)
 
     async def check_newest(self, feed: Feed) -> bool:
-        """Asks the connected peers, and the DHT, for a newer head of an owned feed."""
-        replicator = self._replicators.get(discovery_key_of(feed.feed_id))
-        has_shown = False
-        if replicator is not None:
-            has_shown = await self._wait_for_peers(replicator)
-        if self.upkeep is None:
-            return has_shown
-        return await self.upkeep.check_newest(feed) or has_shown
+        """Asks the peers and the DHT, both at once, for a newer head of an owned feed."""
+        succeeded: list[bool] = []
 
-    async def _wait_for_peers(self, replicator: Replicator) -> bool:
+        async def ask(check: Callable[[Feed], Awaitable[bool]]) -> None:
+            succeeded.append(await check(feed))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, self._wait_for_peers)
+            if self.upkeep is not None:
+                nursery.start_soon(ask, self.upkeep.check_newest)
+        return any(succeeded)
+
+    async def _wait_for_peers(self, feed: Feed) -> bool:
         """True once a connected peer has told its length of our fork, and ours is as long."""
-        feed = replicator.feed
+        replicator = self._replicators.get(discovery_key_of(feed.feed_id))
+        if replicator is None:
+            return False
         with trio.move_on_after(CHECK_SECONDS):
             while (
-                any(self._may_show(entry, feed) for entry in self.connections.entries.values())
+                any(peer.is_users and not peer.was_tried for peer in self.connections.table)
+                or any(self._may_show(entry, feed) for entry in self.connections.entries.values())
                 or any(replica.is_history_asked for replica in replicator.links)
                 or (replicator.links and feed.log.length < feed.remote_length)
             ):
@@ -282,6 +288,7 @@ class Swarm:
 
     def attempt_failed(self, peer: Peer) -> None:
         """Nothing will come from there for the moment."""
+        self._settle()
         self._known_peers.note_failure(peer.feeds, peer.address)
         for feed in list(self._attempting):
             self._end_attempt_if_over(feed)

@@ -13,8 +13,10 @@ import trio
 from protozorfs.app import open_node
 from protozorfs.errors import NotWritable
 from protozorfs.options import Options
+from protozorfs.swarm.head import sign_record
 from protozorfs.types import Address
 from tests.swarm.nodes import LOOPBACK, read_all, until
+from tests.unit.swarm.fork_peers import owner_of, whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -146,6 +148,27 @@ async def test_a_copy_with_nobody_to_ask_takes_no_appends(tmp_path: Path) -> Non
         here = node.feeds.by_name(b"journal")
         assert here is not None
         await here.append([b"at once, in its own place\n"])
+
+
+async def test_a_record_counts_for_nothing_beside_a_later_fork(
+    tmp_path: Path, dht: Options
+) -> None:
+    """Records have fork 0 only: one of before the cut may still stand on the DHT."""
+    before, after = owner_of([b"block"] * 9).feed.log, owner_of([b"other"] * 4, fork=2)
+    assert before.head is not None
+    assert before.key_pair is not None
+    async with open_node(tmp_path / "reader", dht) as reader:
+        upkeep = reader.swarm.upkeep
+        assert upkeep is not None
+        await until(lambda: is_online(reader))
+        feed = reader.feeds.follow(before.feed_id, b"paul")
+        feed.adopt(whole(after))  # before anybody can be asked for a record
+        put = await upkeep.node.put_item(sign_record(before.head, before.key_pair))
+        assert put.stored_count > 0
+        assert await upkeep.check_newest(feed)
+        assert (feed.fork, feed.length, feed.frozen_why) == (2, 4, "")
+        assert feed.known_head.record is None
+        assert upkeep.record_of(feed) is None, "none is put"
 
 
 async def test_feeds_are_found_on_the_lan(tmp_path: Path) -> None:
