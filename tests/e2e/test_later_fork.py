@@ -1,24 +1,42 @@
-"""Another program cuts a feed whose key it has, too: the mount says so, and appends no more."""
+"""A Node program cuts a feed: who had it before says so, who follows it after gets the rest.
+
+If the feed is ours, the program has its key, too: nothing is appended any more.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.stage import at, free_port, id_of, mounted_at, shell, wait_until, xattr
-from tests.node_peer import node_writer
+from tests.e2e.stage import (
+    at,
+    follow,
+    free_port,
+    id_of,
+    mounted_at,
+    options,
+    shell,
+    wait_until,
+    wait_whole,
+    xattr,
+)
+from tests.node_peer import generated_block, node_reader, node_writer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.mounts import Mount
 
 pytestmark = [pytest.mark.fuse, pytest.mark.interop]
 
 LATER = "its key signed a later history elsewhere (fork 1, length 11), which is not followed"
+COMMAND = Path(sys.executable).with_name("protozorfs")
+SEED = bytes(range(4, 36))
+BLOCKS = 20
+BLOCK_BYTES = 64  # what a writer makes unless it is told
 
 
 def seed_of(mount: Mount, feed: Path) -> bytes:
@@ -61,3 +79,38 @@ def test_our_feed_takes_no_appends_after_its_key_signed_a_later_fork(tmp_path: P
         feed = mount.path / "journal"
         expect_told(mount, feed)
         expect_refused(feed)
+
+
+def expect_followed(feed: Path, data: bytes) -> None:
+    wait_whole(feed, len(data))
+    assert feed.read_bytes() == data
+    assert xattr(feed, "fork") == "1"
+
+
+def test_a_feed_that_was_cut_before_is_read_as_it_is_now(tmp_path: Path) -> None:
+    port = free_port()
+    data = b"".join(generated_block(index, BLOCK_BYTES) for index in range(10)) + b"after"
+    with node_writer(SEED, blocks=BLOCKS) as writer:
+        assert writer.address is not None
+        writer.truncate(10)
+        writer.append("after")
+        peer = options(free_port(), writer.address)
+        read = f"{COMMAND} read --no-follow --store {tmp_path}/read -o {peer}"
+        shell(f"{read} {writer.feed_id.hex()} > {tmp_path}/copy")
+        assert (tmp_path / "copy").read_bytes() == data
+        with mounted_at(tmp_path, "m", port, writer.address) as mount:
+            feed = follow(writer.feed_id, mount.path / "cut")
+            expect_followed(feed, data)
+            writer.append("live")
+            data += b"live"
+            expect_followed(feed, data)
+            assert xattr(feed, "state") == "current"
+    with (
+        mounted_at(tmp_path, "m", port) as mount,
+        mounted_at(tmp_path, "other", free_port(), at(port)) as other,
+    ):
+        expect_followed(mount.path / "cut", data)
+        expect_followed(follow(writer.feed_id, other.path / "cut"), data)
+        with node_reader(writer.feed_id, connect=[at(port)], length=12) as reader:
+            assert reader.figures()["fork"] == 1
+            assert reader.received() == data

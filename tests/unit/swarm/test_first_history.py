@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from protozorfs.errors import InvalidProof
 from protozorfs.feeds.evidence import LATER_FILE_NAME
@@ -25,6 +27,8 @@ from tests.unit.swarm.fork_peers import (
 from tests.unit.swarm.memory_peers import FEED_KEYS, Peer, Pipe, settle
 
 if TYPE_CHECKING:
+    from random import Random
+
     from protozorfs.feeds.feed import Feed
 
 
@@ -57,6 +61,7 @@ def expect_begun(peer: Peer, fork: int, blocks: list[bytes]) -> None:
     feed = peer.feed
     assert (feed.fork, blocks_of(feed), feed.state) == (fork, blocks, FeedState.CURRENT)
     assert (feed.frozen_why, has_evidence(feed)) == ("", False)
+    assert not any(link.condemned for link in peer.replicator.links.values())
 
 
 @pytest.mark.parametrize("reader_dials", [True, False])
@@ -73,6 +78,46 @@ def test_a_later_fork_is_begun_followed_and_passed_on(reader_dials: bool) -> Non
     settle(pipes)
     expect_begun(other, 2, [*THEIRS, b"live\n", b"livelier\n"])
     assert [end.fault for pipe in pipes for end in (pipe.dialler, pipe.listener)] == [None] * 4
+
+
+def test_who_was_connected_before_gets_it_too() -> None:
+    later, relay, other = owner_of(THEIRS, fork=2), Peer(key=2), Peer(key=3)
+    pipes = [connect(other, relay, "other-")]
+    pipes.append(connect(relay, later))
+    settle(pipes)
+    expect_begun(other, 2, THEIRS)
+
+
+def test_the_head_is_told_by_who_fetches_no_blocks() -> None:
+    relay, other = Peer(is_sparse=True, key=2), Peer(is_sparse=True, key=3)
+    pipes = [connect(other, relay, "other-"), connect(relay, owner_of(THEIRS, fork=2))]
+    settle(pipes)
+    assert (other.feed.fork, other.feed.length, other.feed.held_bytes) == (2, 4, 0)
+
+
+@given(
+    forks=st.lists(st.integers(0, 4), min_size=1, max_size=4, unique=True),
+    chance=st.randoms(use_true_random=False),
+)
+@settings(max_examples=60, deadline=None)
+def test_in_whatever_order_it_comes_one_history_is_taken_whole(
+    forks: list[int], chance: Random
+) -> None:
+    reader = Peer(key=2)
+    histories = {fork: [*OURS[: chance.randrange(3)], b"%d" % fork] for fork in forks}
+    owners = [owner_of(blocks, fork, key=10 + fork) for fork, blocks in histories.items()]
+    pipes = offered(reader, *owners)
+    for _ in range(chance.randrange(40)):
+        chance.choice(pipes).step(0.0)
+    settle(pipes)
+    begun = reader.feed.fork
+    assert blocks_of(reader.feed) == histories[begun]
+    assert has_evidence(reader.feed) == (begun < max(forks))
+    assert not any(end.fault for pipe in pipes for end in (pipe.dialler, pipe.listener))
+    assert not any(link.condemned for link in reader.replicator.links.values())
+    owners[forks.index(begun)].append([b"live\n"])
+    settle(pipes)
+    assert blocks_of(reader.feed) == [*histories[begun], b"live\n"]
 
 
 def test_it_is_our_history_from_then_on() -> None:
@@ -129,13 +174,14 @@ def test_of_several_forks_the_highest_is_taken() -> None:
 
 
 def test_what_was_asked_of_a_lower_fork_is_taken_back() -> None:
-    """Its answers come all the same, late, and harm nobody."""
-    lower, later, reader = owner_of(OURS, key=3), owner_of(THEIRS, fork=2), Peer(key=2)
+    """Its answers come all the same, late, and harm nobody; nor does it count that it is longer."""
+    lower, later, reader = owner_of(OURS * 3, key=3), owner_of(THEIRS, fork=2), Peer(key=2)
     first, second = offered(reader, lower, later)
     while not any(replica.in_flight for replica in reader.replicator.links):
         first.step(0.0)
+    assert reader.feed.remote_length == 9
     settle([second])
-    assert reader.feed.fork == 2
+    assert (reader.feed.fork, reader.feed.remote_length) == (2, 4)
     settle([first, second])
     expect_begun(reader, 2, THEIRS)
     assert (first.dialler.fault, first.listener.fault) == (None, None)
