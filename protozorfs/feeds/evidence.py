@@ -43,7 +43,7 @@ class TwoHeads(NamedTuple):
 
 
 class LaterFork(NamedTuple):
-    """A head of a later fork than ours, and what ours was (None: nothing was here)."""
+    """A head of a later fork than ours, and what ours was (None: we had appended nothing yet)."""
 
     own: Head | None
     later: Head
@@ -72,8 +72,11 @@ def load_later_fork(log: Log) -> LaterFork | None:
 
 
 def keep(log: Log, found: Evidence | TwoHeads | LaterFork) -> None:
-    """Writes evidence, durably. Where that cannot be, it counts in this run, and the next one asks
-    again: a full disk is no reason to forget it, or to end."""
+    """Writes evidence, durably.
+
+    Where that cannot be, it counts in this run, and the next one asks again: a full disk is no
+    reason to forget it, or to end.
+    """
     if isinstance(found, Evidence):
         name, content = FILE_NAME, encode_evidence(found)
     else:
