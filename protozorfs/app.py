@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from protozorfs import crypto
+from protozorfs.boundary import Boundary
 from protozorfs.dht.node import DhtNode
 from protozorfs.dht.routers import DEFAULT_ROUTERS
 from protozorfs.errors import StoreError, UsageError
@@ -208,10 +209,11 @@ async def _keep_dht_state(store: Store, dht: DhtNode) -> None:
 
 
 def _save_dht_state(store: Store, dht: DhtNode) -> None:
-    try:
-        save_state(store.files, dht.engine.saved())
-    except (StoreError, OSError) as error:  # a hint for the next start, worth no more
-        logger.warning("the DHT contacts could not be kept: %s", error)
+    with Boundary(logger, "the keeping of DHT contacts"):
+        try:
+            save_state(store.files, dht.engine.saved())
+        except (StoreError, OSError) as error:  # a hint for the next start, worth no more
+            logger.warning("the DHT contacts could not be kept: %s", error)
 
 
 async def _open_sockets(store: Store, options: Options) -> Sockets:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from protozorfs.boundary import PAUSE_SECONDS, Boundary
 from protozorfs.dht.endpoint import Endpoint, Family, parse_endpoint
-from protozorfs.dht.engine import Announced, Engine, RoutersWanted
+from protozorfs.dht.engine import Announced, Engine, Event, RoutersWanted
 from protozorfs.dht.operations import ItemFound, Operation, OperationDone, PeersFound
 from protozorfs.dht.udp import ADDRESS_FAMILIES
 from protozorfs.types import Address
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 OperationT = TypeVar("OperationT", bound=Operation)
 Found = ItemFound | PeersFound
+
+RECEIVE_PAUSE = 1.0  # seconds, when the kernel cannot give what came
 
 
 class DhtNode:
@@ -149,10 +152,16 @@ class DhtNode:
 
     async def _receive(self, bound: UdpSocket) -> None:
         while True:
-            received = await bound.receive()
+            try:
+                received = await bound.receive()
+            except OSError as error:  # of memory or of a device: passes
+                log.warning("datagrams cannot be received: %s", error)
+                await trio.sleep(RECEIVE_PAUSE)
+                continue
             now = trio.current_time()
             for data, source, local in received:
-                self.engine.receive_datagram(data, source, now, local)
+                with Boundary(log, f"a datagram from {source}"):
+                    self.engine.receive_datagram(data, source, now, local)
             self._wake.set()
 
     async def _send(
@@ -161,14 +170,19 @@ class DhtNode:
         """Sends whatever there is to send, then sleeps until something comes or time is up."""
         while True:
             self._wake = trio.Event()
-            now = trio.current_time()
-            if self.engine.next_deadline() <= now:
-                self.engine.handle_timeout(now)
-            for datagram in self.engine.datagrams_to_send(now):
-                await self._send_datagram(datagram)
-            self._tell(nursery, on_announced)
-            with trio.move_on_at(self.engine.next_deadline()):
-                await self._wake.wait()
+            with Boundary(log, "a turn of the DHT") as boundary:
+                now = trio.current_time()
+                if self.engine.next_deadline() <= now:
+                    self.engine.handle_timeout(now)
+                for datagram in self.engine.datagrams_to_send(now):
+                    await self._send_datagram(datagram)
+                while (event := self.engine.next_event()) is not None:
+                    with Boundary(log, f"what was found on the DHT ({type(event).__name__})"):
+                        self._tell(event, nursery, on_announced)
+                with trio.move_on_at(self.engine.next_deadline()):
+                    await self._wake.wait()
+            if boundary.error is not None:
+                await trio.sleep(PAUSE_SECONDS)
 
     async def _send_datagram(self, datagram: Datagram) -> None:
         try:
@@ -179,24 +193,30 @@ class DhtNode:
             log.debug("a datagram to %s was not sent: %s", datagram.endpoint, error)
 
     def _tell(
-        self, nursery: trio.Nursery, on_announced: Callable[[NodeId, Endpoint], None] | None
+        self,
+        event: Event,
+        nursery: trio.Nursery,
+        on_announced: Callable[[NodeId, Endpoint], None] | None,
     ) -> None:
-        while (event := self.engine.next_event()) is not None:
-            if isinstance(event, OperationDone):
-                if event.operation in self._done:
-                    self._done[event.operation].set()
-            elif isinstance(event, ItemFound | PeersFound):
-                if event.operation in self._listeners:
-                    self._listeners[event.operation](event)
-            elif isinstance(event, Announced):
-                if on_announced is not None:
-                    on_announced(event.infohash, event.peer)
-            elif isinstance(event, RoutersWanted):
-                nursery.start_soon(self._resolve_routers, event.family)
-            else:
-                log.info("node id changed with our external address, IPv%d", event.family)
+        if isinstance(event, OperationDone):
+            if event.operation in self._done:
+                self._done[event.operation].set()
+        elif isinstance(event, ItemFound | PeersFound):
+            if event.operation in self._listeners:
+                self._listeners[event.operation](event)
+        elif isinstance(event, Announced):
+            if on_announced is not None:
+                on_announced(event.infohash, event.peer)
+        elif isinstance(event, RoutersWanted):
+            nursery.start_soon(self._resolve_routers, event.family)
+        else:
+            log.info("node id changed with our external address, IPv%d", event.family)
 
     async def _resolve_routers(self, family: Family) -> None:
+        with Boundary(log, "the look-up of DHT routers"):
+            await self._ask_for_routers(family)
+
+    async def _ask_for_routers(self, family: Family) -> None:
         endpoints: list[Endpoint] = []
         for router in self._routers:
             try:

@@ -164,8 +164,8 @@ class Publisher:
         return may_work and self._durable_length() < self._log.length
 
     async def _sync(self) -> None:
-        sync = self._log.begin_sync()
         try:
+            sync = self._log.begin_sync()
             try:
                 await trio.to_thread.run_sync(sync.run)
             finally:
@@ -173,6 +173,9 @@ class Publisher:
         except (StoreError, OSError) as error:
             logger.error("a feed could not be made durable, it takes no more appends: %s", error)
             self._error = error
+        except Exception as error:
+            self._error = error  # a bug; those who wait for it end with it
+            raise
         else:
             if not self._is_stopped:
                 self._published()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from protozorfs.boundary import Boundary
 from protozorfs.errors import StoreError
 from protozorfs.log.feed import Log
 from protozorfs.store.database import NameRow
@@ -42,9 +43,10 @@ async def open_unclean(store: Store, names: Iterable[tuple[Feed, bytes]]) -> Non
     for feed, name in names:
         directory = store.feed(feed.feed_id)
         if directory.exists() and not directory.is_marked_clean():
-            try:
-                log = await trio.to_thread.run_sync(Log.open, directory, abandon_on_cancel=True)
-                feed.adopt_log(log)
-            except (StoreError, OSError) as error:
-                shown = name.decode(errors="replace")
-                logger.error("feed %s cannot be opened: %s", shown, error)
+            shown = name.decode(errors="replace")
+            with Boundary(logger, f"the recovery of feed {shown}"):
+                try:
+                    log = await trio.to_thread.run_sync(Log.open, directory, abandon_on_cancel=True)
+                    feed.adopt_log(log)
+                except (StoreError, OSError) as error:
+                    logger.error("feed %s cannot be opened: %s", shown, error)

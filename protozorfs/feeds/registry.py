@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from protozorfs import crypto
+from protozorfs.boundary import Boundary
 from protozorfs.errors import NoSuchFeed, NotRemovable, StoreError
 from protozorfs.feeds.feed import Feed
 from protozorfs.feeds.recovery import name_unnamed, open_unclean
@@ -73,9 +74,11 @@ class Feeds:
             while True:
                 await trio.sleep(UPKEEP_INTERVAL)
                 for feed in self._visits.over(trio.current_time()):
-                    self._discard(feed)
-                self._keep_mtimes()
-                self._store.pool.close_unused()
+                    with Boundary(logger, f"the end of a visit to {feed.feed_id.hex()}"):
+                        self._discard(feed)
+                with Boundary(logger, "the upkeep of the store"):
+                    self._keep_mtimes()
+                    self._store.pool.close_unused()
 
     async def recover(self) -> None:
         """Checks the feeds that a killed run had open, before anybody uses them."""
@@ -300,7 +303,11 @@ class Feeds:
 
     def _keep_mtimes(self) -> None:
         grown = self.surroundings.grown
-        self._store.names.set_mtimes((feed.feed_id, feed.mtime_ns) for feed in grown)
+        try:
+            self._store.names.set_mtimes((feed.feed_id, feed.mtime_ns) for feed in grown)
+        except StoreError as error:  # as on a full disk; they are kept the next time
+            logger.warning("modification times could not be kept: %s", error)
+            return
         grown.clear()
 
     def _visitor(self, feed_id: FeedId, now_ns: int) -> Feed:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
+from protozorfs.boundary import Boundary
 from protozorfs.errors import Closing
 from protozorfs.feeds.room import Room
 from protozorfs.feeds.space import SpaceGuard
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from protozorfs.feeds.ports import Listener
     from protozorfs.options import Options
     from protozorfs.store.layout import FeedDirectory, Store
+
+logger = logging.getLogger(__name__)
 
 
 class NodeSurroundings:
@@ -76,10 +80,10 @@ class NodeSurroundings:
         return self._store.feed(feed.feed_id)
 
     def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Starts a task in the nursery of `run`."""
+        """Starts a task in the nursery of `run`; an unexpected end of it is that feed's affair."""
         if self._nursery is None:
             raise RuntimeError("NodeSurroundings.run is not running")
-        self._nursery.start_soon(run)
+        self._nursery.start_soon(_run_one, run)
 
     def handles_changed(self, feed: Feed) -> None:
         """The first handle was opened or the last one closed."""
@@ -106,3 +110,8 @@ class NodeSurroundings:
     def _dropping(self, feed: Feed, start: int, end: int) -> None:
         if self.listener is not None:
             self.listener.blocks_dropped(feed, start, end)
+
+
+async def _run_one(run: Callable[[], Awaitable[None]]) -> None:
+    with Boundary(logger, "a background task of a feed"):
+        await run()

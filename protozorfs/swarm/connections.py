@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from protozorfs import crypto
+from protozorfs.boundary import PAUSE_SECONDS, Boundary
 from protozorfs.errors import first_error
 from protozorfs.swarm.driver import Driver
 from protozorfs.swarm.peers import PeerTable
@@ -163,22 +164,36 @@ class Connections:
     async def _dial_loop(self, nursery: trio.Nursery) -> None:
         while True:
             changed = self._changed = trio.Event()
-            dialling = sum(peer.is_dialling for peer in self.table)
-            for peer in self.table.due(trio.current_time(), self._is_wanted):
-                if dialling >= MAX_DIALS:
-                    break
-                dialling += 1
-                peer.is_dialling = True
-                nursery.start_soon(self._dial, peer)
-            next_due = self.table.next_due()
+            deadline: float | None = trio.current_time() + PAUSE_SECONDS
+            with Boundary(logger, "choosing whom to dial"):
+                deadline = self._dial_due(nursery)
             with trio.CancelScope() as scope:
-                if next_due is not None and dialling < MAX_DIALS:
-                    scope.deadline = next_due
+                if deadline is not None:
+                    scope.deadline = deadline
                 await changed.wait()
+
+    def _dial_due(self, nursery: trio.Nursery) -> float | None:
+        """Dials those that are due; returns when there is somebody to dial again, if not never."""
+        dialling = sum(peer.is_dialling for peer in self.table)
+        for peer in self.table.due(trio.current_time(), self._is_wanted):
+            if dialling >= MAX_DIALS:
+                break
+            dialling += 1
+            peer.is_dialling = True
+            nursery.start_soon(self._dial_one, peer)
+        return self.table.next_due() if dialling < MAX_DIALS else None
 
     def _is_wanted(self, peer: Peer) -> bool:
         dialled = sum(entry.session.is_initiator for entry in self.entries.values())
         return dialled < MAX_DIALLED and self._manager.wants_peer(peer)
+
+    async def _dial_one(self, peer: Peer) -> None:
+        with Boundary(logger, f"the dialling of {peer.address}") as boundary:
+            await self._dial(peer)
+        if boundary.error is not None:
+            why = "could not be dialled for a bug of this program"
+            self.table.failed(peer, why, trio.current_time(), random.random())
+            self._changed.set()
 
     async def _dial(self, peer: Peer) -> None:
         try:
@@ -201,15 +216,23 @@ class Connections:
                 logger.warning("cannot accept connections: %s", error)
                 await trio.sleep(ACCEPT_PAUSE)
                 continue
-            try:
-                host, port = stream.socket.getpeername()[:2]
-            except OSError:  # gone again
-                await trio.aclose_forcefully(stream)
-                continue
-            if self._may_accept(host):
-                nursery.start_soon(self._serve, stream, Address(host, port), None)
-            else:
-                await trio.aclose_forcefully(stream)
+            with Boundary(logger, "the acceptance of a connection"):
+                await self._accept(stream, nursery)
+
+    async def _accept(self, stream: trio.SocketStream, nursery: trio.Nursery) -> None:
+        try:
+            host, port = stream.socket.getpeername()[:2]
+        except OSError:  # gone again
+            await trio.aclose_forcefully(stream)
+            return
+        if self._may_accept(host):
+            nursery.start_soon(self._serve_one, stream, Address(host, port))
+        else:
+            await trio.aclose_forcefully(stream)
+
+    async def _serve_one(self, stream: trio.SocketStream, address: Address) -> None:
+        with Boundary(logger, f"the connection from {address}"):
+            await self._serve(stream, address, None)
 
     def _may_accept(self, host: str) -> bool:
         entries = self.entries.values()
@@ -239,8 +262,8 @@ class Connections:
             await driver.run(session, stream)
         finally:
             del self.entries[session]
-            session.close(trio.current_time())
             stream.socket.close()
+            session.close(trio.current_time())
             self._ended(entry)
 
     def _ended(self, entry: Entry) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import trio
 
+from protozorfs.boundary import PAUSE_SECONDS, Boundary
 from protozorfs.dht.budget import Priority
 from protozorfs.dht.node_id import NodeId
 from protozorfs.dht.operations import ItemFound, PeersFound
@@ -78,9 +79,11 @@ class DhtUpkeep:
             task_status.started()
             while True:
                 changed = self._changed = trio.Event()
-                for job in self.schedule.next_jobs(trio.current_time()):
-                    nursery.start_soon(self._do, job)
-                deadline = self.schedule.next_deadline()
+                deadline: float | None = trio.current_time() + PAUSE_SECONDS
+                with Boundary(logger, "the choice of what is due on the DHT"):
+                    for job in self.schedule.next_jobs(trio.current_time()):
+                        nursery.start_soon(self._do_one, job)
+                    deadline = self.schedule.next_deadline()
                 with trio.CancelScope() as scope:
                     if deadline is not None:
                         scope.deadline = deadline
@@ -144,6 +147,10 @@ class DhtUpkeep:
         return False
 
     # jobs
+
+    async def _do_one(self, job: Job) -> None:
+        with Boundary(logger, f"a turn of feed {job.feed_id.hex()} on the DHT"):
+            await self._do(job)
 
     async def _do(self, job: Job) -> None:
         turn = _Turn(found=False, answered=False)

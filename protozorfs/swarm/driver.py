@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
+from protozorfs.boundary import Boundary
 from protozorfs.errors import RemoteProtocolError, first_error
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ MIN_RECEIVE = 16 * 1024
 MAX_RECEIVE = 256 * 1024
 LONG_BATCH = 0.010  # seconds; after a batch that took so long the next ones are smaller
 SHORT_BATCH = 0.002
+
+logger = logging.getLogger(__name__)
 
 
 class Driver:
@@ -51,17 +55,23 @@ class Driver:
         self._scope.cancel()
 
     async def run(self, session: Session, stream: trio.SocketStream) -> None:
-        """Returns when the connection has ended, for whatever reason of the peer's or network's."""
-        with self._scope:
-            try:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._send_loop, session, stream)
-                    await self._receive_loop(session, stream)
-                    nursery.cancel_scope.cancel()
-            except* RemoteProtocolError as errors:
-                self.drop(first_error(errors))
-            except* (OSError, trio.BrokenResourceError, trio.TooSlowError) as errors:
-                self.end(f"the connection broke: {first_error(errors) or 'no progress'}")
+        """Returns when the connection has ended, for whatever reason, a bug of ours included."""
+        with Boundary(logger, f"the connection with {session.name}") as boundary, self._scope:
+            await self._move(session, stream)
+        if boundary.error is not None:
+            self.end("a bug of this program")
+
+    async def _move(self, session: Session, stream: trio.SocketStream) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_loop, session, stream)
+                await self._receive_loop(session, stream)
+                nursery.cancel_scope.cancel()
+        except* RemoteProtocolError as errors:
+            self.drop(first_error(errors))
+        # What trio makes of the socket's errors. A plain OSError would be one of the store.
+        except* (trio.BrokenResourceError, trio.TooSlowError) as errors:
+            self.end(f"the connection broke: {first_error(errors) or 'no progress'}")
 
     async def _receive_loop(self, session: Session, stream: trio.SocketStream) -> None:
         connection = session.connection

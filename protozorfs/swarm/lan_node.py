@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from protozorfs.boundary import PAUSE_SECONDS, Boundary
 from protozorfs.swarm.lan_links import find_links, group_address, open_socket
 from protozorfs.swarm.lan_messages import HOST_IPV4, HOST_IPV6, MAX_RECEIVED_BYTES
 
@@ -86,7 +87,8 @@ class LanNode:
                 task_status.started(self)
                 while True:
                     await trio.sleep(REFRESH_SECONDS)
-                    self._refresh(nursery)
+                    with Boundary(logger, "a look at the links of this machine"):
+                        self._refresh(nursery)
                     if self._has_new_link:
                         self._has_new_link = False
                         self.engine.links_changed(trio.current_time())
@@ -131,11 +133,13 @@ class LanNode:
     async def _send_loop(self) -> None:
         while True:
             changed = self._changed = trio.Event()
-            deadline = None
+            deadline: float | None = None
             if self._legs:
-                for announcement in self.engine.messages_to_send(trio.current_time()):
-                    self._send(announcement)
-                deadline = self.engine.next_deadline()
+                deadline = trio.current_time() + PAUSE_SECONDS
+                with Boundary(logger, "an announcement to the LAN"):
+                    for announcement in self.engine.messages_to_send(trio.current_time()):
+                        self._send(announcement)
+                    deadline = self.engine.next_deadline()
             with trio.CancelScope() as waiting:
                 if deadline is not None:
                     waiting.deadline = deadline
@@ -171,7 +175,8 @@ class LanNode:
                     logger.info("local discovery lost %s: %s", leg.link, error.strerror)
                     self._legs.pop(leg.link.key, None)
                     return
-                self._receive(leg, data, source)
+                with Boundary(logger, f"a datagram from {source[0]} on the LAN"):
+                    self._receive(leg, data, source)
                 count += 1
                 if count % RECEIVE_BATCH == 0:
                     await trio.sleep(RECEIVE_PAUSE)

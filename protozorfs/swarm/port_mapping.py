@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from protozorfs.boundary import Boundary
 from protozorfs.swarm.gateway import find_gateway
 from protozorfs.swarm.upnp import (
     LEASE_SECONDS,
@@ -74,11 +75,17 @@ async def keep_mapped(
     task_status.started()
     try:
         while True:
-            gateway = find_gateway()
-            delay = await keeper.refresh(gateway)
-            await _wait_for_another(gateway, delay)
+            with Boundary(logger, "the port mapping") as boundary:
+                gateway = find_gateway()
+                delay = await keeper.refresh(gateway)
+                await _wait_for_another(gateway, delay)
+            if boundary.error is not None:
+                await trio.sleep(MAX_RETRY)
     finally:
-        with trio.move_on_after(UNMAP_SECONDS, shield=True):
+        with (
+            Boundary(logger, "the end of the port mapping"),
+            trio.move_on_after(UNMAP_SECONDS, shield=True),
+        ):
             await keeper.unmap()
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 CONFLICT_SECONDS = 5.0  # for a peer that sent something invalid to show the history it signed
 SERVE_BATCH = 256  # answers between two turns of other tasks
 MAX_QUEUED_BYTES = 4 * 1024 * 1024  # output waiting for a peer; no more answers are made then
+STORE_REST_SECONDS = 10.0  # after the disk failed a feed, until its files are used for peers again
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Replicator:
         self._answers: list[tuple[Link, Sent, Proof]] = []
         self._asker = Asker(feed)
         self._first = FirstHistory(feed)
+        self._rests_until = float("-inf")
 
     # peers that come and go
 
@@ -108,8 +110,22 @@ class Replicator:
         elif type(event) is r.HistoryRefused:
             self._changed(self.feed)
 
+    def store_failed(self, error: Exception, now: float) -> None:
+        """The feed's files cannot be used: it rests for a while, and others go on."""
+        if now >= self._rests_until:
+            logger.error("feed %s cannot be used: %s", self.feed.feed_id.hex(), error)
+        self._rests_until = now + STORE_REST_SECONDS
+        self._busy.add(self)
+
     def flush(self, now: float) -> None:
         """Stores the answers that came, tells the news, answers and asks."""
+        if now >= self._rests_until:
+            try:
+                self._flush(now)
+            except (StoreError, OSError) as error:
+                self.store_failed(error, now)
+
+    def _flush(self, now: float) -> None:
         is_choosing = self._first.is_choosing(self.links.values(), now)
         if not is_choosing and self._first.begin(now):
             self._on_begun(now)
@@ -225,7 +241,7 @@ class Replicator:
                 self._asker.ended(link, sent)
             self._asker.had_no_room(now)
             return
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             logger.error("feed %s cannot be stored: %s", self.feed.feed_id.hex(), error)
             for link, sent, _ in answers:
                 self._asker.ended(link, sent)

@@ -16,7 +16,13 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
 from protozorfs import crypto
-from protozorfs.errors import DecodeError, LocalProtocolError, RemoteProtocolError
+from protozorfs.boundary import Boundary
+from protozorfs.errors import (
+    DecodeError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    StoreError,
+)
 from protozorfs.ids import discovery_key_of
 from protozorfs.types import DiscoveryKey
 from protozorfs.wire import connection as c
@@ -178,11 +184,13 @@ class Session:
         self._open_offered(now)
 
     def close(self, now: float) -> None:
-        """The connection has ended."""
+        """The connection has ended: whatever goes wrong with one feed, the others are told."""
         for channel in list(self._replicas):
-            self._channel_ended(channel, now)
+            with Boundary(logger, f"the end of a feed's channel with {self.name}"):
+                self._channel_ended(channel, now)
         for _, feed in self._opening.values():
-            self._directory.channel_settled(feed)
+            with Boundary(logger, f"the end of a feed's opening with {self.name}"):
+                self._directory.channel_settled(feed)
 
     def _handle_events(self, now: float) -> None:
         """Takes all events there are, then acts on all messages at once."""
@@ -193,8 +201,11 @@ class Session:
                     entry = self._replicas.get(event.channel)
                     if entry is not None:
                         replica, replicator = entry
-                        replicator.receive(replica, event.type, event.body, now)
                         self._touched[replicator] = None
+                        try:
+                            replicator.receive(replica, event.type, event.body, now)
+                        except (StoreError, OSError) as error:
+                            replicator.store_failed(error, now)
                 else:
                     self._on_event(event, now)
             if not self._open_some():  # opens that crossed ours have made new events
@@ -215,7 +226,7 @@ class Session:
             case c.OpenRequested(name=name, handshake=handshake):
                 self._on_open_requested(name, handshake)
             case c.ChannelOpened(channel=channel, handshake=handshake):
-                self._on_opened(channel, handshake)
+                self._on_opened(channel, handshake, now)
             case c.ChannelClosed(channel=channel):
                 self._channel_ended(channel, now)
 
@@ -272,7 +283,7 @@ class Session:
         self._check_capability(replicator.feed.feed_id, handshake)
         self._open(replicator.feed)
 
-    def _on_opened(self, channel: c.ChannelId, handshake: bytes) -> None:
+    def _on_opened(self, channel: c.ChannelId, handshake: bytes, now: float) -> None:
         key = self._keys.get(channel)
         if key is None:
             return
@@ -287,7 +298,10 @@ class Session:
         replica = Replica(self.connection, channel, feed.feed_id, pads_seeks=pads_seeks)
         self._replicas[channel] = (replica, replicator)
         self._open_keys[key] = channel
-        replicator.attach(replica, self.name, self._driver)
+        try:
+            replicator.attach(replica, self.name, self._driver)
+        except (StoreError, OSError) as error:
+            replicator.store_failed(error, now)
 
     def _check_capability(self, feed_id: FeedId, handshake: bytes) -> None:
         try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from protozorfs.boundary import Boundary
 from protozorfs.ids import discovery_key_of
 from protozorfs.swarm.connections import Connections
 from protozorfs.swarm.dht_upkeep import CHECK_SECONDS, DhtUpkeep, infohash_of
@@ -154,7 +155,9 @@ class Swarm:
             self._lan.remove(infohash_of(feed.feed_id))
         for session in list(self.connections.entries):
             session.withdraw(feed, trio.current_time())
-        self._replicators.pop(discovery_key_of(feed.feed_id), None)
+        replicator = self._replicators.pop(discovery_key_of(feed.feed_id), None)
+        if replicator is not None:
+            self._busy.discard(replicator)
         self._attempting.pop(feed, None)
         self.connections.table.forget_feed(feed.feed_id)
         self._known_peers.forget_feed(feed.feed_id)
@@ -339,13 +342,22 @@ class Swarm:
     async def _tick_loop(self) -> None:
         while True:
             await trio.sleep(TICK)
-            now = trio.current_time()
-            if not self.connections.entries:
-                continue
-            for session in list(self.connections.entries):
-                session.tick(now)
-            for replicator in list(self._busy):
+            if self.connections.entries:
+                with Boundary(logger, "a look at deadlines"):
+                    self._tick(trio.current_time())
+
+    def _tick(self, now: float) -> None:
+        for entry in list(self.connections.entries.values()):
+            with Boundary(logger, f"the connection with {entry.session.name}") as boundary:
+                entry.session.tick(now)
+            if boundary.error is not None:
+                entry.driver.end("a bug of this program")
+        for replicator in list(self._busy):
+            with Boundary(logger, f"feed {replicator.feed.feed_id.hex()}") as boundary:
                 replicator.handle_timeout(now)
-            if self._feeds.surroundings.has_room_again():
-                for replicator in list(self._replicators.values()):
+            if boundary.error is not None:  # until something happens to it
+                self._busy.discard(replicator)
+        if self._feeds.surroundings.has_room_again():
+            for replicator in list(self._replicators.values()):
+                with Boundary(logger, f"feed {replicator.feed.feed_id.hex()}"):
                     replicator.flush(now)
