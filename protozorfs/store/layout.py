@@ -32,7 +32,7 @@ from protozorfs.store.keys import (
     write_seed,
 )
 from protozorfs.store.known_peers import KnownPeers
-from protozorfs.store.lock import StoreLock
+from protozorfs.store.lock import LOCK_FILE, StoreLock
 from protozorfs.store.pool import FilePool, PooledFile
 from protozorfs.types import FeedId
 
@@ -157,7 +157,7 @@ class Store:
         """
         self.path = path
         _make_directory(path)
-        self.lock = StoreLock(path / "lock", mount_point)
+        self.lock = StoreLock(path / LOCK_FILE, mount_point)
         try:
             self.files: Files = RealFiles(path)
             _check_format(self.files, path)
@@ -239,7 +239,7 @@ def _make_directory(path: Path) -> None:
         raise UsageError(f"no permission to use {path} as a store") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be a store: {error.strerror}") from error
-    if names and "lock" not in names:
+    if names and LOCK_FILE not in names:
         raise UsageError(f"{path} holds something else: a store needs a directory of its own")
     if path.stat().st_mode & 0o077:  # it was there before us, or its parents' rules widened it
         path.chmod(PRIVATE_DIRECTORY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import StoreLocked
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 LOCK_FILE = "lock"  # in a store
 MAX_LOCK_BYTES = 64 * 1024  # a mount point has at most 4 KiB; JSON may write a byte as six
+# Who only looks shares the lock for microseconds, in which it cannot be taken.
+MAX_LOOKERS = 50
+LOOK_SECONDS = 0.002  # between two attempts
 
 
 class LockHolder(NamedTuple):
@@ -28,7 +32,7 @@ class StoreLock:
     """A held lock. The kernel drops it when the process ends, however it ends."""
 
     def __init__(self, path: Path, mount_point: str | None = None) -> None:
-        """Takes the lock or raises at once.
+        """Takes the lock, or raises without waiting for its holder.
 
         Args:
             path: the lock file; made if missing.
@@ -45,12 +49,18 @@ class StoreLock:
             raise
 
     def _take(self, path: Path, mount_point: str | None) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _decode_holder(os.pread(self._descriptor, MAX_LOCK_BYTES, 0))
-            raise StoreLocked(str(path.parent), holder.pid, holder.mount_point) from None
-        self.set_mount_point(mount_point)
+        for _ in range(MAX_LOOKERS):
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = current_holder(path)
+                if holder is not None:
+                    raise StoreLocked(str(path.parent), *holder) from None
+                time.sleep(LOOK_SECONDS)
+            else:
+                self.set_mount_point(mount_point)
+                return
+        raise StoreLocked(str(path.parent), *read_holder(path))
 
     def set_mount_point(self, mount_point: str | None, pid: int | None = None) -> None:
         """Writes what others are told: the mount point, and the holder's pid (default: ours)."""

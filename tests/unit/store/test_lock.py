@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
 from typing import TYPE_CHECKING
 
+import pytest
+
+from protozorfs.errors import StoreLocked
 from protozorfs.store.lock import LockHolder, StoreLock, current_holder
 
 if TYPE_CHECKING:
@@ -29,4 +34,30 @@ def test_looking_neither_takes_nor_changes_it(tmp_path: Path) -> None:
     held = StoreLock(path)
     assert current_holder(path) == LockHolder(os.getpid(), None)
     held.release()
+    StoreLock(path).release()
+
+
+def test_who_looks_keeps_nobody_from_taking_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    looking = os.open(path, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr(time, "sleep", lambda seconds: os.close(looking))
+    StoreLock(path).release()
+
+
+def test_who_never_stops_looking_is_waited_for_in_vain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    with path.open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        with pytest.raises(StoreLocked):
+            StoreLock(path)
+    assert sum(waits) < 1
     StoreLock(path).release()
