@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protozorfs.types import Address, FeedId
-from tests.mounts import WATCHDOG_SECONDS, Mount, installed_command, mounted
+from tests.mounts import Mount, installed_command, mounted
 from tests.node_peer import LOOPBACK
 from tests.sizes import long_or_short
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = long_or_short(600.0, 30.0)  # an upper bound for a slow machine, not a delay
 LOOK_SECONDS = 0.005
-MOUNT_SECONDS = long_or_short(3000.0, WATCHDOG_SECONDS)  # that one mount of a test may be used
+# That one mount may be used, by all tests of a module at most; the limits of a test are above that.
+MOUNT_SECONDS = long_or_short(3000.0, 150.0)
 PORTS = range(20_000, 32_000)  # below those that the kernel gives to who dials
 # Where the kernel lets a process sleep for an answer of FUSE: of a direct read (the second on newer
 # kernels), of a read through the page cache, and in mmap() for pages that another one waits for.

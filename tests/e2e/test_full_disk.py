@@ -38,6 +38,7 @@ DISK_BYTES = 100 * MEBIBYTE
 RESERVE_BYTES = DISK_BYTES // 10  # of so small a disk
 WINDOW_BYTES = 5 * MEBIBYTE  # what was asked before the pause still comes
 BLOCK_BYTES = 64 * 1024
+SETTLE_SECONDS = 0.5  # in which something that was asked before would come
 PAUSE_SECONDS = 3.0  # long enough to see whether it rests
 
 
@@ -53,6 +54,13 @@ def small_disk(path: Path) -> Iterator[Path]:
         yield path
     finally:
         subprocess.run(["umount", "-l", path], check=True, timeout=10)
+
+
+def has_settled(feed: Path) -> bool:
+    """True if nothing of the feed comes for a while."""
+    held = number(feed, "local")
+    time.sleep(SETTLE_SECONDS)
+    return number(feed, "local") == held
 
 
 def free_bytes(path: Path) -> int:
@@ -133,7 +141,7 @@ def test_fetching_pauses_and_goes_on_and_leaves_room_for_appends(tmp_path: Path)
             feed = follow(id_of(source), mount.path / "paul")
             wait_size(feed, count * BLOCK_BYTES)
             wait_until(lambda: xattr(feed, "state") == "paused")
-            time.sleep(0.5)  # for what was asked before
+            wait_until(lambda: has_settled(feed))
             assert RESERVE_BYTES - WINDOW_BYTES < free_bytes(disk) <= RESERVE_BYTES
             held, spent = number(feed, "local"), cpu_seconds(mount.process.pid)
             time.sleep(PAUSE_SECONDS)

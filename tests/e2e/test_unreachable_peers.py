@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,7 +28,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.fuse
 
-DIALS = 4
+DIALS = 5
+# Of 0.25, 0.5, 1 and 2 between them; without back-off it would be 1.25 at most. The first dial may
+# be seen late here, and seem to be closer to the others than it was.
+LEAST_SECONDS = 2.5
 SOON_SECONDS = 5.0  # far below the 10 s that the first open of a feed waits at most
 
 
@@ -63,6 +65,4 @@ def test_it_is_dialled_ever_more_rarely(tmp_path: Path) -> None:
                 times.append(time.monotonic())
             wait_until(lambda: xattr(feed, "state") == "offline")
             assert mount.said.count("\n") == 1
-    pauses = [later - earlier for earlier, later in pairwise(times)]
-    assert min(pauses) >= 0.2
-    assert pauses[-1] > 2 * pauses[0]
+    assert times[-1] - times[0] >= LEAST_SECONDS

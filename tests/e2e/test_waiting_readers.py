@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.durations import are_fast, seconds_of
 from tests.e2e.half_held import FIRST_MISSING, HalfHeld, half_held
 from tests.e2e.stage import WAIT_SECONDS, running, shell, wait_until, wait_until_waiting
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.fuse
 
 END_SECONDS = 0.5  # from the signal to the end of the process
-P99_SECONDS = 0.05  # of a system call while readers wait
 READERS = 100
 CACHED_READERS = 20  # more than the kernel lets wait at once by itself
 FIRST_PAGE = 520_192  # a multiple of 4096 behind the first byte that is missing
@@ -35,7 +35,6 @@ os.posix_fadvise(feed, 0, 0, os.POSIX_FADV_RANDOM)
 one, other = socket.socketpair()
 os.sendfile(one.fileno(), feed, offset, 100)
 """
-CALLS = 300
 SIGNALS = pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name
 )
@@ -122,7 +121,7 @@ def test_a_hundred_waiting_readers_slow_nobody_down(stalled: HalfHeld) -> None:
             "read": other.read_bytes,
         }
         for name, call in calls.items():
-            assert p99(call) < P99_SECONDS, name
+            assert are_fast(call), name
         assert sorted(os.listdir(mount)) == ["other", "paul"]
         assert other.read_bytes() == expected
         assert [reader.poll() for reader in readers] == [None] * READERS
@@ -153,7 +152,7 @@ def test_readers_of_all_kinds_slow_nobody_down(stalled: HalfHeld) -> None:
                 "append": lambda: appending.write(b"x\n"),
             }
             for name, call in calls.items():
-                assert p99(call) < P99_SECONDS, name
+                assert are_fast(call), name
         # Through the page cache, too, other files are read.
         started = time.monotonic()
         subprocess.run([sys.executable, "-c", SENDFILE, other, "0"], check=True, timeout=30)
@@ -170,23 +169,3 @@ def test_readers_of_all_kinds_slow_nobody_down(stalled: HalfHeld) -> None:
 def wchan(process: subprocess.Popen[bytes]) -> str:
     """What a process sleeps in, as the kernel calls it."""
     return Path(f"/proc/{process.pid}/wchan").read_text()
-
-
-def seconds_of(*command: str | Path) -> float:
-    """The median duration of a command."""
-    times = []
-    for _ in range(9):
-        start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=30)
-        times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]
-
-
-def p99(call: Callable[[], object]) -> float:
-    """The 99th percentile of the duration of a call, in seconds."""
-    times = []
-    for _ in range(CALLS):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[CALLS * 99 // 100]
