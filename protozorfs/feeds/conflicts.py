@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Conflicts:
-    """Whether a feed's key signed another history than ours, as far as was ever seen here."""
+    """What is proven of one feed; what is kept of it counts once it is loaded."""
 
     def __init__(self) -> None:
         self._evidence: Evidence | TwoHeads | None = None

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from protozorfs.fs.ports import FeedsView, FeedView
 
 MAX_LISTED = 50  # peers and waiting feeds in the text; status.json has all
-_FROZEN = "frozen"
 _UNREADABLE = "unreadable"  # in place of a state: the store has lost something
 
 
@@ -55,13 +54,13 @@ def _node_lines(facts: NodeFacts) -> list[str]:
 
 def _feed_lines(feeds: FeedsView) -> list[str]:
     listed = feeds.names()
-    states = Counter(_state(feed) for _, feed in listed)
+    states = Counter(_state(feed) for _, feed in listed)  # reads the evidence, where there is any
     summary = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     lines = [f"feeds       {len(listed)}{': ' if listed else ''}{summary}"]
-    if states[_FROZEN]:
+    frozen = [(name, feed.frozen_why) for name, feed in listed if feed.frozen_why]
+    if frozen:
         lines += ["", "frozen"]
-        frozen = [(name, feed) for name, feed in listed if _state(feed) == _FROZEN]
-        lines += [f"  {shown(name)}: {feed.frozen_why}" for name, feed in frozen[:MAX_LISTED]]
+        lines += [f"  {shown(name)}: {why}" for name, why in frozen[:MAX_LISTED]]
         lines += _and_more(len(frozen))
     waiting = [
         (name, report)
