@@ -224,6 +224,19 @@ MAKING = (
     Tool("cp -a paul new; cmp paul new", "a copy, writable", NOT_PERMITTED, makes=("new",)),
     Tool("mv f new && mv new f", "another name, and back"),
     refused("rsync $OUT/src new", code=23, needs="rsync"),
+    Tool(
+        "rsync --inplace $OUT/src new && cmp $OUT/src new",
+        "a new feed",
+        makes=("new",),
+        needs="rsync",
+    ),
+    Tool(
+        "node -e \"fs.copyFileSync('$OUT/src', 'new')\" && cmp $OUT/src new",
+        "a new feed",
+        makes=("new",),
+        needs="node",
+    ),
+    Tool("cp -a $OUT/. . && cmp $OUT/src src", "a new feed", makes=("src",)),
 )
 
 FOLLOWING = (

@@ -21,6 +21,7 @@ from protozorfs.fs.attributes import Attributes
 from protozorfs.fs.directory import Directory, refuse
 from protozorfs.fs.errnos import Refused
 from protozorfs.fs.guard import guarded
+from protozorfs.fs.handles import Handle
 from protozorfs.fs.inodes import ROOT_INODE, FeedInode, Inode, Inodes, PathInode
 from protozorfs.fs.live import start_of
 from protozorfs.fs.refusals import RefusedOperations
@@ -30,6 +31,7 @@ from protozorfs.types import MAX_NAME_BYTES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from protozorfs.fs.handles import AnyHandle
     from protozorfs.fs.parts import Parts
     from protozorfs.fs.ports import FeedView
     from protozorfs.types import FeedId
@@ -59,6 +61,7 @@ class MetadataOperations(RefusedOperations):
         self._directory = Directory(parts.feeds)
         self._attributes = Attributes()
         self._inodes = Inodes()
+        self._handles: dict[int, AnyHandle] = {}
         self._may_change_uids = frozenset({0, os.geteuid()})
         self._root_mtime_ns = time.time_ns()
 
@@ -78,20 +81,26 @@ class MetadataOperations(RefusedOperations):
         fh: int | None,
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
-        """Times are accepted and ignored, other changes refused; see `nudges` for the exception."""
+        """Times are accepted and ignored, other changes refused.
+
+        Two set the size to what it is: `nudges`, and who has made the file and copied into it.
+        """
         present = await self.getattr(inode, ctx)
         if self._nudges.is_asking(ctx.pid):
             return present
         may_append = self._may_append(inode, ctx)
-        is_mode_new = not may_append or attr.st_mode != present.st_mode
-        is_owner_new = not may_append or (
+        # Tools that copy a directory set its attributes at the end, which mostly are so already.
+        is_ours = may_append or (inode == ROOT_INODE and self._may_change(ctx))
+        is_mode_new = not is_ours or attr.st_mode != present.st_mode
+        is_owner_new = not is_ours or (
             (fields.update_uid and attr.st_uid != present.st_uid)
             or (fields.update_gid and attr.st_gid != present.st_gid)
         )
+        is_size_new = not self._is_made_by(fh) or attr.st_size != present.st_size
         refuse(
             policy.setattr_refusal(
                 is_owned=may_append,
-                size=fields.update_size,
+                size=fields.update_size and is_size_new,
                 mode=fields.update_mode and is_mode_new,
                 owner=(fields.update_uid or fields.update_gid) and is_owner_new,
             )
@@ -193,6 +202,11 @@ class MetadataOperations(RefusedOperations):
             return False
         feed = self._feed_of(known)
         return feed is not None and feed.is_owned
+
+    def _is_made_by(self, fh: int | None) -> bool:
+        """Whether the file was made by the call that opened the handle."""
+        handle = None if fh is None else self._handles.get(fh)
+        return isinstance(handle, Handle) and handle.in_sequence
 
     def _may_change(self, ctx: pyfuse3.RequestContext) -> bool:
         return ctx.uid in self._may_change_uids

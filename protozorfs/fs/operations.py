@@ -31,7 +31,6 @@ from protozorfs.fs.requests import OpenRequest
 from protozorfs.fs.self_test import SelfTest
 
 if TYPE_CHECKING:
-    from protozorfs.fs.handles import AnyHandle
     from protozorfs.fs.inodes import LiveView
     from protozorfs.fs.parts import Parts
     from protozorfs.fs.ports import FeedView
@@ -52,7 +51,6 @@ class Operations(NameOperations):
         self._polls = parts.polls
         self._patience = parts.patience
         self._syncs = parts.syncs
-        self._handles: dict[int, AnyHandle] = {}
 
     def init(self) -> None:
         """Called when the kernel's INIT is handled."""

@@ -193,9 +193,41 @@ def test_a_new_file_may_be_written_in_sequence(shared: Staged, tmp_path: Path) -
         expect(errno.EPERM, lambda: os.pwrite(descriptor, b"X", 0))
         expect(errno.EPERM, lambda: os.pwrite(descriptor, b"X", 9))
         expect(errno.EPERM, lambda: os.ftruncate(descriptor, 0))
+        expect(errno.EPERM, lambda: os.ftruncate(descriptor, 7))
         assert os.pread(descriptor, 100, 0) == b"abcdef"
     finally:
         os.close(descriptor)
+
+
+def test_who_makes_a_file_may_set_the_size_that_it_has(shared: Staged, tmp_path: Path) -> None:
+    """What libuv (`fs.copyFile` of Node) does before it copies, and rsync afterwards."""
+    path = shared.path / "sized"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, b"abc")
+        os.ftruncate(descriptor, 3)
+        expect(errno.EPERM, lambda: os.ftruncate(descriptor, 2))
+        expect(errno.EPERM, lambda: os.truncate(path, 3))
+    finally:
+        os.close(descriptor)
+    again = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        expect(errno.EPERM, lambda: os.ftruncate(again, 3))
+    finally:
+        os.close(again)
+    assert path.read_bytes() == b"abc"
+
+
+def test_the_directory_may_get_the_attributes_that_it_has(shared: Staged) -> None:
+    """`cp -a DIR/. MOUNT`, `tar x` and rsync set them at the end."""
+    now = shared.path.stat()
+    shared.path.chmod(now.st_mode & 0o7777)
+    os.chown(shared.path, now.st_uid, now.st_gid)
+    expect(errno.EPERM, lambda: shared.path.chmod(0o700))
+    if has_user(1):
+        expect(errno.EPERM, lambda: os.chown(shared.path, 1, 1))
+    assert shared.path.stat().st_mode == now.st_mode
 
 
 def test_errors_of_the_layer_below_have_their_errno(shared: Staged) -> None:
