@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from protozorfs.store import File
     from protozorfs.types import Head, PublicKey, TreeNode
 
+# Larger ones fit in no frame of the wire, and we make none. The size that a leaf claims may be that
+# of a hole, as large as a file can be: who owns a followed feed signs what it likes.
+MAX_BLOCK_BYTES = 2**24
 MAX_DIRTY_PAGES = 64  # tree pages (4 KiB each) that wait for their write while a tree is checked
 
 
@@ -160,7 +163,7 @@ class Recovery:
 
     def _right_block(self, leaf: TreeNode, offset: int) -> bytes | None:
         # Before reading what could be any size. An empty block may lie behind the file's end.
-        if leaf.size > max(0, self._data_bytes - offset):
+        if leaf.size > min(MAX_BLOCK_BYTES, max(0, self._data_bytes - offset)):
             return None
         block = self._data.pread(leaf.size, offset)
         return block if leaf_hash(block) == leaf.hash else None
