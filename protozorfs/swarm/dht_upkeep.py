@@ -252,6 +252,8 @@ class DhtUpkeep:
         self.verify_kept(feed)
         if feed.conflicts.check_head(feed.log, feed.known_head.head, head):
             logger.error("feed %s: two histories are signed", feed.feed_id.hex())
+        elif head.length >= feed.length and head.byte_length < feed.byte_length:
+            logger.warning("a record of %s would make it shorter", feed.feed_id.hex())
         elif head.length > max(feed.known_head.length, feed.log.length if feed.is_owned else 0):
             feed.learn_head(head, encode_kept(item))
             if feed.is_owned:

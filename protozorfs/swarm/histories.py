@@ -66,6 +66,7 @@ def judge(feed: Feed, first: FirstHistory, link: Link, links: Iterable[Link], pr
     Two histories of one fork are shown to all `links`. A later fork is not: Node's followers of
     our history would leave it for one that nobody here can give them.
     """
+    was_frozen = feed.is_frozen
     is_conflict = False
     try:
         if feed.takes_any_fork:
@@ -76,7 +77,7 @@ def judge(feed: Feed, first: FirstHistory, link: Link, links: Iterable[Link], pr
     except InvalidProof as error:
         link.drop(error)
         return
-    if is_conflict:
+    if is_conflict and not was_frozen:  # once: else peers would pass it round for ever
         logger.error("feed %s: two histories are signed", feed.feed_id.hex())
         for other in links:
             if other is not link:

@@ -58,6 +58,7 @@ class Replicator:
         self._asker = Asker(feed)
         self._first = FirstHistory(feed)
         self._rests_until = float("-inf")
+        self._is_news = False  # a peer has told its length or history since the last `flush`
 
     # peers that come and go
 
@@ -70,16 +71,16 @@ class Replicator:
         self._send_contiguous(link)
         return link
 
-    def detach(self, replica: Replica, now: float) -> None:
-        """The channel has ended: what was asked there is asked elsewhere."""
+    def detach(self, replica: Replica) -> None:
+        """The channel has ended: what was asked there is asked elsewhere, by the next `flush`."""
         link = self.links.pop(replica)
+        lost = [sent for answered, sent, _ in self._answers if answered is link]
         self._answers = [answer for answer in self._answers if answer[0] is not link]
-        for sent in replica.drain_in_flight():
+        for sent in (*lost, *replica.drain_in_flight()):
             self._asker.ended(link, sent)
         if all(other.name != link.name for other in self.links.values()):
             self.feed.peers.discard(link.name)
-        self._note_remote_length()
-        self.flush(now)
+        self._is_news = True
 
     def wake(self) -> None:
         """Lets every connection send what is queued."""
@@ -102,13 +103,11 @@ class Replicator:
             link.refused(event, now)
         elif type(event) is r.Synced:
             self._on_sync(link, now)
-        elif type(event) is r.Wanted:
-            replica.send_held(self.feed.log.held, event.start, event.end)
         elif type(event) is r.HistoryShown:
             histories.judge(self.feed, self._first, link, self.links.values(), event.proof)
-            self._changed(self.feed)
+            self._is_news = True
         elif type(event) is r.HistoryRefused:
-            self._changed(self.feed)
+            self._is_news = True
 
     def store_failed(self, error: Exception, now: float) -> None:
         """The feed's files cannot be used: it rests for a while, and others go on."""
@@ -126,6 +125,10 @@ class Replicator:
                 self.store_failed(error, now)
 
     def _flush(self, now: float) -> None:
+        if self._is_news:
+            self._is_news = False
+            self._note_remote_length()
+            self._changed(self.feed)
         is_choosing = self._first.is_choosing(self.links.values(), now)
         if not is_choosing and self._first.begin(now):
             self._on_begun(now)
@@ -156,12 +159,16 @@ class Replicator:
     def serve(self, link: Link) -> None:
         """Answers what the peer asked, as far as its queue has room."""
         replica = link.replica
+        while replica.to_tell and replica.connection.queued_bytes < MAX_QUEUED_BYTES:
+            (start, end), _ = replica.to_tell.popitem(last=False)
+            log = self.feed.log
+            replica.send_held(log.held, start, min(end, log.length))
         queue = replica.to_serve
         connection = replica.connection
         left = SERVE_BATCH
         while queue and left and connection.queued_bytes < MAX_QUEUED_BYTES:
             left -= 1
-            message = queue.popleft()
+            _, message = queue.popitem(last=False)
             try:
                 if message.fork != self.feed.log.fork:
                     raise BlockUnavailable("another fork")
@@ -201,7 +208,7 @@ class Replicator:
     # what came
 
     def _on_sync(self, link: Link, now: float) -> None:
-        self._note_remote_length()
+        self._is_news = True
         head = self.feed.published_head
         remote = link.replica.remote
         length = head.length if head else 0
@@ -210,7 +217,6 @@ class Replicator:
             self._send_sync(link)
         if histories.ask_for_later_fork(self.feed, link):
             self._first.asked(now)
-        self._changed(self.feed)
 
     def _on_begun(self, now: float) -> None:
         """The feed has begun with another fork than what was asked for so far is of."""

@@ -171,7 +171,7 @@ class Session:
     def drained(self) -> None:
         """The output was sent: there is room to answer more."""
         for replica, replicator in list(self._replicas.values()):
-            if replica.to_serve:
+            if replica.to_serve or replica.to_tell:
                 link = replicator.links.get(replica)
                 if link is not None:
                     replicator.serve(link)
@@ -185,6 +185,7 @@ class Session:
 
     def close(self, now: float) -> None:
         """The connection has ended: whatever goes wrong with one feed, the others are told."""
+        self._is_handling = False  # if an error ended it
         for channel in list(self._replicas):
             with Boundary(logger, f"the end of a feed's channel with {self.name}"):
                 self._channel_ended(channel, now)
@@ -321,6 +322,8 @@ class Session:
             return
         del self._open_keys[key]
         replica, replicator = self._replicas.pop(channel)
-        self._touched.pop(replicator, None)
-        replicator.detach(replica, now)
-        self._directory.channel_settled(replicator.feed)
+        replicator.detach(replica)
+        if self._is_handling:
+            self._touched[replicator] = None
+        else:
+            replicator.flush(now)

@@ -8,7 +8,7 @@ docs/protocol.md describes it.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +16,7 @@ from protozorfs.errors import DecodeError, RemoteProtocolError
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.prove import promised_by
 from protozorfs.wire import messages as m
+from protozorfs.wire.mux import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from protozorfs.wire.connection import ChannelId, Connection
 
 WANT_BLOCKS = 2**21  # the window of blocks that Node asks about at a time
-MAX_REMOTE_WANTS = 64  # windows remembered per peer; more than a peer of 2**27 blocks needs
+MAX_REMOTE_WANTS = 64  # windows that wait for an answer; more than a peer of 2**27 blocks needs
 MAX_REMOTE_REQUESTS = 4096  # unanswered requests per peer, about 1 MiB of Python objects
 MAX_UNSOLICITED = 1024  # answers that nobody asked for; a few are honest, after a cancel
 MAX_REFUSALS = 256  # answers "no data" in a row before the peer is asked no more
@@ -75,10 +76,7 @@ class Asked(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """The remote side wants to know what we hold in `[start, end)`."""
-
-    start: int
-    end: int
+    """There is a want in `Replica.to_tell`."""
 
 
 class HistoryShown(NamedTuple):
@@ -124,10 +122,11 @@ class Replica:
         self.feed_id = feed_id
         self.remote = RemoteState()
         self.remote_held = Bitfield(MAX_REMOTE_SEGMENTS)
-        self.remote_wants: list[tuple[int, int]] = []
         self.in_flight: dict[int, Sent] = {}
         self.in_flight_blocks: dict[int, int] = {}  # block index -> id of the request
-        self.to_serve: deque[m.RequestMessage] = deque()
+        # Both in the order they came; by the request's id, which honest peers use once.
+        self.to_serve: OrderedDict[int, m.RequestMessage] = OrderedDict()
+        self.to_tell: OrderedDict[tuple[int, int], None] = OrderedDict()  # wants: `[start, end)`
         self.promised: dict[int, int] = {}  # tree index -> number of requests that will bring it
         self.wanted_windows: set[int] = set()
         self.refusals = 0
@@ -161,7 +160,12 @@ class Replica:
         self.connection.send(self.channel, m.RANGE, m.encode_range(message))
 
     def send_held(self, held: Bitfield, start: int, end: int) -> None:
-        """Answers a want for `[start, end)`, which begins at a multiple of 32."""
+        """Answers a want for `[start, end)`, which begins at a multiple of 32.
+
+        The work is in proportion to the range, so it must end where the feed does.
+        """
+        if start >= end:
+            return
         if held.contiguous_length > start and (
             held.contiguous_length >= end or held.first_set(held.contiguous_length, end) is None
         ):
@@ -209,8 +213,15 @@ class Replica:
         return sent
 
     def send_proof(self, request_id: int, proof: Proof) -> None:
-        """Answers a request."""
-        self.connection.send(self.channel, m.DATA, m.encode_data(m.Data(request_id, proof)))
+        """Answers a request.
+
+        A block that just fitted into its frame when it came may not together with more nodes.
+        """
+        body = m.encode_data(m.Data(request_id, proof))
+        if len(body) > MAX_BODY_BYTES:
+            self.send_no_data(request_id, NO_DATA_UNAVAILABLE)
+            return
+        self.connection.send(self.channel, m.DATA, body)
 
     def send_no_data(self, request_id: int, reason: int) -> None:
         """Answers that there is no answer. Node asks for ever if the reason is left out."""
@@ -277,15 +288,12 @@ class Replica:
     def _on_request(self, body: bytes) -> Event:
         if len(self.to_serve) >= MAX_REMOTE_REQUESTS:
             raise RemoteProtocolError("asks faster than it takes the answers")
-        self.to_serve.append(m.decode_request(body, padded_seeks=self._pads_seeks))
+        message = m.decode_request(body, padded_seeks=self._pads_seeks)
+        self.to_serve[message.id] = message
         return Asked()
 
     def _on_cancel(self, body: bytes) -> None:
-        request_id = m.decode_cancel(body).id
-        for request in self.to_serve:
-            if request.id == request_id:
-                self.to_serve.remove(request)
-                return
+        self.to_serve.pop(m.decode_cancel(body).id, None)
 
     def _on_data(self, body: bytes) -> Event | None:
         message = m.decode_data(body)
@@ -318,16 +326,13 @@ class Replica:
         message = m.decode_want(body)
         if message.length > WANT_BLOCKS or message.start % 32:
             return None  # Node ignores such wants as well
-        window = (message.start, message.start + message.length)
-        if window not in self.remote_wants and len(self.remote_wants) < MAX_REMOTE_WANTS:
-            self.remote_wants.append(window)
-        return Wanted(*window)
+        if len(self.to_tell) < MAX_REMOTE_WANTS:
+            self.to_tell[message.start, message.start + message.length] = None
+        return Wanted()
 
     def _on_unwant(self, body: bytes) -> None:
         message = m.decode_unwant(body)
-        window = (message.start, message.start + message.length)
-        if window in self.remote_wants:
-            self.remote_wants.remove(window)
+        self.to_tell.pop((message.start, message.start + message.length), None)
 
     def _on_bitfield(self, body: bytes) -> Event:
         message = m.decode_bitfield(body)

@@ -200,8 +200,8 @@ def test_a_flood_of_requests_ends_the_connection() -> None:
     pipe.offer()
     settle([pipe])
     ((replica, _),) = flooder.replicator.links.items()
-    request = m.encode_request(m.RequestMessage(7, 0, _whole_tree(5)))
-    for _ in range(MAX_REMOTE_REQUESTS + 2):
+    for number in range(MAX_REMOTE_REQUESTS + 2):
+        request = m.encode_request(m.RequestMessage(number, 0, _whole_tree(5)))
         replica.connection.send(replica.channel, m.REQUEST, request)
     with pytest.raises(RemoteProtocolError, match="faster"):
         settle([pipe])
