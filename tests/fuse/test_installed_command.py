@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.stage import wait_until
 from tests.errnos import expect
-from tests.fuse.test_waiting_reads import wait_until
 from tests.mounts import installed_command, is_listed, mounted, unmount
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.durations import are_fast
+from tests.e2e.stage import wait_until
 from tests.errnos import expect
-from tests.fuse.test_waiting_reads import DEATH_SECONDS, is_waiting, reader, wait_until
+from tests.fuse.test_waiting_reads import DEATH_SECONDS, is_waiting, reader
 from tests.memory_control import pattern_bytes
 
 if TYPE_CHECKING:

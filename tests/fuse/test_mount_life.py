@@ -13,7 +13,8 @@ import pytest
 
 from protozorfs.fs.mount import MountOptions, serve
 from protozorfs.fs.mount_points import MountError
-from tests.fuse.test_waiting_reads import is_waiting, missing, reader, wait_until
+from tests.e2e.stage import wait_until
+from tests.fuse.test_waiting_reads import is_waiting, missing, reader
 from tests.memory_feeds import MemoryFeeds
 from tests.mounts import (
     abort_connection,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from protozorfs.fs.signals import has_pending_signal
-from tests.fuse.test_waiting_reads import DEATH_SECONDS, is_waiting, reader, wait_until
+from tests.e2e.stage import wait_until
+from tests.fuse.test_waiting_reads import DEATH_SECONDS, is_waiting, reader
 from tests.memory_control import pattern_bytes
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.stage import wait_until
 from tests.fuse.test_live_views import live
-from tests.fuse.test_waiting_reads import DEATH_SECONDS, reader, wait_until
+from tests.fuse.test_waiting_reads import DEATH_SECONDS, reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.stage import wait_until
 from tests.errnos import expect
 from tests.fuse.test_live_views import live
-from tests.fuse.test_waiting_reads import reader, wait_until
+from tests.fuse.test_waiting_reads import reader
 
 if TYPE_CHECKING:
     from tests.fuse.conftest import Staged

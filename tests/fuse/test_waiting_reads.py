@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.durations import are_fast
+from tests.e2e.stage import wait_until
 from tests.errnos import expect
 from tests.memory_control import pattern_bytes
 
@@ -57,14 +58,6 @@ def reader(*command: str | Path, **options: int) -> Iterator[subprocess.Popen[by
         process.wait(10)
         process.stdout.close()
         process.stderr.close()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Looks until it is true."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.005)
 
 
 def is_waiting(process: subprocess.Popen[bytes]) -> bool:
