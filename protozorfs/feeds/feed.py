@@ -158,7 +158,7 @@ class Feed:
     def byte_length(self) -> int:
         """Bytes up to the newest verified head, ours or a record's."""
         extent = self.extent
-        return self.known_head.byte_length_beyond(extent) or extent.byte_length
+        return max(extent.byte_length, self.known_head.byte_length_beyond(extent) or 0)
 
     @property
     def held_bytes(self) -> int:
