@@ -165,7 +165,7 @@ def test_output_that_nobody_takes(script: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "wb") as unread:
-        command = [BIN / script, "--help"]
+        command = [str(BIN / script), "--help"]
         done = subprocess.run(command, env=environ, stdout=unread, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 
