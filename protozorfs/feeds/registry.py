@@ -271,7 +271,7 @@ class Feeds:
             listener.feed_opened(feed)
 
     def _remove(self, feed: Feed, name: bytes) -> None:
-        self._store.names.remove(name)
+        self._store.remove_name(name)
         del self._names[name]
         del self._name_of[feed]
         self.surroundings.grown.discard(feed)

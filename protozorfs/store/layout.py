@@ -6,6 +6,7 @@ STORE/                          owner-only
     node_key                    32 bytes: the seed of the node's own key
     node_key_place              what tells the store from a copy of it, which gets a key of its own
     dht                         ids and contacts of the DHT
+    spare                       takes 128 KiB, so that feeds can be removed from a full disk
     names.db  stale.db          SQLite
     feeds/<2 hex>/<64 hex>/     one directory per feed, by its ID
         data                    blocks at their byte offsets; holes where some are missing
@@ -22,7 +23,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from protozorfs.errors import NotRemovable, UsageError
+from protozorfs.errors import NotRemovable, StoreFull, UsageError
 from protozorfs.store.database import Names
 from protozorfs.store.files import PRIVATE_DIRECTORY, RealFiles
 from protozorfs.store.keys import (
@@ -34,6 +35,7 @@ from protozorfs.store.keys import (
 from protozorfs.store.known_peers import KnownPeers
 from protozorfs.store.lock import LOCK_FILE, StoreLock
 from protozorfs.store.pool import FilePool, PooledFile
+from protozorfs.store.spare import Spare
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
@@ -165,10 +167,12 @@ class Store:
             self.files.mkdir(_FEEDS)
             self.node_key, self.is_new_node = load_or_make_key_pair(self.files, "node_key")
             self.names = Names(path / "names.db")
+            self._spare = Spare(self.files)
         except BaseException:
             self.lock.release()
             raise
         try:
+            self._spare.keep()
             self.known_peers = KnownPeers(path / "stale.db")
         except BaseException:
             self.names.close()
@@ -203,6 +207,20 @@ class Store:
             if self.names.by_feed_id(directory.feed_id) is None:
                 yield directory
 
+    def remove_name(self, name: bytes) -> None:
+        """Removes a feed's name, on a full disk, too; durable on return. Its files are next.
+
+        Raises:
+            NoSuchFeed
+            StoreFull: there is not even the space that was set aside.
+        """
+        try:
+            self.names.remove(name)
+        except StoreFull:
+            if not self._spare.give_up():
+                raise
+            self.names.remove(name)
+
     def remove_feed(self, feed_id: FeedId, *, with_secret: bool = False) -> None:
         """Removes a feed's files; its name must be gone.
 
@@ -213,6 +231,7 @@ class Store:
         if not with_secret and self.files.exists(f"{directory.path}/secret"):
             raise NotRemovable("the feed is owned: its key would be lost")
         directory.remove()
+        self._spare.keep()
 
     def free_space(self) -> FreeSpace:
         """What is left on the file system."""

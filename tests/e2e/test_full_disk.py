@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,13 @@ def free_bytes(path: Path) -> int:
 
 def write_ballast(path: Path, size: int) -> None:
     path.write_bytes(bytes(size))
+
+
+def fill(path: Path) -> None:
+    """Takes every byte that is left."""
+    with path.open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(BLOCK_BYTES))
 
 
 def append_until_full(feed: Path, copy: Path) -> int:
@@ -156,3 +163,26 @@ def test_fetching_pauses_and_goes_on_and_leaves_room_for_appends(tmp_path: Path)
             wait_whole(feed, count * BLOCK_BYTES)
             assert xattr(feed, "state") == "current"
             assert are_same(feed, source)
+
+
+def test_feeds_are_removed_from_a_disk_without_a_byte_left(tmp_path: Path) -> None:
+    port = free_port()
+    with small_disk(tmp_path / "disk") as disk, mounted_at(tmp_path, "owner", port) as owner:
+        source = owner.path / "journal"
+        source.write_bytes(bytes(MEBIBYTE))
+        with mounted_at(disk, "m", free_port(), at(port)) as mount:
+            paul, mine = follow(id_of(source), mount.path / "paul"), mount.path / "mine"
+            wait_whole(paul, MEBIBYTE)
+            mine.write_bytes(bytes(MEBIBYTE))
+            for feed in (paul, mine):
+                fill(disk / "ballast")
+                assert free_bytes(disk) == 0
+                if feed == paul:
+                    feed.unlink()
+                else:
+                    os.setxattr(feed, "protozorfs.delete_key", xattr(feed, "id").encode())
+                assert not feed.exists()
+                assert free_bytes(disk) > MEBIBYTE // 2
+            with (mount.path / "new").open("ab", buffering=0) as file:
+                file.write(b"there is room again\n")
+            assert os.listdir(mount.path) == ["new"]
