@@ -122,6 +122,8 @@ protozorfs.add_command(streams.read)
 def act(store: Path, name: str, operation: Callable[[Access, bytes], T]) -> T:
     """Does an operation on the feed that the command line calls `name`."""
     directory, feed_name = split_path(name)
+    if not feed_name:  # the path of a directory, or nothing
+        raise UsageError(f"{name or 'NAME'}: a name has at least one byte")
     try:
         if directory is not None:
             _check_directory(directory)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from protozorfs import ids
 from protozorfs.cli.access import FeedLine
+from protozorfs.cli.text import printable
 from protozorfs.errors import (
     DecodeError,
     NameTaken,
@@ -26,16 +27,17 @@ if TYPE_CHECKING:
 
 # What the mount's errnos mean, turned back into the errors of the layer below it.
 MEANINGS: dict[int, tuple[type[ProtozorfsError], str]] = {
-    errno.EEXIST: (NameTaken, "there is a feed of that name, or the feed has another name already"),
+    errno.EEXIST: (NameTaken, "there is a feed of that name"),
     errno.ENOENT: (NoSuchFeed, "no feed of that name"),
     errno.EINVAL: (DecodeError, "that name or ID is not accepted"),
     errno.ENAMETOOLONG: (DecodeError, "a name has at most 255 bytes"),
-    errno.EPERM: (NotRemovable, "not permitted: the name is reserved, or a key would be lost"),
+    errno.EPERM: (NotRemovable, "not permitted: that name is reserved"),
     errno.ENOSPC: (StoreFull, "there is no space left"),
     errno.ENOTCONN: (UsageError, "the mount is dead; mount it again"),
     errno.EACCES: (UsageError, "permission denied: only its own user may use this mount"),
     errno.EROFS: (UsageError, "the mount is read-only"),
 }
+KEY_LOST = "its key would be lost: protozorfs rm --delete-key"
 NOT_OURS = {errno.ENODATA, errno.ENOTSUP}
 
 
@@ -51,14 +53,17 @@ class MountAccess:
         return [self._line(name) for name in names]
 
     def create(self, name: bytes) -> FeedId:
-        with _meaning(self.mount_point, of_taken="there is a feed of that name"):
+        with _meaning(self.mount_point):
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
             os.close(os.open(self.path(name), flags, 0o644))
         return self.feed_id_of(name)
 
     def follow(self, feed_id: FeedId, name: bytes) -> None:
-        with _meaning(self.mount_point):
-            os.symlink(os.fsencode(ids.format_hex(feed_id)), self.path(name))
+        try:
+            with _meaning(self.mount_point):
+                os.symlink(os.fsencode(ids.format_hex(feed_id)), self.path(name))
+        except NameTaken:
+            raise NameTaken(self._why_taken(feed_id, name)) from None
 
     def feed_id_of(self, name: bytes) -> FeedId:
         return FeedId(bytes.fromhex(self._attribute(name, "id")))
@@ -68,9 +73,15 @@ class MountAccess:
         return self._attribute(name, "owned") == "0" and self._attribute(name, "length") == "0"
 
     def remove(self, name: bytes) -> None:
-        self.feed_id_of(name)  # so that only feeds are ever unlinked, whatever the path names
-        with _meaning(self.mount_point):
-            os.unlink(self.path(name))
+        # Asked first, so that only feeds are ever unlinked, whatever the path names.
+        is_owned = self._attribute(name, "owned") == "1"
+        try:
+            with _meaning(self.mount_point):
+                os.unlink(self.path(name))
+        except NotRemovable:
+            if is_owned:
+                raise NotRemovable(KEY_LOST) from None
+            raise
 
     def delete_key(self, name: bytes, feed_id: FeedId) -> None:
         with _meaning(self.mount_point):
@@ -92,25 +103,30 @@ class MountAccess:
             peer_count=int(self._attribute(name, "peers")),
         )
 
+    def _why_taken(self, feed_id: FeedId, name: bytes) -> str:
+        with _meaning(self.mount_point):
+            names = os.listdir(os.fsencode(self.mount_point))
+        others = () if name in names else names
+        same = (other for other in others if self.feed_id_of(other) == feed_id)
+        known = next(same, None)
+        if known is None:
+            return MEANINGS[errno.EEXIST][1]
+        return f"this feed is here already, as {printable(known)}"
+
     def _attribute(self, name: bytes, attribute: str) -> str:
         with _meaning(self.mount_point):
             return os.getxattr(self.path(name), f"protozorfs.{attribute}").decode()
 
 
 @contextmanager
-def _meaning(directory: Path, *, of_taken: str | None = None) -> Iterator[None]:
-    """Turns what a system call says into the error that the mount meant by it.
-
-    `of_taken` is the sentence for EEXIST, where less can be meant than in general.
-    """
+def _meaning(directory: Path) -> Iterator[None]:
+    """Turns what a system call says into the error that the mount meant by it."""
     try:
         yield
     except OSError as error:
         if error.errno in NOT_OURS:
             raise UsageError(f"{directory} is not a mount of protozorfs") from None
         kind, sentence = MEANINGS.get(error.errno or 0, (UsageError, error.strerror or str(error)))
-        if kind is NameTaken and of_taken is not None:
-            sentence = of_taken
         if kind is UsageError:
             sentence = f"{directory}: {sentence}"
         raise kind(sentence) from None

@@ -125,7 +125,9 @@ def _at_rest(feed: Feed) -> str:
         return "nothing was appended yet" if feed.is_owned else "no head is known yet"
     missing = feed.length - log.held.count(0, log.length)
     if not missing:
-        return f"all {feed.length} blocks are here"
+        return (
+            "its only block is here" if feed.length == 1 else f"all {feed.length} blocks are here"
+        )
     if feed.is_owned:
         return f"{missing} of {feed.length} blocks are damaged, or were written elsewhere"
     until = "are being fetched" if feed.is_whole else "are fetched when they are read"

@@ -83,7 +83,7 @@ def _peer_line(peer: PeerFacts) -> str:
     if peer.is_users:
         notes.append("given by you")
     if peer.feed_count:
-        notes.append(f"found for {peer.feed_count} feeds")
+        notes.append(f"found for {peer.feed_count} feed{'s' * (peer.feed_count > 1)}")
     if peer.retry_seconds is not None:
         notes.append(f"dialled again in {peer.retry_seconds:.1f} s")
     if peer.why:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COMMAND = str(Path(sys.executable).with_name("protozorfs"))
 COMMAND_SECONDS = 30.0
 STRANGER = crypto.key_pair(bytes(range(32))).public_key.hex()
+OTHER_STRANGER = crypto.key_pair(bytes(range(1, 33))).public_key.hex()
 ALONE = "bind=127.0.0.1,nodht,nolan,noportmap"
 
 
@@ -93,6 +94,17 @@ def test_what_is_taken(commands: Commands) -> None:
     commands.run("new", "journal")
     said = "protozorfs: journal: there is a feed of that name"
     assert commands.run("new", "journal", code=1) == said
+    commands.run("add", STRANGER, "stranger")
+    commands.run("add", OTHER_STRANGER, "other")
+    said = "protozorfs: again: this feed is here already, as stranger"
+    assert commands.run("add", STRANGER, "again", code=1) == said
+    said = "protozorfs: other: there is a feed of that name"
+    assert commands.run("add", STRANGER, "other", code=1) == said
+
+
+def test_an_empty_name_is_none(commands: Commands) -> None:
+    for command in ("new", "id", "rm"):
+        assert "a name has at least one byte" in commands.run(command, "", code=1)
 
 
 def test_what_is_not_there(commands: Commands) -> None:
@@ -104,7 +116,8 @@ def test_a_key_is_deleted_only_on_purpose(commands: Commands) -> None:
     write = ("write", "--name", "journal", "--no-serve", *commands.alone)
     feed_id = commands.run(*write, stdin="precious\n")
     assert commands.run("id", "journal") == feed_id
-    assert "key would be lost" in commands.run("rm", "journal", code=1)
+    said = "protozorfs: journal: its key would be lost: protozorfs rm --delete-key"
+    assert commands.run("rm", "journal", code=1) == said
     for answer in ("n\n", ""):
         said = commands.run("rm", "--delete-key", "journal", code=1, stdin=answer)
         assert said.splitlines()[-1] == "protozorfs: nothing was done"

@@ -176,7 +176,7 @@ def test_nobody_waits(reader: Peer) -> None:
     owner = Peer(is_owner=True)
     assert explain(owner.feed, FeedFacts(), NOW) == "nobody waits: nothing was appended yet"
     owner.append([b"x"])
-    assert explain(owner.feed, FeedFacts(), NOW) == "nobody waits: all 1 blocks are here"
+    assert explain(owner.feed, FeedFacts(), NOW) == "nobody waits: its only block is here"
     assert explain(Peer().feed, FeedFacts(), NOW) == "nobody waits: no head is known yet"
 
 
