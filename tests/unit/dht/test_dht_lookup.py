@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from protozorfs.dht import lookup
@@ -51,7 +51,9 @@ def answer(search: Lookup, candidate: Candidate, *named: Contact) -> bool:
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(1, 120), st.floats(0, 0.6))
+@example(seed=1533, count=102, dead=0.5625)  # the five nearest are dead
 def test_it_finds_the_nearest_of_the_living(seed: int, count: int, dead: float) -> None:
+    """Where so many are dead that whoever answered seems to lie, some of the living are missed."""
     source = random.Random(seed)
     everybody = [
         Contact(NodeId(source.randbytes(20)), Endpoint(bytes([127, 0, 0, 1]), 2000 + number))
@@ -77,10 +79,10 @@ def test_it_finds_the_nearest_of_the_living(seed: int, count: int, dead: float) 
     answered = search.answered()
     distances = [candidate.distance for candidate in answered]
     assert distances == sorted(distances)
-    nearest = sorted(distance(contact.node_id, TARGET) for contact in everybody)[:8]
-    for contact in up:
-        if answered and distance(contact.node_id, TARGET) in nearest:
-            assert any(candidate.endpoint == contact.endpoint for candidate in answered)
+    nearest = sorted(everybody, key=lambda other: distance(other.node_id, TARGET))[:8]
+    found = {candidate.endpoint for candidate in answered}
+    missed = [contact for contact in up.intersection(nearest) if contact.endpoint not in found]
+    assert not missed or all(candidate.is_liar for candidate in answered)
 
 
 def test_few_are_asked_at_once_and_slow_ones_do_not_count() -> None:
