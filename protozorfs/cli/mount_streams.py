@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import time
+import select
 from typing import TYPE_CHECKING
 
 import click
@@ -58,9 +59,25 @@ def _copy(source: int, target: int, *, follow: bool) -> None:
         if data:
             write_all(target, data)
         elif follow:
-            time.sleep(FOLLOW_SECONDS)
+            pause_while_read(target, FOLLOW_SECONDS)
         else:
             return
+
+
+def pause_while_read(descriptor: int, seconds: float | None = None) -> None:
+    """Waits so long, or for ever: as long as somebody can read what is written there.
+
+    Without it the end of `head` in `read ID | head` would be noticed with the next append only.
+
+    Raises:
+        BrokenPipeError: nobody can; the other end of a pipe was closed.
+        OSError: it was closed here.
+    """
+    poll = select.poll()
+    poll.register(descriptor, 0)  # no event is asked for: only those come that always do
+    for _, events in poll.poll(None if seconds is None else seconds * 1000):
+        code = errno.EBADF if events & select.POLLNVAL else errno.EPIPE
+        raise OSError(code, os.strerror(code))
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -11,7 +11,13 @@ import trio
 
 from protozorfs import app, ids
 from protozorfs.cli.access import NEW_NAME, short_name
-from protozorfs.cli.mount_streams import CHUNK_BYTES, NOT_FOUND, say_what_is_read, write_all
+from protozorfs.cli.mount_streams import (
+    CHUNK_BYTES,
+    NOT_FOUND,
+    pause_while_read,
+    say_what_is_read,
+    write_all,
+)
 from protozorfs.cli.running import run_async
 from protozorfs.errors import UsageError
 
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
     from protozorfs.app import Node
     from protozorfs.options import Options
     from protozorfs.types import FeedId
+
+STANDARD_OUTPUT = 1
 
 
 def write(store: Path, options: Options, name: str | None, *, serve: bool) -> None:
@@ -61,6 +69,17 @@ async def _write(node: Node, *, name: str | None, serve: bool) -> None:
 
 
 async def _read(node: Node, *, feed_id: FeedId, follow: bool) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_with_reader)
+        await _copy(node, feed_id, follow=follow)
+        nursery.cancel_scope.cancel()
+
+
+async def _end_with_reader() -> None:
+    await trio.to_thread.run_sync(pause_while_read, STANDARD_OUTPUT, abandon_on_cancel=True)
+
+
+async def _copy(node: Node, feed_id: FeedId, *, follow: bool) -> None:
     feed = node.feeds.by_id(feed_id) or node.feeds.visit(feed_id)
     feed.acquire()
     try:
@@ -83,4 +102,4 @@ async def _read(node: Node, *, feed_id: FeedId, follow: bool) -> None:
 
 
 async def _print(data: bytes) -> None:
-    await trio.to_thread.run_sync(write_all, 1, data, abandon_on_cancel=True)
+    await trio.to_thread.run_sync(write_all, STANDARD_OUTPUT, data, abandon_on_cancel=True)

@@ -187,6 +187,20 @@ def test_a_feed_that_nobody_has(tmp_path: Path) -> None:
     assert said == "protozorfs: nobody who has this feed was found"
 
 
+def test_reading_ends_with_who_reads_the_output(commands: Commands) -> None:
+    """Without an append: `protozorfs read ID | head -1` gives the prompt back."""
+    feed_id = commands.run(
+        "write", "--name", "journal", "--no-serve", *commands.alone, stdin="first\nsecond\n"
+    )
+    with running("read", feed_id, "--store", str(commands.store), *commands.alone) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "first\n"
+        time.sleep(0.5)
+        assert reader.poll() is None
+        reader.stdout.close()
+        assert reader.wait(COMMAND_SECONDS) == -signal.SIGPIPE
+
+
 def free_port() -> int:
     """A TCP port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
