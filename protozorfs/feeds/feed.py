@@ -283,10 +283,10 @@ class Feed:
             or self.frozen_why
         )
 
-    def adopt(self, proof: Proof) -> None:
-        """Begins the history that an upgrade from nothing proves; see `Log.adopt`."""
+    def begin_history(self, proof: Proof) -> None:
+        """Begins the history that an upgrade from nothing proves; see `Log.begin_history`."""
         log = self.log
-        log.adopt(proof)
+        log.begin_history(proof)
         self._has_new_head(log)
 
     @property

@@ -210,7 +210,7 @@ class Log(ReadableLog):
             self.sync()
         return batch.results
 
-    def adopt(self, proof: Proof) -> None:
+    def begin_history(self, proof: Proof) -> None:
         """Begins the history, of whatever fork, that an upgrade from nothing proves.
 
         Only a followed feed of which nothing is here can; from then on that fork is its own.

@@ -76,7 +76,7 @@ class FirstHistory:
             self._proof = None
             return False
         try:
-            self._feed.adopt(proof)
+            self._feed.begin_history(proof)
         except (StoreError, OSError) as error:
             logger.error("feed %s cannot be begun: %s", self._feed.feed_id.hex(), error)
             self._not_before = now + RETRY_SECONDS

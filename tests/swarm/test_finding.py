@@ -162,7 +162,7 @@ async def test_a_record_counts_for_nothing_beside_a_later_fork(
         assert upkeep is not None
         await until(lambda: is_online(reader))
         feed = reader.feeds.follow(before.feed_id, b"paul")
-        feed.adopt(whole(after))  # before anybody can be asked for a record
+        feed.begin_history(whole(after))  # before anybody can be asked for a record
         put = await upkeep.node.put_item(sign_record(before.head, before.key_pair))
         assert put.stored_count > 0
         assert await upkeep.check_newest(feed)

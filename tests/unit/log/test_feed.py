@@ -448,7 +448,7 @@ def test_a_feed_of_a_later_fork_is_followed_from_nothing() -> None:
     request, proof = upgrade_pair(source, reader)
     with pytest.raises(InvalidProof, match="fork 3 instead of 0"):
         reader.apply(request, proof)
-    reader.adopt(proof)
+    reader.begin_history(proof)
     fetch(source, reader, 7)
     assert reader.fork == 3
     for clean in (False, True):
@@ -469,7 +469,7 @@ def test_what_has_a_history_of_its_own_takes_no_other() -> None:
     for log in (owned, follower):
         head = log.head
         with pytest.raises(LocalProtocolError):
-            log.adopt(proof)
+            log.begin_history(proof)
         assert (log.fork, log.head) == (0, head)
 
 
@@ -481,21 +481,21 @@ def test_a_history_that_cannot_be_begun_leaves_no_trace() -> None:
     unsigned = proof._replace(upgrade=proof.upgrade._replace(signature=bytes(64)))
     for bad in (Proof(3), proof._replace(fork=4), unsigned):
         with pytest.raises(InvalidProof):
-            reader.adopt(bad)
+            reader.begin_history(bad)
     writes = files.operations
-    reader.adopt(proof)
+    reader.begin_history(proof)
     writes = files.operations - writes
     for number in range(writes):
         files = MemoryFiles()
         reader = create_followed(files)
         files.fail_at(files.operations + number, "full")
         with pytest.raises(StoreFull):
-            reader.adopt(proof)
+            reader.begin_history(proof)
         files.fail_at(None)
         assert (reader.fork, reader.head) == (0, None)
         reopened = reopen(files)
         assert reopened.head is None
-        reopened.adopt(proof)
+        reopened.begin_history(proof)
         assert reopened.fork == 3
 
 
