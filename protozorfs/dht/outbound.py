@@ -47,10 +47,11 @@ class Outbound:
         self._delayed: list[tuple[float, int, Request]] = []
         self._numbers = itertools.count()
         self._budget_at: float | None = None  # when what the budget held up can go on
+        self._is_held_up = False  # what was delayed is due, and has to wait for the budget, too
 
     def next_deadline(self) -> float | None:
         """When `queries` has more to give, or a query's time is over."""
-        delayed_at = self._delayed[0][0] if self._delayed else None
+        delayed_at = self._delayed[0][0] if self._delayed and not self._is_held_up else None
         times = (self.transactions.next_deadline(), self._budget_at, delayed_at)
         return min((time for time in times if time is not None), default=None)
 
@@ -84,6 +85,7 @@ class Outbound:
     def queries(self, operations: Iterable[Operation], now: float) -> Iterator[Datagram]:
         """The queries that operations want sent, the most important first, as far as may be."""
         self._budget_at = None
+        self._is_held_up = False
         yield from self._held_back(now)
         for operation in sorted(operations, key=lambda operation: operation.priority):
             while self._may_query(operation.priority, now):
@@ -106,6 +108,7 @@ class Outbound:
             _, _, request = self._delayed[0]
             is_wanted = not request.operation.is_done
             if is_wanted and not self._may_query(request.operation.priority, now):
+                self._is_held_up = True
                 return
             heapq.heappop(self._delayed)
             if is_wanted:

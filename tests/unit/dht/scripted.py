@@ -23,6 +23,7 @@ Script = Callable[[krpc.Query], "Values | int | None"]
 
 OWN_ID = NodeId(bytes([0x11]) * 20)
 ROUND_TRIP = 0.05
+MAX_TURNS = 100  # of the driver at one moment; a few arrivals there are
 
 
 def contact(number: int) -> krpc.Contact:
@@ -86,11 +87,14 @@ class Surroundings:
 
     def _run(self, end: float, operation: Operation | None) -> None:
         self._pump()
+        turns = 0  # at one moment
         while operation is None or not operation.is_done:
             arrivals = [at for at, _, _ in self._under_way]
             at = min([self.engine.next_deadline(), *arrivals])
             if at > end:
                 break
+            turns = 0 if at > self.now else turns + 1
+            assert turns < MAX_TURNS, "a driver would not sleep"
             self.now = max(at, self.now)
             if self.engine.next_deadline() <= self.now:
                 self.engine.handle_timeout(self.now)

@@ -7,12 +7,14 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protozorfs import crypto
 from protozorfs.dht import external_address, rate_limits, transactions
 from protozorfs.dht.budget import MIN_RATE, PacketBudget, Priority
 from protozorfs.dht.endpoint import IPV4, Endpoint
 from protozorfs.dht.external_address import ExternalAddress
 from protozorfs.dht.rate_limits import KeyedBuckets, OutgoingGuard
 from protozorfs.dht.transactions import RoundTrips, Transactions
+from tests.unit.dht.scripted import Surroundings, plain
 
 
 def endpoint(number: int, port: int = 6881) -> Endpoint:
@@ -227,3 +229,18 @@ def test_the_round_trip_is_learned() -> None:
     for _ in range(50):
         trips.add(1.9)
     assert trips.slow_after == transactions.MAX_SLOW_AFTER
+
+
+# --- both at once -----------------------------------------------------------------------------
+
+
+def test_who_waits_for_a_host_and_for_the_budget_lets_the_driver_sleep() -> None:
+    """Many searches among three nodes: a query that its host could take has no budget yet."""
+    few = Surroundings(dict.fromkeys(range(8), plain), rate=50)
+    keys = [crypto.key_pair(bytes([number]) * 32).public_key for number in range(60)]
+    searches = [
+        few.engine.get_item(key, priority=Priority.READER if number % 2 else Priority.SAMPLE)
+        for number, key in enumerate(keys)
+    ]
+    for search in searches:
+        few.finish(search)
