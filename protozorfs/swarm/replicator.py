@@ -253,6 +253,10 @@ class Replicator:
                 self._asker.ended(link, sent)
                 link.rest(now)
             return
+        except Exception:  # a bug: what these brought is to be asked for again
+            for link, sent, _ in answers:
+                self._asker.ended(link, sent)
+            raise
         added: list[int] = []
         for (link, sent, proof), result in zip(answers, results, strict=True):
             self._asker.ended(link, sent)

@@ -259,7 +259,7 @@ asked = st.builds(
 
 @given(st.lists(st.one_of(told, told, told, asked), min_size=1, max_size=30))
 @settings(
-    max_examples=long_or_short(1000, 12),
+    max_examples=long_or_short(1000, 8),
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -271,4 +271,4 @@ def test_whatever_dht_nodes_say_nothing_breaks(script: list[Told | Asked]) -> No
         in_memory(net, CACHE_BYTES),
     ):
         clock = trio.testing.MockClock(autojump_threshold=0)
-        trio.run(with_dht, Path(name), net, script, 20, clock=clock)
+        trio.run(with_dht, Path(name), net, script, long_or_short(20, 8), clock=clock)

@@ -48,7 +48,6 @@ from tests.unit.swarm.memory_net import PORT, MemoryNet, in_memory, memory_node
 from tests.unit.swarm.watching import FAST_DIRECTORY, no_bugs
 
 if TYPE_CHECKING:
-
     from protozorfs.app import Node
     from protozorfs.feeds.feed import Feed
 
