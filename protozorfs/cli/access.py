@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from protozorfs import ids
 from protozorfs.cli.text import printable
-from protozorfs.errors import DecodeError, ProtozorfsError, UsageError
+from protozorfs.errors import DecodeError, UsageError
 from protozorfs.fs import names
 from protozorfs.store.lock import LOCK_FILE, current_holder
 
@@ -20,18 +20,6 @@ if TYPE_CHECKING:
 
 SHORT_ID_DIGITS = 8  # of the name that a feed gets when none is given
 NEW_NAME = b"new-feed"  # of a feed that gets such a name, until its ID is known
-
-
-class EndedBySignal(ProtozorfsError):
-    """A signal came to a command, and what was going on is over and closed.
-
-    Attributes:
-        number: of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"ended by signal {number}")
-        self.number = number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

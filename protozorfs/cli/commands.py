@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from protozorfs import ids
-from protozorfs.cli import EXIT_SIGNAL, streams
+from protozorfs.cli import streams
 from protozorfs.cli.access import (
-    EndedBySignal,
     check_new_name,
     mount_point_of,
     parse_id,
@@ -24,6 +23,7 @@ from protozorfs.cli.access import (
     split_path,
 )
 from protozorfs.cli.arguments import store_option
+from protozorfs.cli.signals import EXIT_SIGNAL, EndedBySignal
 from protozorfs.cli.text import printable, table
 from protozorfs.cli.through_mount import MountAccess
 from protozorfs.errors import FeedNameError, ProtozorfsError, UsageError

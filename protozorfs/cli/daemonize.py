@@ -8,7 +8,7 @@ import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from protozorfs.cli import EXIT_SIGNAL
+from protozorfs.cli.signals import EXIT_SIGNAL, STOP_SIGNALS, stop_signals
 from protozorfs.errors import UsageError
 from protozorfs.fs.mount_points import MountError
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _READY = b"\0"  # else the pipe brings the exit code as one byte, and the message
 _MAX_PART = 4096  # bytes of a message that one read brings
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run_as_daemon(work: Callable[[Callable[[], None]], int]) -> int:
@@ -34,7 +33,7 @@ def run_as_daemon(work: Callable[[Callable[[], None]], int]) -> int:
     """
     reading, writing = os.pipe()
     # A signal that comes meanwhile is kept until there is somebody to pass it on to the child.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     child = os.fork()
     if child:
         os.close(writing)
@@ -57,7 +56,7 @@ def _await_ready(child: int, pipe: int, mask: Collection[int]) -> int:
             message += part
         if message == _READY:
             # Done: what comes between here and the end of this process would claim that it is not.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             return 0
     if message:
         raise UsageError(message[1:].decode(errors="replace"), message[0])
@@ -75,12 +74,11 @@ def _stop(child: int, number: int) -> int:
 def _heard(mask: Collection[int]) -> Iterator[int]:
     """A descriptor with the number of every signal that comes, or has come, as a byte.
 
-    Those that are ignored, as under nohup(1), stay so. `mask` are the signals that stay blocked.
+    Those that do not stop a command are left alone. `mask` are the signals that stay blocked.
     """
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
-    heard = [number for number, handler in before.items() if handler != signal.SIG_IGN]
-    for number in heard:
+    before = {number: signal.getsignal(number) for number in stop_signals()}
+    for number in before:
         signal.signal(number, lambda _number, _frame: None)  # the number is in the descriptor
     signal.set_wakeup_fd(writing)
     try:
@@ -88,8 +86,8 @@ def _heard(mask: Collection[int]) -> Iterator[int]:
         yield reading
     finally:
         signal.set_wakeup_fd(-1)
-        for number in heard:
-            signal.signal(number, before[number])
+        for number, handler in before.items():
+            signal.signal(number, handler)
         os.close(reading)
         os.close(writing)
 

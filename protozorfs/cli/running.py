@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from protozorfs.cli.access import EndedBySignal
+from protozorfs.cli.signals import EndedBySignal, stop_signals
 from protozorfs.errors import ProtozorfsError, first_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 T = TypeVar("T")
-
-
-def stop_signals() -> list[signal.Signals]:
-    """The signals that end a command.
-
-    Ctrl-C and the loss of the terminal are none where the caller has them ignored: nohup(1), and
-    shells for what runs in the background.
-    """
-    mild = (signal.SIGINT, signal.SIGHUP)
-    heard = [number for number in mild if signal.getsignal(number) is not signal.SIG_IGN]
-    return [signal.SIGTERM, *heard]
 
 
 def run_async(function: Callable[..., Awaitable[T]], *arguments: object) -> T:

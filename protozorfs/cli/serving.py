@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from protozorfs.cli import EXIT_SIGNAL
 from protozorfs.cli.logs import LOG_FILE, Logs
-from protozorfs.cli.running import stop_signals
+from protozorfs.cli.signals import EXIT_SIGNAL, stop_signals
 from protozorfs.cli.tasks import dump_tasks_on_signal
 from protozorfs.cli.text import sentence
 from protozorfs.errors import ProtozorfsError, UsageError, first_error

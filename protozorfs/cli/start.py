@@ -17,7 +17,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from protozorfs.cli import EXIT_SIGNAL
+from protozorfs.cli.signals import EXIT_SIGNAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

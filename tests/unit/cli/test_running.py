@@ -7,8 +7,8 @@ import signal
 import pytest
 import trio
 
-from protozorfs.cli.access import EndedBySignal
-from protozorfs.cli.running import run_async, stop_signals
+from protozorfs.cli.running import run_async
+from protozorfs.cli.signals import EndedBySignal, stop_signals
 from protozorfs.errors import StoreError, UsageError
 
 
