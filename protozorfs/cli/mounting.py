@@ -57,7 +57,7 @@ def run(arguments: Sequence[str], open_node: OpenNode) -> int:
             return 0
         # Before the fork and the store: what the user can mend is said at once.
         mount_points.check_apart(command.mount.mount_point, command.store)
-        mount_points.prepare(command.mount.mount_point)
+        mount_points.check(command.mount.mount_point)
         return _mount(command, open_node)
     except HelpWanted as wanted:
         print(HELP if str(wanted) == "help" else f"{PROGRAM} {version('protozorfs')}")

@@ -6,6 +6,7 @@ Every error is a `MountError`, one sentence for the user.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import select
@@ -22,7 +23,10 @@ FUSE_DEVICE = "/dev/fuse"
 _MOUNTINFO = "/proc/self/mountinfo"
 _UNMOUNT_SECONDS = 5.0  # a lazy unmount does not wait for anything; this is for a sick system
 _MAX_DEAD_MOUNTS = 16  # on top of each other; a sick system must not keep us here
+NOT_EMPTY = "{}: not empty; what is in there would be hidden"
 _OCTAL = re.compile(r"\\([0-7]{3})")
+
+log = logging.getLogger(__name__)
 
 
 class MountError(UsageError):
@@ -88,26 +92,58 @@ def check_apart(mount_point: str, store: Path) -> None:
 def prepare(mount_point: str) -> None:
     """Checks a mount point, after clearing the mounts there whose daemons are dead.
 
+    To be called right before mounting: in between, what others append goes into files of the
+    directory itself. A busy appender meets even the moment that is left. Who then refused to mount,
+    since the directory is not empty, would send all that follows there, too.
+
+    Raises:
+        MountError: as `check`, or a dead mount cannot be cleared.
+    """
+    cleared = 0
+    while _is_dead(mount_point):
+        if cleared == _MAX_DEAD_MOUNTS:
+            raise MountError(f"{mount_point}: a dead mount is there and cannot be taken away")
+        unmount(mount_point)
+        cleared += 1
+    _check_directory(mount_point)
+    if not _is_empty(mount_point):
+        if not cleared:
+            raise MountError(NOT_EMPTY.format(mount_point))
+        log.warning(
+            "%s: what was written in there while nothing was mounted is hidden", mount_point
+        )
+
+
+def check(mount_point: str) -> None:
+    """Checks a mount point, but not what a dead mount hides.
+
     Raises:
         MountError: missing, no directory, not empty, in use by a mount of ours that lives, or no
             FUSE.
     """
     _check_device()
-    for _ in range(_MAX_DEAD_MOUNTS):
-        if not _is_dead(mount_point):
-            break
-        unmount(mount_point)
-    else:
-        raise MountError(f"{mount_point}: a dead mount is there and cannot be taken away")
+    if not _is_dead(mount_point):
+        _check_directory(mount_point)
+        if not _is_empty(mount_point):
+            raise MountError(NOT_EMPTY.format(mount_point))
+
+
+def _check_directory(mount_point: str) -> None:
     entry = mounted_at(mount_point)
     if entry is not None and entry.kind == FILE_SYSTEM_TYPE:
         raise MountError(f"{mount_point}: already mounted")
     try:
-        if not stat.S_ISDIR(os.stat(mount_point).st_mode):
-            raise MountError(f"{mount_point}: not a directory")
+        is_directory = stat.S_ISDIR(os.stat(mount_point).st_mode)
+    except OSError as error:
+        raise MountError(f"{mount_point}: {error.strerror}") from error
+    if not is_directory:
+        raise MountError(f"{mount_point}: not a directory")
+
+
+def _is_empty(mount_point: str) -> bool:
+    try:
         with os.scandir(mount_point) as entries:
-            if next(entries, None) is not None:
-                raise MountError(f"{mount_point}: not empty; what is in there would be hidden")
+            return next(entries, None) is None
     except OSError as error:
         raise MountError(f"{mount_point}: {error.strerror}") from error
 

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from protozorfs.fs import mount_points
 from protozorfs.fs.mount import MountOptions, serve
 from protozorfs.fs.mount_points import MountError
 from tests.e2e.stage import wait_until
@@ -18,6 +20,7 @@ from tests.fuse.test_waiting_reads import is_waiting, missing, reader
 from tests.memory_feeds import MemoryFeeds
 from tests.mounts import (
     abort_connection,
+    installed_command,
     is_listed,
     memory_command,
     mounted,
@@ -27,7 +30,6 @@ from tests.mounts import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.fuse.conftest import Staged
 
@@ -118,6 +120,38 @@ def test_after_a_kill_it_can_be_mounted_again(tmp_path: Path) -> None:
         assert os.listdir(again.path) == []
         assert again.stop() < STOP_SECONDS
         assert not is_listed(again.path)
+
+
+def test_a_dead_mount_stays_until_the_next_one_can_take_its_place(tmp_path: Path) -> None:
+    """So that what others append meanwhile fails, and does not go into the directory below."""
+    with mounted(tmp_path) as first, mounted(tmp_path, name="other") as other:
+        first.process.kill()
+        first.process.wait()
+        command = [*installed_command(), other.store, first.path]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode == MOUNT_FAILURE
+        assert "is in use" in done.stderr
+        assert is_listed(first.path)
+
+
+def test_who_appends_while_a_dead_mount_is_cleared_does_not_prevent_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    unmount_dead = mount_points.unmount
+
+    def unmount_and_append(mount_point: str) -> None:
+        unmount_dead(mount_point)
+        (Path(mount_point) / "journal").write_text("appended in between")
+
+    with mounted(tmp_path, command=memory_command()) as first:
+        first.process.kill()
+        first.process.wait()
+        with monkeypatch.context() as patch:
+            patch.setattr(mount_points, "unmount", unmount_and_append)
+            mount_points.prepare(str(first.path))
+        assert "while nothing was mounted is hidden" in caplog.text
+        with pytest.raises(MountError, match="not empty"):
+            mount_points.prepare(str(first.path))
 
 
 def test_it_goes_to_the_background_when_it_answers(tmp_path: Path) -> None:
