@@ -109,9 +109,7 @@ def prepare(mount_point: str) -> None:
     if not _is_empty(mount_point):
         if not cleared:
             raise MountError(NOT_EMPTY.format(mount_point))
-        log.warning(
-            "%s: what was written in there while nothing was mounted is hidden", mount_point
-        )
+        log.warning("%s: what was written there while nothing was mounted is hidden", mount_point)
 
 
 def check(mount_point: str) -> None:

@@ -127,7 +127,7 @@ def test_a_dead_mount_stays_until_the_next_one_can_take_its_place(tmp_path: Path
     with mounted(tmp_path) as first, mounted(tmp_path, name="other") as other:
         first.process.kill()
         first.process.wait()
-        command = [*installed_command(), other.store, first.path]
+        command = [*installed_command(), str(other.store), str(first.path)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
         assert done.returncode == MOUNT_FAILURE
         assert "is in use" in done.stderr
@@ -149,7 +149,7 @@ def test_who_appends_while_a_dead_mount_is_cleared_does_not_prevent_the_next(
         with monkeypatch.context() as patch:
             patch.setattr(mount_points, "unmount", unmount_and_append)
             mount_points.prepare(str(first.path))
-        assert "while nothing was mounted is hidden" in caplog.text
+        assert "was written there while nothing was mounted is hidden" in caplog.text
         with pytest.raises(MountError, match="not empty"):
             mount_points.prepare(str(first.path))
 
