@@ -66,7 +66,7 @@ class Reader:
             Closing: the node shuts down.
         """
         feed = self._feed
-        if feed.log.held_until(start) < end:
+        if feed.log.held_until(start, end) < end:
             self._check_fetchable(start)
             await self._wait(feed.wants.add(feed.log, start, end, trio.current_time()))
 

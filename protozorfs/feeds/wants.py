@@ -217,7 +217,7 @@ class Wants:
             if log.held.get(want.whole_block):
                 want.done.set()
             return
-        at = log.held_until(want.start)
+        at = log.held_until(want.start, want.end)
         if at >= want.end:
             want.done.set()
             return

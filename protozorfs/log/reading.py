@@ -148,7 +148,7 @@ class ReadableLog:
         """
         end = offset + size
         if end > self._contiguous_bytes:
-            end = min(end, self.held_until(offset))
+            end = min(end, self.held_until(offset, end))
             if end <= offset:
                 if self._is_damaged and offset < self.byte_length:
                     raise self._corrupt(offset)
@@ -158,11 +158,15 @@ class ReadableLog:
             raise self._corrupt(offset + len(data))
         return data
 
-    def held_until(self, offset: int) -> int:
-        """The end of the bytes that are here from `offset` on without a gap; `offset` if none."""
+    def held_until(self, offset: int, enough: int) -> int:
+        """The end of the bytes that are here from `offset` on without a gap; `offset` if none.
+
+        It may be less than that end from `enough` on.
+        """
         at = max(offset, self._contiguous_bytes)
-        # More than one round only where an empty block is missing: no byte is missing there.
-        while at < self._byte_length:
+        # More than one round only where an empty block is missing: no byte is missing there. Who
+        # owns the feed can make that so for every second block.
+        while at < min(self._byte_length, enough):
             found = seek.locate(self._nodes, self._state.roots, at)
             if not isinstance(found, seek.Located) or not self._held.get(found.block_index):
                 break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 
@@ -19,6 +20,7 @@ from protozorfs.errors import (
     StoreError,
     StoreFull,
 )
+from protozorfs.log import seek
 from protozorfs.log.feed import Log
 from protozorfs.log.hashing import UNSIGNED, verify_head
 from protozorfs.log.incoming import Applied
@@ -45,7 +47,11 @@ from tests.unit.log.feed_tools import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from protozorfs.log.tree import TreeReader
+    from protozorfs.types import TreeNode
 
 BLOCKS = [b"block %d " % number * (number % 7) for number in range(23)]
 
@@ -178,8 +184,8 @@ def test_reads_are_cut_at_the_end() -> None:
     assert log.read(1, 3) == b"bcd"
     assert log.read(5, 100) == b"fg"
     assert log.read(7, 1) == log.read(8, 1) == log.read(2, 0) == b""
-    assert log.held_until(3) == 7
-    assert log.held_until(9) == 9
+    assert log.held_until(3, 100) == 7
+    assert log.held_until(9, 100) == 9
     assert log.block_span(1) == (3, 3)
     assert log.locate(3) == Located(2, 3, 7)
     with pytest.raises(ValueError, match="beyond"):
@@ -319,8 +325,8 @@ def test_reads_stop_where_blocks_are_missing() -> None:
     assert reader.read(0, 15) == b"aaa"
     assert reader.read(3, 15) == b""
     assert reader.read(7, 15) == b"ccddd"
-    assert reader.held_until(7) == 12
-    assert reader.held_until(4) == 4
+    assert reader.held_until(7, 100) == 12
+    assert reader.held_until(4, 100) == 4
     with pytest.raises(BlockUnavailable):
         reader.block(1)
 
@@ -518,5 +524,28 @@ def test_an_empty_block_that_is_missing_hides_no_byte() -> None:
     for index in (0, 2, 5):
         fetch(source, reader, index)
     assert reader.contiguous_length == 1
-    assert reader.held_until(0) == reader.held_until(10) == reader.held_until(25) == 30
+    assert (
+        reader.held_until(0, 100) == reader.held_until(10, 100) == reader.held_until(25, 100) == 30
+    )
     assert reader.read(0, 100) == b"a" * 10 + b"b" * 10 + b"c" * 10
+
+
+def test_a_read_looks_no_further_than_it_reads() -> None:
+    """Where every second block is empty and missing, each byte is a look into the tree."""
+    source = owned_with([b"a", b""] * 100)
+    reader = create_followed(MemoryFiles())
+    upgrade(source, reader)
+    for index in range(0, 200, 2):
+        fetch(source, reader, index)
+    looks = 0
+    locate = seek.locate
+
+    def count(nodes: TreeReader, roots: Sequence[TreeNode], offset: int) -> Located | Unknown:
+        nonlocal looks
+        looks += 1
+        return locate(nodes, roots, offset)
+
+    with patch("protozorfs.log.seek.locate", count):
+        assert reader.read(10, 5) == b"a" * 5
+        assert reader.held_until(10, 15) == 15
+    assert looks <= 10

@@ -133,7 +133,7 @@ class FeedModel(RuleBasedStateMachine):
         assert self.owner.read(offset, size) == data[offset : offset + size]
         got = self.follower.read(offset, size)
         assert got == data[offset : offset + len(got)]
-        until = self.follower.held_until(offset)
+        until = self.follower.held_until(offset, offset + size)
         assert len(got) == max(0, min(size, until - offset))
 
     @invariant()
