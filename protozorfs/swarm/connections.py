@@ -199,7 +199,7 @@ class Connections:
         try:
             with trio.fail_after(DIAL_SECONDS):
                 stream = await trio.open_tcp_stream(*peer.address)
-        except (OSError, trio.TooSlowError) as error:
+        except (OSError, UnicodeError, trio.TooSlowError) as error:  # of a name that can be none
             why = f"cannot be reached: {_reason(error)}"
             logger.info("%s %s", peer.address, why)
             self.table.failed(peer, why, trio.current_time(), random.random())
@@ -276,9 +276,11 @@ class Connections:
         self._changed.set()
 
 
-def _reason(error: OSError | trio.TooSlowError) -> str:
+def _reason(error: OSError | UnicodeError | trio.TooSlowError) -> str:
     """What went wrong, without the address that trio puts before it."""
     cause = first_error(error.__cause__ or error)  # a group: one of each address of a host
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
+    if isinstance(cause, UnicodeError):
+        return "that is not the name of a host"
     return str(error) or "no answer"

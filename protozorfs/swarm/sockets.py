@@ -103,7 +103,11 @@ async def _hosts(bind: str | None) -> list[tuple[Family, str]]:
     if bind is None:
         return list(ANY_HOST.items())
     hosts: dict[Family, str] = {}
-    for *_, address in await trio.socket.getaddrinfo(bind, None, type=trio.socket.SOCK_STREAM):
+    try:
+        found = await trio.socket.getaddrinfo(bind, None, type=trio.socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(errno.EINVAL, "that is not the name of a host") from error
+    for *_, address in found:
         host = str(address[0])
         version = ipaddress.ip_address(host.partition("%")[0]).version
         hosts.setdefault(IPV4 if version == 4 else IPV6, host)
@@ -116,7 +120,7 @@ async def resolve(addresses: Iterable[Address]) -> list[Endpoint]:
     for host, port in addresses:
         try:
             found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_DGRAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             logger.warning("%s was not found: %s", host, error)
             continue
         endpoints += [parse_endpoint(Address(str(at[0]), int(at[1]))) for *_, at in found]

@@ -269,6 +269,8 @@ def _add(library: _Library, external_port: int, protocol: str, port: int) -> Non
 def _errors_of_library() -> Iterator[None]:
     try:
         yield
+    except UnicodeDecodeError as error:  # of what the gateway says, which is taken for UTF-8
+        raise GatewayError("answers what is no text") from error
     except Exception as error:
         if type(error) is not Exception:  # miniupnpc raises nothing more special
             raise

@@ -9,20 +9,22 @@ import errno
 import random
 import socket
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 from unittest.mock import patch
 
 import pytest
 import trio
 
-from protozorfs.app import _save_dht_state
+from protozorfs.app import _save_dht_state, open_node
 from protozorfs.boundary import PAUSE_SECONDS
 from protozorfs.dht.endpoint import IPV4
 from protozorfs.dht.node import DhtNode
-from protozorfs.errors import StoreError, StoreFull
+from protozorfs.errors import StoreError, StoreFull, UsageError
 from protozorfs.feeds.recovery import open_unclean
 from protozorfs.feeds.registry import UPKEEP_INTERVAL
 from protozorfs.feeds.visits import VISIT_SECONDS
+from protozorfs.options import Options
 from protozorfs.swarm import port_mapping
 from protozorfs.swarm.dht_state import load_state, save_state
 from protozorfs.swarm.lan_node import LanNode, _Leg
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 OWNER, US, OTHER = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 CACHE_BYTES = 256 * 1024
 LONG = 300.0  # seconds of virtual time, for whatever has to come back
+SOME_TURNS = 60.0  # in which there are several for each feed on the DHT
 
 
 class Bug(Exception):
@@ -326,10 +329,10 @@ async def test_a_bug_on_the_dht_is_of_that_datagram_turn_or_feed(
         with patch.object(target, last, failing):
             lied = both.us.feeds.follow(LIAR_FEED, b"lied")
             both.us.create(b"own")
-            await trio.sleep(LONG)
+            await trio.sleep(SOME_TURNS)
             assert failing.count == 1
             asked = dht.asked
-            await trio.sleep(HEAD_INTERVAL * 1.2 if name == "upkeep._learn" else LONG)
+            await trio.sleep(HEAD_INTERVAL * 1.2 if name == "upkeep._learn" else SOME_TURNS)
             assert dht.asked > asked, "the node takes part as before"
             assert lied.byte_length == 70
             await both.grow(b"second\n")
@@ -417,3 +420,26 @@ async def test_a_bug_at_the_gateway_is_tried_again_later(autojump_clock: MockClo
             await trio.sleep(port_mapping.MAX_RETRY)
             nursery.cancel_scope.cancel()
     assert [state.why for state in told] == ["no gateway"]
+
+
+async def test_a_peer_of_a_name_that_can_be_none_cannot_be_reached(
+    tmp_path: Path, bugs: list[str]
+) -> None:
+    bugs.append("Bug: injected")  # what the user wrote is no bug of ours
+    options = Options(
+        bind="127.0.0.1",
+        peers=(Address("a..b", 1),),
+        bootstrap=(Address("a..b", 1),),
+        nolan=True,
+        noportmap=True,
+    )
+    async with open_node(tmp_path / "store", options) as node:
+        (peer,) = node.swarm.connections.table
+        with trio.fail_after(LONG):
+            while not peer.was_tried:  # noqa: ASYNC110 - there is no event for it
+                await trio.sleep(0.01)
+        assert peer.why == "cannot be reached: that is not the name of a host"
+    with pytest.raises(UsageError, match="not the name of a host"):
+        async with open_node(tmp_path / "other", replace(options, bind="a..b")):
+            pass
+    assert len(bugs) == 1

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import miniupnpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protozorfs.errors import DecodeError
 from protozorfs.swarm.gateway import Gateway
-from protozorfs.swarm.upnp import MAX_LOCATION_BYTES, decode_answer, is_at, search_message
+from protozorfs.swarm.upnp import (
+    MAX_LOCATION_BYTES,
+    GatewayError,
+    Mapping,
+    add_mapping,
+    decode_answer,
+    is_at,
+    remove_mapping,
+    search_message,
+)
 
 GATEWAY = Gateway("192.0.2.1", "eth0")
 URL = "http://192.0.2.1:5000/root.xml"
@@ -80,3 +90,28 @@ def test_at_the_gateway(url: str) -> None:
 )
 def test_elsewhere(url: str) -> None:
     assert not is_at(url, GATEWAY)
+
+
+class GatewayThatAnswersNoText:
+    """In place of the library, whose strings are UTF-8 or an error."""
+
+    def __init__(self) -> None:
+        self.lanaddr = "10.0.0.2"
+
+    def selectigd(self, location: str) -> str:
+        return location
+
+    def externalipaddress(self) -> str:
+        return b"\xff\xfe".decode()
+
+    def deleteportmapping(self, external_port: int, protocol: str) -> bool:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+
+def test_what_is_no_text_is_the_gateways_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(miniupnpc, "UPnP", GatewayThatAnswersNoText)
+    location = f"http://{GATEWAY.host}:5000/root"
+    with pytest.raises(GatewayError, match="no text"):
+        add_mapping(GATEWAY, location, 4711, 4711)
+    with pytest.raises(GatewayError, match="no text"):
+        remove_mapping(Mapping(GATEWAY, location, "192.0.2.1", 4711))
