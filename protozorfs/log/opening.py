@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import DecodeError, StoreCorrupt
 from protozorfs.ids import public_key_of
-from protozorfs.log.at_rest import encode_at_rest
+from protozorfs.log.at_rest import decode_at_rest, encode_at_rest
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.hashing import tree_hash
 from protozorfs.log.head_store import HeadStore
@@ -18,6 +18,7 @@ from protozorfs.log.held_file import HeldBlocks, decode_held, encode_held
 from protozorfs.log.node_store import NodeStore
 from protozorfs.log.recovery import Recovered, Recovery
 from protozorfs.log.tree import TreeState, roots_of
+from protozorfs.store.layout import CLEAN_FILE
 
 if TYPE_CHECKING:
     from protozorfs.crypto import KeyPair
@@ -92,7 +93,7 @@ def open_files(directory: FeedDirectory) -> Opened:
     """Opens a feed's files, and recovers what an unclean stop left.
 
     Raises:
-        StoreCorrupt: the secret key is not this feed's.
+        StoreCorrupt: the secret key is not this feed's, or its heads are gone.
         StoreFull: recovery needs to write, and cannot.
     """
     key_pair = directory.secret()
@@ -103,6 +104,8 @@ def open_files(directory: FeedDirectory) -> Opened:
         empty = TreeState(public_key_of(directory.feed_id), 0, 0, ())
         return Opened(files, key_pair, Recovered(None, empty, Bitfield(), 0, False, False), None)
     heads = files.heads.load()
+    if key_pair is not None and files.is_marked_clean:
+        _check_heads_are_there(directory, heads)
     found = _as_left_clean(files, heads) if files.is_marked_clean else None
     if found is None:
         files.before_write()
@@ -115,6 +118,19 @@ def open_files(directory: FeedDirectory) -> Opened:
         # A followed feed that lost more than its newest part: nothing of it is durable any more.
         durable_head = durable_head if key_pair is not None else None
     return Opened(files, key_pair, found, durable_head)
+
+
+def _check_heads_are_there(directory: FeedDirectory, heads: StoredHeads) -> None:
+    """An owned feed must not begin anew because its heads were lost: that would fork it.
+
+    Without a clean mark nothing tells it from a feed that was killed in its first append.
+    """
+    try:
+        length = decode_at_rest(directory.files.read(f"{directory.path}/{CLEAN_FILE}")).length
+    except DecodeError:
+        return
+    if length > max((slot.head.length for slot in (*heads.signed, *heads.durable)), default=0):
+        raise StoreCorrupt(f"{directory.path}/head", 0, f"of {length} blocks no head is left")
 
 
 def _as_left_clean(files: LogFiles, heads: StoredHeads) -> Recovered | None:
