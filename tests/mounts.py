@@ -87,7 +87,7 @@ def is_listed(path: Path) -> bool:
 def device_of(path: Path) -> str | None:
     """The minor device number of the mount at a path, which names its FUSE connection."""
     minor = None
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         fields = line.split()
         if fields[4] == str(path):
             minor = fields[2].split(":")[1]

@@ -6,16 +6,21 @@ import errno
 import functools
 import inspect
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from pyfuse3 import FUSEError
 
+from protozorfs.errors import Closing
 from protozorfs.fs.errnos import errno_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 log = logging.getLogger(__name__)
+
+_MAX_TOLD = 64  # more kinds of trouble than one store has at once; then some are told again
+_told: deque[str] = deque(maxlen=_MAX_TOLD)  # errors of the store that were logged already
 
 _Class = TypeVar("_Class", bound=type)
 _Answer = TypeVar("_Answer")
@@ -50,5 +55,11 @@ def _errno_or_log(error: Exception, operation: str) -> int:
     if code is None:
         log.error("%s failed in a way that has no errno", operation, exc_info=error)
         return errno.EIO
-    log.debug("%s: %s", operation, error)
+    sentence = str(error)
+    # A caller who sees "Input/output error" looks here for more, and may try again each second.
+    if code == errno.EIO and not isinstance(error, Closing) and sentence not in _told:
+        _told.append(sentence)
+        log.error("%s: %s", operation, sentence)
+    else:
+        log.debug("%s: %s", operation, sentence)
     return code

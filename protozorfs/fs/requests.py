@@ -18,7 +18,7 @@ import gc
 import os
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import trio
 
@@ -157,12 +157,17 @@ def make_callback(on_key: Callable[[int], None]) -> object:
 
 def _loaded_library() -> str:
     """The path of the libfuse3 in this process; a build of pyfuse3 may bring its own copy."""
-    with open("/proc/self/maps") as maps:
+    with _maps() as maps:
         for line in maps:
             path = line.rstrip("\n").rpartition(" ")[2]
             if os.path.basename(path).startswith("libfuse3"):
                 return path
     raise OSError("no libfuse3 is loaded")
+
+
+def _maps() -> TextIO:
+    # The store's files are among what is mapped, and their names are any bytes.
+    return open("/proc/self/maps", encoding="utf-8", errors="surrogateescape")
 
 
 def find_layout(
@@ -202,7 +207,7 @@ def _only_position(memory: bytes, wanted: bytes) -> int | None:
 
 def _is_writable(address: int) -> bool:
     """True if 512 bytes from the address on are mapped read-write."""
-    with open("/proc/self/maps") as maps:
+    with _maps() as maps:
         for line in maps:
             span, permissions = line.split(None, 2)[:2]
             low, high = (int(part, 16) for part in span.split("-"))

@@ -175,6 +175,25 @@ def _answers(path: Path) -> bool:
         return connection.connect_ex(str(path)) == 0
 
 
+def test_why_a_read_fails_is_logged_once(tmp_path: Path) -> None:
+    with mounted(tmp_path) as mount:
+        (mount.path / "journal").write_text("hello\n")
+    (head,) = mount.store.glob("feeds/*/*/head")
+    head.write_bytes(b"")
+    with mounted(tmp_path) as mount:
+        for _ in range(3):
+            with pytest.raises(OSError, match="Input/output error"):
+                (mount.path / "journal").read_bytes()
+        assert mount.said.count("no head is left") == 1
+
+
+def test_paths_are_bytes(tmp_path: Path) -> None:
+    with mounted(tmp_path, name=os.fsdecode(b"not UTF-8: \xff")) as mount:
+        (mount.path / "feed").write_text("hello\n")
+        assert (mount.path / "feed").read_text() == "hello\n"
+        assert "interrupts are not available" not in mount.said
+
+
 def test_what_mount_shows(tmp_path: Path) -> None:
     with mounted(tmp_path, "-o", "noexec,nodev", command=memory_command()) as mount:
         with open("/proc/mounts") as mounts:
