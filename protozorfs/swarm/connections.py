@@ -175,17 +175,18 @@ class Connections:
     def _dial_due(self, nursery: trio.Nursery) -> float | None:
         """Dials those that are due; returns when there is somebody to dial again, if not never."""
         dialling = sum(peer.is_dialling for peer in self.table)
-        for peer in self.table.due(trio.current_time(), self._is_wanted):
+        dialled = sum(entry.session.is_initiator for entry in self.entries.values())
+
+        def is_wanted(peer: Peer) -> bool:
+            return dialled < MAX_DIALLED and self._manager.wants_peer(peer)
+
+        for peer in self.table.due(trio.current_time(), is_wanted):
             if dialling >= MAX_DIALS:
                 break
             dialling += 1
             peer.is_dialling = True
             nursery.start_soon(self._dial_one, peer)
         return self.table.next_due() if dialling < MAX_DIALS else None
-
-    def _is_wanted(self, peer: Peer) -> bool:
-        dialled = sum(entry.session.is_initiator for entry in self.entries.values())
-        return dialled < MAX_DIALLED and self._manager.wants_peer(peer)
 
     async def _dial_one(self, peer: Peer) -> None:
         with Boundary(logger, f"the dialling of {peer.address}") as boundary:

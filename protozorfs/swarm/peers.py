@@ -66,6 +66,11 @@ class PeerTable:
     def __len__(self) -> int:
         return len(self._peers)
 
+    def is_found(self, address: Address, feed_id: FeedId) -> bool:
+        """It was found for that feed before."""
+        peer = self._peers.get(address)
+        return peer is not None and feed_id in peer.feeds
+
     def add_users(self, address: Address) -> Peer:
         """The entry of an address that the user named."""
         peer = self._peers.setdefault(address, Peer(address, True))

@@ -307,7 +307,11 @@ class Swarm:
         """Hints where a feed's peers are: dialled if more are needed."""
         table = self.connections.table
         now = trio.current_time()
-        for address in addresses:
+        # What is heard again and again, as anybody on the LAN can make it, costs nothing.
+        new = [address for address in addresses if not table.is_found(address, feed.feed_id)]
+        if not new:
+            return
+        for address in new:
             peer = table.add_found(address, feed.feed_id)
             if peer is not None and peer.is_connected:
                 for entry in list(self.connections.entries.values()):

@@ -9,21 +9,31 @@ import time
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
+import trio
+import trio.testing
 
 from protozorfs.errors import RemoteProtocolError
 from protozorfs.log.proof_types import Request, UpgradeRequest
+from protozorfs.swarm.dht_upkeep import infohash_of
 from protozorfs.swarm.driver import MAX_RECEIVE
+from protozorfs.swarm.lan import Found
 from protozorfs.swarm.link import MIN_REST_SECONDS
+from protozorfs.swarm.peers import MAX_PEERS_PER_FEED, PeerTable
+from protozorfs.types import Address
 from protozorfs.wire import messages as m
 from protozorfs.wire.mux import MAX_BODY_BYTES
 from protozorfs.wire.replication import CONFLICT_ID, MAX_REMOTE_REQUESTS, MAX_REMOTE_WANTS
 from tests.unit.swarm.fork_peers import OURS, Liar, connect, follower, owner_of, whole
+from tests.unit.swarm.memory_net import PORT, MemoryNet, in_memory, memory_node
 from tests.unit.swarm.memory_peers import Peer, Pipe, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from trio.testing import MockClock
 
     from protozorfs.log.bitfield import Bitfield
     from protozorfs.wire.replication import Replica
@@ -199,3 +209,27 @@ def test_claims_of_everything_take_little_memory() -> None:
     command = [sys.executable, "-m", "tests.unit.swarm.claims"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert int(done.stdout) < MOST_KIB
+
+
+async def test_what_is_heard_again_on_the_lan_costs_nothing(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """Else a neighbour's datagrams, of many feeds each, would have all addresses looked at."""
+    net = MemoryNet()
+    with in_memory(net, 1):
+        async with memory_node(net, tmp_path / "us", "10.0.0.1") as us:
+            feed = us.create(b"ours")
+            table = us.swarm.connections.table
+            heard = [Found(infohash_of(feed.feed_id), Address("10.0.0.2", PORT))]
+            us.swarm._found_on_lan(heard)
+            await trio.sleep(1.0)
+            with (
+                patch.object(PeerTable, "hurry", side_effect=AssertionError),
+                patch.object(PeerTable, "due", side_effect=AssertionError),
+            ):
+                for _ in range(100):
+                    us.swarm._found_on_lan(heard)
+                    await trio.testing.wait_all_tasks_blocked()
+            others = [Found(heard[0].infohash, Address("10.0.0.2", port)) for port in range(200)]
+            us.swarm._found_on_lan(others)
+            assert len(table) == MAX_PEERS_PER_FEED

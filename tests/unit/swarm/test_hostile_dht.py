@@ -272,3 +272,23 @@ def test_whatever_dht_nodes_say_nothing_breaks(script: list[Told | Asked]) -> No
     ):
         clock = trio.testing.MockClock(autojump_threshold=0)
         trio.run(with_dht, Path(name), net, script, long_or_short(20, 8), clock=clock)
+
+
+async def test_no_record_makes_a_file_shorter(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    net = MemoryNet()
+    dht = ScriptedDht([Told({b"nodes": b""}, None, 1, None, None)])
+    sockets = cast("Mapping[Family, UdpSocket]", {IPV4: dht})
+    node = DhtNode(sockets, random=random.Random(2), rate=50, bootstrap=())
+    with in_memory(net, CACHE_BYTES):
+        async with memory_node(net, tmp_path / "ours", US, dht=node) as ours:
+            feed = ours.feeds.follow(LIAR_FEED, b"lied")
+            upkeep = ours.swarm.upkeep
+            assert upkeep is not None
+            shown = []
+            for head in ((7, 70), (9, 3), (8, 69), (8, 70), (MAX_SAFE_INTEGER, 0), (10, 2**53 - 1)):
+                upkeep._learn(feed, sign_item(LIAR, head[0], record(*head)))
+                shown.append((feed.length, feed.byte_length))
+                check(ours)
+    assert shown == [(7, 70)] * 3 + [(8, 70)] * 2 + [(10, MAX_SAFE_INTEGER)]
