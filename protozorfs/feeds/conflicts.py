@@ -13,13 +13,12 @@ from protozorfs.feeds.evidence import (
     load_later_fork,
 )
 from protozorfs.ids import public_key_of
-from protozorfs.log.conflict import find_conflict, later_head
+from protozorfs.log.conflict import Evidence, find_conflict, later_head
+from protozorfs.log.proof_types import Proof
 from protozorfs.log.tree import TreeState
 
 if TYPE_CHECKING:
-    from protozorfs.log.conflict import Evidence
     from protozorfs.log.feed import Log
-    from protozorfs.log.proof_types import Proof
     from protozorfs.types import Head
 
 
@@ -34,6 +33,17 @@ class Conflicts:
     def is_proven(self) -> bool:
         """It did, of one fork: the evidence is kept and never overwritten."""
         return self._evidence is not None
+
+    @property
+    def other_history(self) -> Proof | None:
+        """The proof from nothing of the other history of our fork; None if only its head is known.
+
+        Whoever holds ours finds by it what was found here.
+        """
+        if not isinstance(self._evidence, Evidence):
+            return None
+        other = self._evidence.other
+        return Proof(other.fork, upgrade=other.upgrade)
 
     @property
     def later_head(self) -> Head | None:

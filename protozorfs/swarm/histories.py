@@ -11,13 +11,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from protozorfs.errors import InvalidProof
+from protozorfs.errors import BlockUnavailable, InvalidProof, InvalidRequest
 from protozorfs.log.proof_types import Request, UpgradeRequest
 from protozorfs.wire.replication import CONFLICT_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from protozorfs.feeds.feed import Feed
     from protozorfs.log.proof_types import Proof
     from protozorfs.swarm.first_history import FirstHistory
@@ -60,12 +58,33 @@ def _ask(link: Link, fork: int, length: int) -> None:
     link.replica.send_conflict_request(Request(upgrade=UpgradeRequest(0, length)), fork)
 
 
-def judge(feed: Feed, first: FirstHistory, link: Link, links: Iterable[Link], proof: Proof) -> None:
-    """Takes what a peer shows of a history: keeps it as evidence, or drops a peer that lies.
+def show_conflict(feed: Feed, link: Link) -> None:
+    """Shows a peer the two histories that are proven of our fork, once: it has one of them at most.
 
-    Two histories of one fork are shown to all `links`. A later fork is not: Node's followers of
-    our history would leave it for one that nobody here can give them.
+    Who has none yet is shown them when it says that it has begun. A later fork is not shown: Node's
+    followers of our history would leave it for one that nobody here can give them.
     """
+    remote, head = link.replica.remote, feed.published_head
+    if link.was_shown_conflict or head is None or remote.fork != head.fork or not remote.length:
+        return
+    link.was_shown_conflict = True
+    # Ours up to where the peer can compare it with its own.
+    ours = _history(feed, min(head.length, remote.length))
+    for proof in (ours, feed.conflicts.other_history):
+        if proof is not None:
+            link.replica.send_proof(CONFLICT_ID, proof)
+
+
+def _history(feed: Feed, length: int) -> Proof | None:
+    """Our proof from nothing; None if we hold too little of the tree, having fetched little."""
+    try:
+        return feed.proof(Request(upgrade=UpgradeRequest(0, length)))
+    except (BlockUnavailable, InvalidRequest):
+        return None
+
+
+def judge(feed: Feed, first: FirstHistory, link: Link, proof: Proof) -> None:
+    """Takes what a peer shows of a history: keeps it as evidence, or drops a peer that lies."""
     was_frozen = feed.is_frozen
     is_conflict = False
     try:
@@ -77,11 +96,10 @@ def judge(feed: Feed, first: FirstHistory, link: Link, links: Iterable[Link], pr
     except InvalidProof as error:
         link.drop(error)
         return
-    if is_conflict and not was_frozen:  # once: else peers would pass it round for ever
-        logger.error("feed %s: two histories are signed", feed.feed_id.hex())
-        for other in links:
-            if other is not link:
-                other.replica.send_proof(CONFLICT_ID, proof)
+    if is_conflict:
+        link.condemned = None  # what it sent was of the other history, and no lie
+        if not was_frozen:
+            logger.error("feed %s: two histories are signed", feed.feed_id.hex())
     elif link.condemned:
         link.drop(link.condemned)
 

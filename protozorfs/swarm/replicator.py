@@ -104,7 +104,7 @@ class Replicator:
         elif type(event) is r.Synced:
             self._on_sync(link, now)
         elif type(event) is r.HistoryShown:
-            histories.judge(self.feed, self._first, link, self.links.values(), event.proof)
+            histories.judge(self.feed, self._first, link, event.proof)
             self._is_news = True
         elif type(event) is r.HistoryRefused:
             self._is_news = True
@@ -136,6 +136,8 @@ class Replicator:
             answers, self._answers = self._answers, []
             self._apply(answers, now)
         for link in list(self.links.values()):
+            if self.feed.is_frozen:
+                histories.show_conflict(self.feed, link)
             self.serve(link)
             if not is_choosing:
                 self._asker.fill(link, now)

@@ -1,0 +1,55 @@
+"""A store and its copy that both appended, apart: when they meet, both stop, and all learn it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from protozorfs.errors import NotWritable
+from protozorfs.feeds.ports import FeedState
+from tests.swarm.nodes import ALONE, node_at, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from protozorfs.app import Node
+    from protozorfs.feeds.feed import Feed
+
+FORCED = replace(ALONE, force_append=True)
+
+
+def journal(node: Node) -> Feed:
+    feed = node.feeds.by_name(b"journal")
+    assert feed is not None
+    return feed
+
+
+@pytest.mark.parametrize(
+    ("appended", "appended_to_copy"), [(3, 1), (1, 3)], ids=["original ahead", "copy ahead"]
+)
+async def test_they_freeze_and_so_does_whoever_follows(
+    tmp_path: Path, appended: int, appended_to_copy: int
+) -> None:
+    async with node_at(tmp_path / "original") as node:
+        feed_id = node.create(b"journal").feed_id
+        await journal(node).append([b"shared\n"])
+    shutil.copytree(tmp_path / "original", tmp_path / "copy")
+    for name, count in (("original", appended), ("copy", appended_to_copy)):
+        async with node_at(tmp_path / name, options=FORCED) as node:
+            await journal(node).append([f"{name} {number}\n".encode() for number in range(count)])
+    async with (
+        node_at(tmp_path / "original") as original,
+        node_at(tmp_path / "copy", original) as copy,
+    ):
+        for node in (original, copy):
+            await until(lambda node=node: journal(node).state is FeedState.FROZEN)  # type: ignore[misc]
+            with pytest.raises(NotWritable, match="two histories"):
+                await journal(node).append([b"more\n"])
+        async with node_at(tmp_path / "reader", original) as reader:
+            feed = reader.feeds.follow(feed_id, b"journal")
+            await until(lambda: feed.state is FeedState.FROZEN)
+    async with node_at(tmp_path / "original") as node:
+        assert journal(node).state is FeedState.FROZEN, "in the next run, too"
