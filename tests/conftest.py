@@ -75,9 +75,10 @@ def missing_for_interop() -> str | None:
     return None
 
 
-# Whoever runs the tests in the background may have them ignore SIGINT, and all their children with
-# them, whose Ctrl-C is tested.
+# Whoever runs the tests in the background may have them ignore SIGINT and SIGHUP, and all their
+# children with them, whose ends by these signals are tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Time says nothing on a busy machine; and CI must find the same things each time. New examples are
 # looked for by everybody else.

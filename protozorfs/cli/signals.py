@@ -25,11 +25,11 @@ class EndedBySignal(ProtozorfsError):
 def stop_signals() -> list[signal.Signals]:
     """Those of STOP_SIGNALS that end this command.
 
-    Ctrl-C and the loss of the terminal are none where the caller has them ignored: nohup(1), and
-    shells for what runs in the background.
+    The loss of the terminal does not where the caller has it ignored, as nohup(1) does. SIGINT
+    always does: scripts have it ignored by what they start in the background, and end that by it.
     """
     return [
         number
         for number in STOP_SIGNALS
-        if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
     ]

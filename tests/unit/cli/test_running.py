@@ -68,3 +68,11 @@ def test_what_the_caller_has_ignored_stays_ignored() -> None:
     finally:
         signal.signal(signal.SIGHUP, before)
     assert set(stop_signals()) == {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+def test_sigint_ends_what_a_script_has_started_in_the_background() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert signal.SIGINT in stop_signals()
+    finally:
+        signal.signal(signal.SIGINT, before)
