@@ -24,6 +24,7 @@ from protozorfs.fs.parts import Parts
 from protozorfs.fs.polls import Polls
 from protozorfs.fs.self_test import SelfTest
 from protozorfs.fs.status import StatusTree
+from protozorfs.fs.stuck_reads import no_stuck_reads
 from protozorfs.fs.waits import Patience, Waits
 
 if TYPE_CHECKING:
@@ -86,7 +87,11 @@ async def serve(
     parts = _make_parts(feeds, options, interrupts, log_lines)
     operations = Operations(parts)
     answers = False
-    with _mounted(operations, options) as watch, feeds.surroundings.watched(parts.grown):
+    with (
+        _mounted(operations, options) as watch,
+        feeds.surroundings.watched(parts.grown),
+        no_stuck_reads(),
+    ):
         async with trio.open_nursery() as nursery:
             loop = _RequestLoop(parts.waits)
             nudge = partial(

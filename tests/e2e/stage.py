@@ -141,10 +141,26 @@ def are_same(one: Path, other: Path) -> bool:
     return subprocess.run(["cmp", one, other], timeout=WAIT_SECONDS).returncode == 0
 
 
-def waits_for(process: subprocess.Popen[bytes], feed: Path) -> bool:
-    """True while a process that has a feed's file open sleeps for an answer of its mount."""
-    place = Path(f"/proc/{process.pid}/wchan").read_text()
+def _sleeps(process: subprocess.Popen[bytes]) -> str | None:
+    """How often a process that sleeps for an answer of FUSE has gone to sleep; None if it runs."""
+    directory = Path(f"/proc/{process.pid}")
+    place = (directory / "wchan").read_text()
     if not any(wait in place for wait in FUSE_WAITS):
+        return None
+    lines = (directory / "status").read_text().splitlines()
+    return next(line for line in lines if line.startswith("voluntary_ctxt_switches"))
+
+
+def waits_for(process: subprocess.Popen[bytes], feed: Path) -> bool:
+    """True while a process that has a feed's file open sleeps for an answer that takes longer.
+
+    What the mount can answer at once it has answered before what it is asked after it: a process
+    that sleeps on through that waits for bytes that are not here.
+    """
+    before = _sleeps(process)
+    for _ in range(3):
+        os.statvfs(feed.parent)
+    if before is None or _sleeps(process) != before:
         return False
     links = Path(f"/proc/{process.pid}/fd").iterdir()
     return any(os.readlink(link) == str(feed) for link in links)
