@@ -6,11 +6,13 @@ import ctypes
 import errno
 import os
 import signal
-
-import pytest
+from typing import TYPE_CHECKING
 
 from protozorfs.fs import stuck_reads
 from protozorfs.fs.stuck_reads import no_stuck_reads
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_a_read_that_finds_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
