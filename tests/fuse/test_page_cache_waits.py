@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from protozorfs.fs.signals import has_pending_signal
-from tests.e2e.stage import wait_until
-from tests.fuse.test_waiting_reads import DEATH_SECONDS, is_waiting, reader
+from tests.e2e.stage import wait_until, wait_until_waiting
+from tests.fuse.test_waiting_reads import DEATH_SECONDS, reader
 from tests.memory_control import pattern_bytes
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ CROWD = 30
 def waiting(script: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A Python process that waits in person for bytes that are missing."""
     with reader(sys.executable, "-c", script, path) as process:
-        wait_until(lambda: is_waiting(process))
+        wait_until_waiting(path, process)
         yield process
 
 
@@ -88,7 +88,7 @@ def test_sendfile_goes_on_behind_a_handled_signal(shared: Staged) -> None:
         for _ in range(2):
             process.send_signal(signal.SIGUSR1)
             assert process.stdout.readline() == b"handled\n"
-            wait_until(lambda: is_waiting(process))
+            wait_until_waiting(path, process)
         shared.control("hold", path.name, count=SIZE)
         assert process.wait(DEATH_SECONDS) == 0
 
@@ -98,7 +98,7 @@ def test_a_mapping_goes_on_behind_a_handled_signal(shared: Staged) -> None:
     with waiting(HANDLES_SIGNAL + MAPPED, path) as process:
         process.send_signal(signal.SIGUSR1)
         wait_until(lambda: not has_pending_signal(process.pid))
-        wait_until(lambda: is_waiting(process))
+        wait_until_waiting(path, process)
         shared.control("hold", path.name, count=SIZE)
         assert process.wait(DEATH_SECONDS) == 0
         assert process.stdout is not None
