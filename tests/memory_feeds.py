@@ -43,12 +43,20 @@ class MemoryReader:
             raise StoreCorrupt("data", offset, "flipped bits")
         return bytes(feed.data[offset : min(offset + size, feed.held_bytes)])
 
+    async def read(self, start: int, end: int) -> bytes:
+        await self.wait_bytes(start, end)
+        return self.read_nowait(start, end - start)
+
     async def wait_bytes(self, start: int, end: int) -> None:
         feed = self._feed
         if feed.is_local and feed.held_bytes < end:
             raise BlockUnavailable("not here")
-        while feed.held_bytes < end:
-            await feed.changed.wait()
+        feed.waiting_count += 1
+        try:
+            while feed.held_bytes < end:
+                await feed.changed.wait()
+        finally:
+            feed.waiting_count -= 1
 
     async def wait_length(self, length: int) -> None:
         feed = self._feed

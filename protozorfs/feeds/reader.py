@@ -57,6 +57,26 @@ class Reader:
 
     # waiting for the rest
 
+    async def read(self, start: int, end: int) -> bytes:
+        """All bytes of `[start, end)`, which the feed must have; waits for those that are missing.
+
+        Under a small `cache_size` they are gathered in pieces that it has room for: what came first
+        may have to go before the last comes.
+
+        Raises: as `wait_bytes` and `read_nowait`.
+        """
+        parts: list[bytes] = []
+        at = start
+        while at < end:
+            data = self.read_nowait(at, end - at)
+            if data:
+                parts.append(data)
+                at += len(data)
+            else:
+                piece = self._surroundings.room.piece_bytes
+                await self.wait_bytes(at, end if piece is None else min(end, at + piece))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
     async def wait_bytes(self, start: int, end: int) -> None:
         """Returns when all bytes of `[start, end)` are held.
 

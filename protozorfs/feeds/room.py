@@ -88,6 +88,11 @@ class Room:
             return None
         return self._cache_bytes // AHEAD_SHARE // max(1, len(self._turns))
 
+    @property
+    def piece_bytes(self) -> int | None:
+        """How much a reader may want at one time; None: no limit."""
+        return None if self._cache_bytes is None else max(1, self._cache_bytes // AHEAD_SHARE)
+
     # feeds that come and go
 
     def count(self, feed: Feed, allocated_bytes: int) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from protozorfs.log.feed import Log
 
-MIN_AHEAD_BYTES = 128 * 1024  # fetched ahead of a reader that has just come
+MIN_AHEAD_BYTES = 128 * 1024  # fetched ahead of a reader that has read on once
 MAX_AHEAD_BYTES = 8 * 1024 * 1024  # and of one that has read on for a while
 MAX_AHEAD_BLOCKS = 1024  # bounds the same for tiny blocks
 MAX_STREAMS = 64  # readers whose position is remembered, to see who reads on
@@ -43,6 +43,10 @@ class Want:
 
     Of a block even the position may be unknown: `start` and `end` mean nothing then. Nothing is
     asked for it before it `is_admitted`: where space is short, readers have it by turns.
+
+    Attributes:
+        missing_block: the first block of it that is missing, or to be tried.
+        end_block: the block behind its last one, or behind the one to be tried for that.
     """
 
     start: int
@@ -50,7 +54,8 @@ class Want:
     since: float
     ahead_bytes: int
     whole_block: int | None = None
-    missing_block: int | None = None  # the first block of it that is missing, or to be tried
+    missing_block: int | None = None
+    end_block: int = 0
     error: Exception | None = None
     is_admitted: bool = True
     done: trio.Event = field(default_factory=trio.Event)
@@ -172,12 +177,18 @@ class Wants:
 
     def urgent_blocks(self) -> list[int]:
         """The blocks that readers wait for, who came first first."""
-        blocks = dict.fromkeys(
-            want.missing_block
-            for want in self._wants
-            if want.missing_block is not None and want.is_admitted and not want.done.is_set()
-        )
-        return list(blocks)
+        return list(dict.fromkeys(block for _, block in self._searching()))
+
+    def wanted_ranges(self, log: Log) -> list[tuple[int, int]]:
+        """Ranges of blocks `[start, end)`: the rest of what readers wait for, who came first first.
+
+        Their first blocks are urgent: see `urgent_blocks`.
+        """
+        ranges: dict[tuple[int, int], None] = {}
+        for want, block in self._searching():
+            if block + 1 < want.end_block:
+                ranges[block + 1, min(log.length, want.end_block)] = None
+        return list(ranges)
 
     def ahead_ranges(self, log: Log, max_bytes: int | None = None) -> list[tuple[int, int]]:
         """Ranges of blocks `[start, end)` that readers will come to next, if they read on.
@@ -188,13 +199,14 @@ class Wants:
             return []
         block_bytes = max(1, log.byte_length // log.length)
         ranges: dict[tuple[int, int], None] = {}
-        for want in self._wants:
-            block = want.missing_block
-            if block is not None and want.is_admitted and not want.done.is_set():
-                blocks = min(MAX_AHEAD_BLOCKS, 1 + want.ahead_bytes // block_bytes)
-                if max_bytes is not None:
-                    blocks = min(blocks, max_bytes // block_bytes)
-                ranges[block + 1, min(log.length, block + 1 + blocks)] = None
+        for want, block in self._searching():
+            if not want.ahead_bytes:
+                continue
+            blocks = min(MAX_AHEAD_BLOCKS, 1 + want.ahead_bytes // block_bytes)
+            if max_bytes is not None:
+                blocks = min(blocks, max_bytes // block_bytes)
+            start = max(block + 1, want.end_block)
+            ranges[start, min(log.length, start + blocks)] = None
         return list(ranges)
 
     def note_asked(self, block_index: int, peer: str, now: float) -> None:
@@ -211,9 +223,16 @@ class Wants:
             self.asked.pop(block_index, None)
             self.asked_blocks.clear(block_index)
 
+    def _searching(self) -> Iterator[tuple[Want, int]]:
+        """Whose turn it is and the first block that is missing to it, who came first first."""
+        for want in self._wants:
+            if want.missing_block is not None and want.is_admitted and not want.done.is_set():
+                yield want, want.missing_block
+
     def _advance(self, log: Log, want: Want) -> None:
         if want.whole_block is not None:
             want.missing_block = want.whole_block
+            want.end_block = want.whole_block + 1
             if log.held.get(want.whole_block):
                 want.done.set()
             return
@@ -224,8 +243,8 @@ class Wants:
         if at >= log.byte_length:  # known from a head record; its tree is not here yet
             want.missing_block = None
             return
-        found = log.locate(at)
-        want.missing_block = found.block_index if isinstance(found, Located) else guess_block(found)
+        want.missing_block = _block_of(log, at)
+        want.end_block = _block_of(log, min(want.end, log.byte_length) - 1) + 1
 
     def _ahead_of(self, start: int, end: int) -> int:
         for stream in self._streams:
@@ -235,5 +254,10 @@ class Wants:
                 return stream.ahead_bytes
         self._streams.append(_Stream(end, MIN_AHEAD_BYTES))
         del self._streams[:-MAX_STREAMS]
-        # Nothing is known of this reader yet: it may want just these bytes.
-        return MIN_AHEAD_BYTES
+        return 0  # nothing is known of this reader yet: it may want just these bytes
+
+
+def _block_of(log: Log, offset: int) -> int:
+    """The block that holds a byte, or the one to be tried first in search of it."""
+    found = log.locate(offset)
+    return found.block_index if isinstance(found, Located) else guess_block(found)

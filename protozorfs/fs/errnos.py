@@ -48,8 +48,9 @@ class TooManyWaits(ProtozorfsError):
 ERRNOS: dict[type[Exception], int] = {
     Interrupted: errno.EINTR,
     WaitTimedOut: errno.ETIMEDOUT,
-    TooManyWaits: errno.EAGAIN,
-    BlockUnavailable: errno.EAGAIN,  # option `local`
+    # Not EAGAIN for these two: Python's buffered `read()` takes it for an end, and returns a part.
+    TooManyWaits: errno.ENOMEM,
+    BlockUnavailable: errno.ENODATA,  # option `local`
     Closing: errno.EIO,
     StoreCorrupt: errno.EIO,
     StoreFull: errno.ENOSPC,

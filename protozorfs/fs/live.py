@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import trio
 
 from protozorfs.fs.errnos import Refused
 from protozorfs.fs.origins import Origin
-from protozorfs.fs.reads import bytes_needed, is_of_pages, origin_of
+from protozorfs.fs.reads import is_of_pages, locked_pages, origin_of, refuse_readahead
 from protozorfs.fs.requests import ReadRequest
 
 if TYPE_CHECKING:
@@ -56,6 +55,8 @@ async def read_live(
     """The answer to a READ, never empty: waits for the next block at the end, for as long as it
     takes; for bytes that are known but not here, at most `timeout_seconds`.
 
+    It may be short, as that of a pipe, but for the page cache.
+
     Raises:
         Refused: EAGAIN, on a handle that never waits, and of readahead.
         StoreCorrupt, BlockUnavailable: of the feed.
@@ -63,42 +64,62 @@ async def read_live(
     """
     feed, inode = handle.feed, handle.inode
     request = ReadRequest(inode=inode.number, offset=offset, size=size)
+    at = await _wait_known(handle, waits, request)
     deadline = trio.current_time() + timeout_seconds
-    is_known, origin = False, Origin.UNKNOWN
-    while True:
-        start = handle.find_start()
-        if start is None:
-            block = inode.live.start_block if inode.live is not None else None
-            _refuse_wait(handle)
-            await waits.run(request, partial(feed.reader.wait_block_start, block or 0), _FOREVER)
-            continue
-        data = feed.reader.read_nowait(start + offset, size)
-        needed = bytes_needed(
-            offset,
-            size,
-            told=inode.told_length,
-            known=feed.byte_length - start,
-            fills_pages=is_of_pages(offset, size) and origin is not Origin.READ,
-        )
-        is_enough = len(data) >= needed or (
-            is_known and handle.never_waits and origin is not Origin.PAGE_CACHE
-        )
-        if data and is_enough:
-            handle.read_end = offset + len(data)
-            return data
-        if not needed:
-            _refuse_wait(handle)
-            await waits.run(request, partial(feed.reader.wait_length, feed.length), _FOREVER)
-        elif not is_known:
-            is_known, origin = True, await origin_of(request, inode, origins)
+    data = feed.reader.read_nowait(at, size)
+    if len(data) < size and not (data and not is_of_pages(offset, size)):
+        origin = await origin_of(request, inode, origins)
+        if origin is Origin.READ or offset >= inode.told_length:
+            data = await _read_some(handle, waits, request, at, deadline)
         else:
-            _refuse_wait(handle)
-            at = start + offset
-            missing = partial(feed.reader.wait_bytes, at, at + needed)  # all of it, as in `reads`
-            # Behind what the kernel was told there are no pages that it could have locked.
-            has_pages = origin is not Origin.READ and offset < inode.told_length
-            with inode.locked_pages() if has_pages else nullcontext():
-                await waits.run(request, missing, deadline)
+            data = await _read_pages(handle, waits, request, at, origin, deadline)
+    handle.read_end = offset + len(data)
+    return data
+
+
+async def _wait_known(handle: LiveHandle, waits: Waits, request: ReadRequest) -> int:
+    """Where in the feed the READ begins, once the feed is longer than that."""
+    feed = handle.feed
+    while (start := handle.find_start()) is None:
+        live = handle.inode.live
+        block = live.start_block if live is not None else None
+        _refuse_wait(handle)
+        await waits.run(request, partial(feed.reader.wait_block_start, block or 0), _FOREVER)
+    while feed.byte_length <= start + request.offset:
+        _refuse_wait(handle)
+        await waits.run(request, partial(feed.reader.wait_length, feed.length), _FOREVER)
+    return start + request.offset
+
+
+async def _read_some(
+    handle: LiveHandle, waits: Waits, request: ReadRequest, at: int, deadline: float
+) -> bytes:
+    """What is here from `at` on, once there is something."""
+    reader = handle.feed.reader
+    while not (data := reader.read_nowait(at, request.size)):
+        _refuse_wait(handle)
+        await waits.run(request, partial(reader.wait_bytes, at, at + 1), deadline)
+    return data
+
+
+async def _read_pages(
+    handle: LiveHandle,
+    waits: Waits,
+    request: ReadRequest,
+    at: int,
+    origin: Origin,
+    deadline: float,
+) -> bytes:
+    """For the page cache, or what may be: all up to the length that the kernel was told."""
+    feed, inode = handle.feed, handle.inode
+    end = min(at + request.size, at - request.offset + inode.told_length, feed.byte_length)
+    data = feed.reader.read_nowait(at, request.size)
+    if len(data) >= end - at or (data and handle.never_waits and origin is Origin.UNKNOWN):
+        return data
+    refuse_readahead(request, inode, origin)
+    _refuse_wait(handle)
+    with locked_pages(inode, origin):
+        return await waits.run(request, partial(feed.reader.read, at, end), deadline)
 
 
 def _refuse_wait(handle: LiveHandle) -> None:

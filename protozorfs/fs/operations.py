@@ -26,7 +26,7 @@ from protozorfs.fs.inodes import FeedInode, PathInode
 from protozorfs.fs.live import read_live, start_of
 from protozorfs.fs.naming import NameOperations
 from protozorfs.fs.polls import ALWAYS
-from protozorfs.fs.reads import bytes_needed, is_of_pages, read_waiting
+from protozorfs.fs.reads import read_waiting
 from protozorfs.fs.requests import OpenRequest
 from protozorfs.fs.self_test import SelfTest
 
@@ -99,7 +99,7 @@ class Operations(NameOperations):
             raise
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        """What is here at once; see `reads` and `live` for the rest."""
+        """At once if all of it is here; see `reads` and `live` for the rest."""
         handle = self._handles.get(fh)
         if handle is None:
             await self._self_test.handle_read()
@@ -118,14 +118,7 @@ class Operations(NameOperations):
             )
         feed = handle.feed
         data = feed.reader.read_nowait(off, size)
-        count = len(data)
-        if count < size and count < bytes_needed(
-            off,
-            size,
-            told=handle.inode.told_length,
-            known=feed.byte_length,
-            fills_pages=is_of_pages(off, size),
-        ):
+        if len(data) < size and off + len(data) < feed.byte_length:
             return await read_waiting(
                 feed,
                 handle.inode,

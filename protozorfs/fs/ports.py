@@ -30,6 +30,13 @@ class ReaderView(Protocol):
         """
         ...
 
+    async def read(self, start: int, end: int) -> bytes:
+        """All of `[start, end)`, which the feed must have; waits for what is missing.
+
+        Raises as `wait_bytes`.
+        """
+        ...
+
     async def wait_bytes(self, start: int, end: int) -> None:
         """Returns when all of `[start, end)` is here. Cancelling it drops the want.
 

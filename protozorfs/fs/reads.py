@@ -1,4 +1,4 @@
-"""The read of a feed's file: what is here at once, what is known but not here by waiting."""
+"""The read of a feed's file: whole, by waiting for what is known but not here; or an error."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ from protozorfs.fs.readahead import PAGE_BYTES
 from protozorfs.fs.requests import ReadRequest
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from protozorfs.fs.inodes import FeedInode
     from protozorfs.fs.origins import Origins
     from protozorfs.fs.ports import FeedView
     from protozorfs.fs.waits import Waits
 
 
-def bytes_needed(offset: int, size: int, *, told: int, known: int, fills_pages: bool) -> int:
-    """How many bytes from `offset` on an answer to READ must have.
+def end_of_answer(offset: int, size: int, *, told: int, known: int, origin: Origin) -> int:
+    """Where the answer to a READ ends: it has every byte from `offset` to there.
 
-    `told` is the length that the kernel was told last, `known` the feed's. A READ that fills the
-    page cache (sendfile, splice and private mmap use it even on a direct handle) takes a short
-    answer for the end of the file: it must be full, up to the length told. Others may be short, but
-    only behind the end may they be empty.
+    Programs take a short read of a regular file for its end: `tar` pads with zeros, `tac` stops. So
+    read(2) gets all up to `known`, the feed's length when the READ came. The page cache has no use
+    for more than the kernel was `told`, and waits for no more.
     """
-    if offset >= known:
-        return 0
-    if fills_pages and offset < told:
-        return min(size, min(told, known) - offset)
-    return min(size, 1)
+    length = min(told, known) if origin is Origin.PAGE_CACHE and offset < told else known
+    return max(offset, min(offset + size, length))
 
 
 def is_of_pages(offset: int, size: int) -> bool:
@@ -42,18 +40,26 @@ def is_of_pages(offset: int, size: int) -> bool:
 
 
 async def origin_of(request: ReadRequest, inode: FeedInode, origins: Origins) -> Origin:
-    """Where a READ of missing bytes comes from, in the task that handles it.
-
-    Raises:
-        Refused: EAGAIN, to readahead; whoever reads asks again, in person.
-    """
+    """Where a READ of missing bytes comes from, in the task that handles it."""
     if not is_of_pages(request.offset, request.size):
         return Origin.READ
     with inode.locked_pages():
-        origin = await origins.of(request)
+        return await origins.of(request)
+
+
+def refuse_readahead(request: ReadRequest, inode: FeedInode, origin: Origin) -> None:
+    """Declines a READ of missing bytes that nobody waits for in person.
+
+    Raises:
+        Refused: EAGAIN; whoever reads asks again, in person.
+    """
     if origin is Origin.PAGE_CACHE and inode.readahead.declines(request.offset, request.size):
         raise Refused(errno.EAGAIN)
-    return origin
+
+
+def locked_pages(inode: FeedInode, origin: Origin) -> AbstractContextManager[None]:
+    """While in the body, a READ waits that may have pages locked."""
+    return nullcontext() if origin is Origin.READ else inode.locked_pages()
 
 
 async def read_waiting(
@@ -66,28 +72,21 @@ async def read_waiting(
     size: int,
     timeout_seconds: float,
 ) -> bytes:
-    """The answer to a READ of bytes that are missing: waits until as much is here as it must have.
+    """The answer to a READ of which bytes are missing: waits until all of it is here.
 
     Raises:
         Refused: of readahead.
         StoreCorrupt, BlockUnavailable: of the feed.
         Interrupted, WaitTimedOut, Closing, TooManyWaits: of the wait.
     """
+    known = feed.byte_length
     request = ReadRequest(inode=inode.number, offset=offset, size=size)
     deadline = trio.current_time() + timeout_seconds
-    fills_pages = await origin_of(request, inode, origins) is not Origin.READ
-    with inode.locked_pages() if fills_pages else nullcontext():
-        while True:
-            data = feed.reader.read_nowait(offset, size)
-            needed = bytes_needed(
-                offset,
-                size,
-                told=inode.told_length,
-                known=feed.byte_length,
-                fills_pages=fills_pages,
-            )
-            if len(data) >= needed:
-                return data
-            # From the start, although some is here: where space is short, that could go meanwhile.
-            missing = partial(feed.reader.wait_bytes, offset, offset + needed)
-            await waits.run(request, missing, deadline)
+    origin = await origin_of(request, inode, origins)
+    end = end_of_answer(offset, size, told=inode.told_length, known=known, origin=origin)
+    data = feed.reader.read_nowait(offset, end - offset)
+    if len(data) == end - offset:
+        return data
+    refuse_readahead(request, inode, origin)
+    with locked_pages(inode, origin):
+        return await waits.run(request, partial(feed.reader.read, offset, end), deadline)

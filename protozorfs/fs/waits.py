@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from protozorfs.fs.interrupts import Interrupts
     from protozorfs.fs.requests import Request
+
+Value = TypeVar("Value")
 
 MAX_WAITS = 20_000  # each holds a task and 1 MiB of address space (libfuse's buffer)
 
@@ -68,9 +70,9 @@ class Waits:
         return len(self._waits)
 
     async def run(
-        self, request: Request, wait: Callable[[], Awaitable[None]], deadline: float
-    ) -> None:
-        """Awaits `wait()`, in the task that handles `request`, until `deadline` (trio's clock).
+        self, request: Request, wait: Callable[[], Awaitable[Value]], deadline: float
+    ) -> Value:
+        """What `wait()` returns, in the task that handles `request`; `deadline` is of trio's clock.
 
         Raises:
             Interrupted: the process was sent a signal, or the kernel's own limit is near.
@@ -94,8 +96,7 @@ class Waits:
         try:
             with one.scope, self._interrupts.watch(request, one.interrupt):
                 await trio.lowlevel.checkpoint()  # a wait that is over must not starve the rest
-                await wait()
-                return
+                return await wait()
         finally:
             self._waits.discard(one)
         # Only the scope's own cancellation comes here.

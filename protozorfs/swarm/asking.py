@@ -1,6 +1,6 @@
 """What to ask of which peer of a feed, and when to ask another one.
 
-The order of asking is: blocks that a reader waits for, blocks ahead of the readers, then (for a
+The order of asking is: the blocks that readers wait for, those ahead of the readers, then (for a
 feed that is kept whole) all the rest, lowest first. A block is asked of one peer at a time, of a
 second one when the first is slow; so is the newest head. No I/O, no clock.
 """
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SECOND_SOURCE_SECONDS = 2.0  # a head, or a block that a reader waits for, is then asked of another
 REASSIGN_SECONDS = 5.0  # any other block
+URGENT = 2  # the priority of what readers wait for, in a request; that of all else is 0
 NO_ROOM_SECONDS = 5.0  # after what came had no room, nothing is asked for that nobody reads
 
 
@@ -56,7 +57,12 @@ class Asker:
             return
         room = link.window(log.length, log.byte_length) - len(link.replica.in_flight)
         for block in self._urgent(link, now):
-            self._ask_block(link, block, now, priority=2)
+            self._ask_block(link, block, now, priority=URGENT)
+            room -= 1
+        for block in self._wanted(link):
+            if room <= 0:
+                return
+            self._ask_block(link, block, now, priority=URGENT)
             room -= 1
         if room > link.low_water():
             for block in self._candidates(link, now):
@@ -102,6 +108,11 @@ class Asker:
             asked = wants.asked.get(block)
             if not asked or now - asked[-1].since >= SECOND_SOURCE_SECONDS:
                 yield block
+
+    def _wanted(self, link: Link) -> Iterator[int]:
+        """The rest of what readers wait for: they wake when they have all of it."""
+        for start, end in self._feed.wants.wanted_ranges(self._feed.log):
+            yield from self._missing(link, start, end)
 
     def _candidates(self, link: Link, now: float) -> Iterator[int]:
         log = self._feed.log

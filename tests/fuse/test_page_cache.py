@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.stage import wait_until
 from tests.memory_control import pattern_bytes
 
 if TYPE_CHECKING:
@@ -98,10 +100,16 @@ def test_a_private_mapping(filling: Path) -> None:
     assert read_mapped(filling) == pattern_bytes(SIZE)
 
 
-def test_read_gives_what_is_here_of_whole_pages(shared: Staged) -> None:
+def test_a_read_of_whole_pages_waits_for_more_than_the_page_cache_does(shared: Staged) -> None:
     path = shared.followed(SIZE, HELD)
-    with path.open("rb", buffering=0) as file:
-        assert os.pread(file.fileno(), 131_072, 65_536) == pattern_bytes(SIZE)[65_536:HELD]
+    with path.open("rb", buffering=0) as file, ThreadPoolExecutor() as threads:
+        shared.control("stage", path.name, pattern=SIZE, held=False)  # the kernel is not told yet
+        read = threads.submit(os.pread, file.fileno(), 131_072, 262_144)
+        wait_until(lambda: shared.control("show", path.name)["waiting"] == 1)
+        shared.control("hold", path.name, count=SIZE)
+        assert not read.done()
+        shared.control("hold", path.name, count=2 * SIZE)
+        assert read.result(10) == (2 * pattern_bytes(SIZE))[262_144:][:131_072]
 
 
 def test_reads_of_whole_pages_are_full_where_all_may_be_of_the_page_cache(

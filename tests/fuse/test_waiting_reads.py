@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -71,16 +71,19 @@ def missing(staged: Staged) -> Path:
     return staged.followed(10_000, 5_000)
 
 
-def test_what_is_here_is_read_at_once_and_the_rest_when_it_comes(shared: Staged) -> None:
+def test_what_is_here_is_read_at_once_and_anything_else_whole(shared: Staged) -> None:
     path = missing(shared)
     data = pattern_bytes(10_000)
-    with path.open("rb", buffering=0) as file:
-        assert os.pread(file.fileno(), 10_001, 0) == data[:5000]
-        assert os.pread(file.fileno(), 100, 4_950) == data[4_950:5_000]
-        timer = threading.Timer(0.1, shared.control, ("hold", path.name), {"count": 7_000})
-        timer.start()
-        assert os.pread(file.fileno(), 10_001, 5_000) == data[5_000:7_000]
-        timer.join()
+    with path.open("rb", buffering=0) as file, ThreadPoolExecutor() as threads:
+        assert os.pread(file.fileno(), 5_000, 0) == data[:5_000]
+        assert os.pread(file.fileno(), 100, 4_900) == data[4_900:5_000]
+        rest = threads.submit(os.pread, file.fileno(), 10_001, 4_999)
+        for count in (7_000, 9_999):
+            wait_until(lambda: shared.control("show", path.name)["waiting"] == 1)
+            shared.control("hold", path.name, count=count)
+            assert not rest.done()
+        shared.control("hold", path.name, count=10_000)
+        assert rest.result(DEATH_SECONDS) == data[4_999:]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -195,8 +198,10 @@ def test_local_never_waits(stage: Callable[..., AbstractContextManager[Staged]])
     with stage("-o", "local") as staged:
         path = missing(staged)
         with path.open("rb", buffering=0) as file:
-            assert len(os.pread(file.fileno(), 10_001, 0)) == 5_000
-            expect(errno.EAGAIN, lambda: os.pread(file.fileno(), 100, 5_000))
+            assert len(os.pread(file.fileno(), 5_000, 0)) == 5_000
+            expect(errno.ENODATA, lambda: os.pread(file.fileno(), 100, 4_950))
+            expect(errno.ENODATA, lambda: os.pread(file.fileno(), 100, 5_000))
+        expect(errno.ENODATA, path.read_bytes)
         staged.control("search", path.name)
         path.open("rb").close()
 

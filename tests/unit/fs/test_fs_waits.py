@@ -24,9 +24,9 @@ from protozorfs.fs.errnos import Interrupted, Refused, TooManyWaits, WaitTimedOu
 from protozorfs.fs.guard import guarded
 from protozorfs.fs.inodes import FeedInode
 from protozorfs.fs.interrupts import Interrupts
-from protozorfs.fs.origins import Origins
-from protozorfs.fs.reads import bytes_needed, is_of_pages, read_waiting
-from protozorfs.fs.requests import LibFuse, OpenRequest
+from protozorfs.fs.origins import Origin, Origins
+from protozorfs.fs.reads import end_of_answer, read_waiting
+from protozorfs.fs.requests import LibFuse, OpenRequest, ReadRequest
 from protozorfs.fs.waits import Waits
 from protozorfs.types import FeedId
 from tests.memory_feeds import MemoryFeed
@@ -49,62 +49,109 @@ def make_waits(bound_seconds: float | None = None, limit: int = 10) -> Waits:
     size=st.integers(1, 20_000),
     told=st.integers(0, 30_000),
     growth=st.integers(0, 10_000),
-    whole_pages=st.booleans(),
+    origin=st.sampled_from(Origin),
 )
-def test_bytes_needed(offset: int, size: int, told: int, growth: int, whole_pages: bool) -> None:
+def test_an_answer_goes_to_the_end_of_the_read_or_of_the_feed(
+    offset: int, size: int, told: int, growth: int, origin: Origin
+) -> None:
     known = told + growth
-    if whole_pages:
-        offset, size = offset // 4096 * 4096, -(-size // 4096) * 4096
-    fills = is_of_pages(offset, size)
-    needed = bytes_needed(offset, size, told=told, known=known, fills_pages=fills)
-    assert 0 <= needed <= min(size, max(known - offset, 0))
-    assert (needed == 0) == (offset >= known)
-    if fills and offset < told:
-        assert offset + needed == min(offset + size, told)
+    end = end_of_answer(offset, size, told=told, known=known, origin=origin)
+    if origin is Origin.PAGE_CACHE and offset < told:
+        assert end == min(offset + size, told)
     else:
-        assert needed <= 1
-    assert bytes_needed(offset, size, told=told, known=known, fills_pages=False) <= 1
+        assert end == max(offset, min(offset + size, known))
 
 
-async def read(feed: MemoryFeed, offset: int, size: int, told: int = 0) -> bytes:
+async def read(
+    feed: MemoryFeed, offset: int, size: int, *, told: int = 0, origins: Origins | None = None
+) -> bytes:
     inode = FeedInode(2, ID, told_length=told)
     return await read_waiting(
-        feed, inode, make_waits(), Origins(), offset=offset, size=size, timeout_seconds=3.0
+        feed,
+        inode,
+        make_waits(),
+        origins or Origins(),
+        offset=offset,
+        size=size,
+        timeout_seconds=3.0,
     )
 
 
-async def test_a_read_waits_until_something_is_here(autojump_clock: trio.abc.Clock) -> None:
+class FixedOrigins(Origins):
+    """Every READ comes from one place."""
+
+    def __init__(self, origin: Origin) -> None:
+        super().__init__()
+        self._origin = origin
+
+    async def of(self, request: ReadRequest) -> Origin:
+        await trio.lowlevel.checkpoint()
+        return self._origin
+
+
+async def test_a_read_waits_until_all_of_it_is_here(autojump_clock: trio.abc.Clock) -> None:
     feed = MemoryFeed(ID, is_owned=False)
     feed.stage([b"0123456789"], held=False)
 
     async def fill() -> None:
-        await trio.sleep(1)
-        feed.hold(4)
+        for count in (4, 9, 10):
+            await trio.sleep(1)
+            feed.hold(count)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fill)
-        assert await read(feed, 0, 100) == b"0123"
+        assert await read(feed, 1, 3) == b"123"
         assert trio.current_time() == pytest.approx(1, abs=0.1)
+        assert await read(feed, 0, 100) == b"0123456789"
+        assert trio.current_time() == pytest.approx(3, abs=0.1)
     assert await read(feed, 10, 100) == b""
+
+
+async def test_a_read_is_never_answered_with_a_part(autojump_clock: trio.abc.Clock) -> None:
+    feed = MemoryFeed(ID, is_owned=False)
+    feed.stage([b"0123456789"], held=False)
+    feed.hold(9)
     with pytest.raises(WaitTimedOut):
-        await read(feed, 4, 100)
+        await read(feed, 0, 10)
+
+
+async def test_a_read_does_not_wait_for_what_came_after_it(autojump_clock: trio.abc.Clock) -> None:
+    feed = MemoryFeed(ID, is_owned=False)
+    feed.stage([b"0123456789"], held=False)
+
+    async def grow() -> None:
+        await trio.sleep(1)
+        feed.stage([b"abc"], held=False)
+        feed.hold(10)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(grow)
+        assert await read(feed, 0, 100) == b"0123456789"
 
 
 async def test_a_read_of_pages_waits_for_all_that_was_told(autojump_clock: trio.abc.Clock) -> None:
     feed = MemoryFeed(ID, is_owned=False)
-    feed.stage([bytes(6000)], held=False)
-    feed.hold(5000)
+    feed.stage([bytes(2000), bytes(4000)], held=False)
+    pages = FixedOrigins(Origin.PAGE_CACHE)
 
     async def fill() -> None:
-        for count in (5500, 5999, 6000):
+        for count in (1000, 1999, 2000):
             await trio.sleep(0.5)
             feed.hold(count)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fill)
-        assert len(await read(feed, 0, 8192, told=6000)) == 6000
-    feed.stage([b"x" * 100], held=False)  # not told yet, so the kernel does not count on it
-    assert len(await read(feed, 0, 8192, told=6000)) == 6000
+        assert len(await read(feed, 0, 4096, told=2000, origins=pages)) == 2000
+    # What was not told yet the kernel does not count on; and what is here is not declined.
+    assert len(await read(feed, 0, 8192, told=2000, origins=pages)) == 2000
+
+
+async def test_readahead_of_missing_bytes_is_declined() -> None:
+    feed = MemoryFeed(ID, is_owned=False)
+    feed.stage([bytes(10_000)], held=False)
+    with pytest.raises(Refused) as refused:
+        await read(feed, 0, 8192, told=10_000, origins=FixedOrigins(Origin.PAGE_CACHE))
+    assert refused.value.errno == errno.EAGAIN
 
 
 async def test_errors_of_the_feed_come_through() -> None:

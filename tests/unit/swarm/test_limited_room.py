@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
 from protozorfs.errors import StoreFull
 from protozorfs.feeds.room import AHEAD_SHARE, FILL_SHARE, Room
@@ -216,11 +218,32 @@ def test_when_nearly_all_room_is_used_only_what_is_read_is_fetched() -> None:
     assert peer.feed.is_whole
 
 
+async def test_a_read_larger_than_all_room_is_served() -> None:
+    """What came first is dropped before the last comes; the reader has it already."""
+    blocks = numbered([20_000] * 100)
+    peer = LimitedPeer(limit=LIMIT // 4)
+    pipe = connected(blocks, peer)
+    read: list[bytes] = []
+
+    async def read_range() -> None:
+        read.append(await peer.feed.reader.read(10_000, 10_000 + LIMIT))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read_range)
+        await wait_all_tasks_blocked()
+        while not read:
+            peer.replicator.flush(0.0)
+            assert pipe.step(0.0), "nothing comes any more"
+            peer.check()
+            await wait_all_tasks_blocked()
+    assert read == [b"".join(blocks)[10_000 : 10_000 + LIMIT]]
+
+
 def test_the_window_ahead_is_shared() -> None:
     peer = LimitedPeer()
     connected(numbered([1000] * 2000), peer)
     assert peer.room.ahead_bytes == LIMIT // AHEAD_SHARE
-    wants = [peer.feed.wants.add(peer.feed.log, at, at + 1, 0.0) for at in (0, 10, 20, 30)]
+    wants = [peer.feed.wants.add(peer.feed.log, at, at + 1, 0.0) for at in (0, 1, 2, 3)]
     for want in wants:
         peer.room.enter(peer.feed, want)
     assert peer.room.ahead_bytes == LIMIT // AHEAD_SHARE // 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given, settings
@@ -24,6 +25,9 @@ from protozorfs.types import MAX_SAFE_INTEGER
 from protozorfs.wire import messages as m
 from protozorfs.wire.replication import CONFLICT_ID, MAX_REMOTE_REQUESTS
 from tests.unit.swarm.memory_peers import Peer, Pipe, settle
+
+if TYPE_CHECKING:
+    from protozorfs.feeds.wants import Want
 
 
 def owner_of(blocks: list[bytes]) -> Peer:
@@ -96,6 +100,33 @@ def test_what_a_reader_waits_for_is_asked_first_then_what_follows_it() -> None:
         reader.feed.wants.discard(want)
     assert reader.feed.log.block(1500) == blocks[1500]
     assert reader.feed.held_bytes < 600_000
+
+
+def test_all_that_readers_wait_for_is_asked_before_what_follows_it() -> None:
+    owner, reader = owner_of([bytes(1000)] * 2000), Peer(is_sparse=True, key=2)
+    pipe = Pipe(reader, owner)
+    pipe.offer()
+    settle([pipe])
+    log, wants = reader.feed.log, reader.feed.wants
+
+    def want(start: int, end: int) -> Want:
+        return wants.add(log, start * 1000, end * 1000, 0.0)
+
+    first = want(500, 530)
+    reader.replicator.flush(0.0)
+    assert list(wants.asked) == list(range(500, 530)), "who just came may want no more"
+    settle([pipe])
+    assert first.done.is_set()
+    wants.discard(first)
+
+    both = [want(530, 560), want(1000, 1010)]
+    reader.replicator.flush(0.0)
+    asked = list(wants.asked)
+    waited_for = [530, 1000, *range(531, 560), *range(1001, 1010)]
+    assert asked[: len(waited_for)] == waited_for
+    assert asked[len(waited_for)] == 560, "who reads on gets what follows"
+    settle([pipe])
+    assert all(one.done.is_set() for one in both)
 
 
 def test_a_reader_waits_for_bytes_that_another_peer_brings() -> None:
