@@ -67,8 +67,8 @@ def cleared(path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_while_readers_wait(staged: Staged, number: int) -> None:
     path = missing(staged)
-    with reader("cat", path) as one, reader("tail", "-f", path) as two:
-        wait_until(lambda: is_waiting(one) and is_waiting(two))
+    with reader("cat", path) as one, reader("tail", "-f", path):
+        wait_until(lambda: staged.control("show", path.name)["waiting"] == 2)
         assert staged.mount.stop(number) < STOP_SECONDS
         assert staged.mount.process.returncode == 0
         assert one.wait(STOP_SECONDS) == 1
