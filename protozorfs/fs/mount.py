@@ -14,9 +14,9 @@ import pyfuse3
 import trio
 
 from protozorfs.fs import mount_points
-from protozorfs.fs.background import raise_limit
 from protozorfs.fs.interrupts import Interrupts, request_time_bound
 from protozorfs.fs.mount_points import MountError, MountWatch
+from protozorfs.fs.negotiation import Negotiation
 from protozorfs.fs.nudges import Nudges
 from protozorfs.fs.operations import Operations
 from protozorfs.fs.origins import Origins
@@ -88,7 +88,7 @@ async def serve(
     operations = Operations(parts)
     answers = False
     with (
-        _mounted(operations, options) as watch,
+        _mounted(operations, options) as (watch, descriptor),
         feeds.surroundings.watched(parts.grown),
         no_stuck_reads(),
     ):
@@ -100,11 +100,14 @@ async def serve(
             await nursery.start(parts.polls.run)
             nursery.start_soon(interrupts.run_fallback)
             nursery.start_soon(_end_when_gone, watch, nursery.cancel_scope)
-            nursery.start_soon(loop.run, nursery.cancel_scope)
             try:
-                await operations.initialised.wait()
-                raise_limit(watch.device)
-                await parts.self_test.run(options.mount_point, interrupts)
+                with Negotiation(descriptor) as negotiation:
+                    nursery.start_soon(loop.run, nursery.cancel_scope)
+                    async with trio.open_nursery() as negotiating:
+                        negotiating.start_soon(negotiation.run)
+                        await operations.initialised.wait()
+                        await parts.self_test.run(options.mount_point, interrupts)
+                        negotiating.cancel_scope.cancel()  # had it not ended, nothing had answered
                 nursery.start_soon(nudge)
                 answers = True
                 task_status.started()
@@ -179,8 +182,8 @@ async def _end_when_gone(watch: MountWatch, serving: trio.CancelScope) -> None:
 
 
 @contextmanager
-def _mounted(operations: Operations, options: MountOptions) -> Iterator[MountWatch]:
-    """Mounts, and unmounts at the end."""
+def _mounted(operations: Operations, options: MountOptions) -> Iterator[tuple[MountWatch, int]]:
+    """Mounts, and unmounts at the end; the number is that of pyfuse3's descriptor."""
     mount_points.prepare(options.mount_point)
     before = mount_points.fuse_descriptors()
     reasons: list[str] = []
@@ -194,7 +197,7 @@ def _mounted(operations: Operations, options: MountOptions) -> Iterator[MountWat
     try:
         (descriptor,) = mount_points.fuse_descriptors() - before
         watch = MountWatch(options.mount_point, descriptor)
-        yield watch
+        yield watch, descriptor
     finally:
         pyfuse3.close(unmount=True)
         if watch is not None:

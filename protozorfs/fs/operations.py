@@ -26,8 +26,9 @@ from protozorfs.fs.inodes import FeedInode, PathInode
 from protozorfs.fs.live import read_live, start_of
 from protozorfs.fs.naming import NameOperations
 from protozorfs.fs.polls import ALWAYS
+from protozorfs.fs.readahead import PAGE_BYTES
 from protozorfs.fs.reads import read_waiting
-from protozorfs.fs.requests import OpenRequest
+from protozorfs.fs.requests import OpenRequest, WriteRequest
 from protozorfs.fs.self_test import SelfTest
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ class Operations(NameOperations):
                     end=feed.byte_length,
                 )
             )
+        elif handle.is_readable and await self._may_be_writeback(handle, off, len(buf)):
+            raise Refused(errno.EPERM)
         await feed.append(cut_blocks(buf))
         if handle.syncs:
             await feed.sync()
@@ -183,6 +186,17 @@ class Operations(NameOperations):
             handle.feed.release()
         self._inodes.closed(handle.inode)
 
+    async def _may_be_writeback(self, handle: Handle, offset: int, size: int) -> bool:
+        """Whether a WRITE is of pages that were changed in a mapping, which must append nothing.
+
+        Those are whole pages of what the feed has. An append begins at the end that the kernel
+        knows, which is another one only while the feed grows in another way.
+        """
+        if offset % PAGE_BYTES or offset >= handle.feed.byte_length:
+            return False
+        request = WriteRequest(inode=handle.inode.number, offset=offset, size=size)
+        return await self._origins.may_be_writeback(request)
+
     async def _wait_head(self, feed: FeedView, flags: int, request: OpenRequest) -> None:
         if feed.is_owned or feed.length or flags & os.O_NONBLOCK or not self._patience.head_seconds:
             return
@@ -198,6 +212,7 @@ class Operations(NameOperations):
             inode=inode,
             feed=feed,
             appends=bool(flags & os.O_APPEND),
+            is_readable=flags & os.O_ACCMODE != os.O_WRONLY,
             in_sequence=in_sequence,
             syncs=self._syncs or bool(flags & os.O_DSYNC),  # O_SYNC includes O_DSYNC
         )

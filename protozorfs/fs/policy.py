@@ -9,6 +9,7 @@ somebody else.
 | open for writing with O_APPEND | yes | EACCES, root too |
 | the same without O_APPEND, or any open with O_TRUNC | EPERM | EACCES |
 | WRITE, O_APPEND handle | at our end, whatever the offset | - |
+| WRITE of pages that were changed in a mapping | EPERM | - |
 | WRITE, handle of the CREATE | at our end, in sequence; else EPERM | - |
 | SETATTR of size | EPERM | EACCES |
 | SETATTR of mode or owner, other than it has | EPERM | EPERM |

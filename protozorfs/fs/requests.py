@@ -72,6 +72,15 @@ class ReadRequest:
     size: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteRequest:
+    """A WRITE being handled: its arguments, and the inode of its handle."""
+
+    inode: int
+    offset: int
+    size: int
+
+
 Request = OpenRequest | ReadRequest
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,15 +53,27 @@ def kind_of(outcome: Any) -> str:
     return outcome if outcome in errno.errorcode.values() else VALUE
 
 
+_LINUX = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+_SHARED_MAPPING = ("on_descriptor", "mmap", 0, 1, mmap.MAP_SHARED, mmap.PROT_READ)
+_NO_SHARED_MAPPING = Difference(
+    "`mmap` with MAP_SHARED, before Linux 6.6",
+    ("mmap",),
+    (VALUE, "EACCES"),
+    ("ENODEV",),
+    "the file is opened for direct I/O; MAP_PRIVATE works",
+    (_READ, _SHARED_MAPPING),
+)
+_MAPPING_OF_APPENDERS = Difference(
+    "`mmap` with MAP_SHARED of a descriptor that may append",
+    ("mmap",),
+    ("EACCES",),
+    (VALUE,),
+    "the kernel does not ask; what is changed in the mapping is not written, and `msync` fails",
+    (_APPEND, _SHARED_MAPPING),
+)
+
 OF_EVERY_FEED = (
-    Difference(
-        "`mmap` with MAP_SHARED",
-        ("mmap",),
-        (VALUE, "EACCES"),
-        ("ENODEV",),
-        "the file is opened for direct I/O; MAP_PRIVATE works",
-        (_READ, ("on_descriptor", "mmap", 0, 1, mmap.MAP_SHARED, mmap.PROT_READ)),
-    ),
+    *([] if _LINUX >= (6, 6) else [_NO_SHARED_MAPPING]),
     Difference(
         "`copy_file_range` to another file system",
         ("copy_from",),
@@ -106,6 +119,7 @@ _SET_FLAGS = Difference(
 
 OWNED = (
     *OF_EVERY_FEED,
+    *([_MAPPING_OF_APPENDERS] if _LINUX >= (6, 6) else []),
     Difference(
         "`mv NAME NEW`",
         ("rename",),

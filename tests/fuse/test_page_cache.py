@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import socket
@@ -28,16 +29,32 @@ pytestmark = pytest.mark.fuse
 READ_MAPPED = """
 import mmap, sys
 with open(sys.argv[1], "rb") as file:
-    mapped = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+    mapped = mmap.mmap(file.fileno(), 0, flags=int(sys.argv[2]), prot=mmap.PROT_READ)
     sys.stdout.buffer.write(mapped[:])
 """
+# Shows the first bytes of a mapping, as many as `fstat` says, each time that it is sent a line.
+WATCH_MAPPED = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+with open(sys.argv[1], "rb") as file:
+    # Longer than the file, as no module of Python lets one map it.
+    mapped = libc.mmap(None, ctypes.c_size_t(1 << 20), 1, int(sys.argv[2]), file.fileno(), 0)
+    for _ in sys.stdin:
+        size = os.fstat(file.fileno()).st_size
+        sys.stdout.buffer.write(b"%d\\n" % size + ctypes.string_at(mapped, size))
+        sys.stdout.buffer.flush()
+"""
+KINDS = pytest.mark.parametrize(
+    "flags", [mmap.MAP_PRIVATE, mmap.MAP_SHARED], ids=["private", "shared"]
+)
 SIZE = 300_001
 HELD = 70_000
 
 
-def read_mapped(path: Path) -> bytes:
-    """The file by a private mapping, in another process: a fault waits with Python's lock held."""
-    command = [sys.executable, "-c", READ_MAPPED, str(path)]
+def read_mapped(path: Path, flags: int) -> bytes:
+    """The file by a mapping, in another process: a fault waits with Python's lock held."""
+    command = [sys.executable, "-c", READ_MAPPED, str(path), str(flags)]
     return subprocess.run(command, capture_output=True, timeout=20, check=True).stdout
 
 
@@ -96,8 +113,57 @@ def test_splice(filling: Path) -> None:
     assert received == pattern_bytes(SIZE)
 
 
-def test_a_private_mapping(filling: Path) -> None:
-    assert read_mapped(filling) == pattern_bytes(SIZE)
+@KINDS
+def test_a_mapping(filling: Path, flags: int) -> None:
+    assert read_mapped(filling, flags) == pattern_bytes(SIZE)
+
+
+def test_what_is_changed_in_a_mapping_is_not_written(shared: Staged) -> None:
+    """The kernel writes whole pages back, which would be appended."""
+    path = shared.owned(b"a" * 5_000)
+    with path.open("ab+", buffering=0) as file:
+        mapped = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_SHARED)
+        mapped[0:1], mapped[4_500:4_501] = b"X", b"Y"
+        with pytest.raises(PermissionError):
+            mapped.flush()
+        file.write(b"b" * (8_192 - 5_000))
+        file.write(b"appended where a page begins")
+        mapped.close()
+    expected = b"a" * 5_000 + b"b" * (8_192 - 5_000) + b"appended where a page begins"
+    assert path.read_bytes() == read_mapped(path, mmap.MAP_SHARED) == expected
+    assert shared.control("show", path.name)["sizes"] == [5_000, 3_192, 28]
+
+
+def test_a_followed_feed_has_no_mapping_that_can_be_written(shared: Staged) -> None:
+    path = shared.followed(5_000, 5_000)
+    with path.open("rb") as file, pytest.raises(PermissionError):
+        mmap.mmap(file.fileno(), 0, flags=mmap.MAP_SHARED)
+
+
+@KINDS
+@pytest.mark.parametrize("is_owned", [False, True], ids=["followed", "owned"])
+def test_a_mapping_shows_what_came_after_it(shared: Staged, flags: int, is_owned: bool) -> None:
+    """The last page was read when it was not full: what is behind its end then is not zeros."""
+    path = shared.owned(b"first\n") if is_owned else shared.followed(0, 0)
+    if not is_owned:
+        shared.control("stage", path.name, blocks=["first\n"])
+    command = [sys.executable, "-c", WATCH_MAPPED, str(path), str(flags)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as watcher:
+        assert watcher.stdin is not None
+        assert watcher.stdout is not None
+        expected = b"first\n"
+        for line in (b"second\n", b"x" * 5_000, b"third\n", b"y" * 100_000):
+            watcher.stdin.write(b"\n")
+            watcher.stdin.flush()
+            size = int(watcher.stdout.readline())
+            assert watcher.stdout.read(size) == expected
+            if is_owned:
+                with path.open("ab", buffering=0) as file:
+                    file.write(line)
+            else:
+                shared.control("stage", path.name, blocks=[line.decode()])
+            expected += line
+        watcher.stdin.close()
 
 
 def test_a_read_of_whole_pages_waits_for_more_than_the_page_cache_does(shared: Staged) -> None:
@@ -130,7 +196,7 @@ def test_growth_while_pages_are_cached(shared: Staged) -> None:
     path = shared.followed(5_000, 5_000)
     expected = pattern_bytes(5_000)
     for size in (1, 5_000, 100_000):
-        assert read_mapped(path) == expected
+        assert read_mapped(path, mmap.MAP_PRIVATE) == read_mapped(path, mmap.MAP_SHARED) == expected
         shared.control("stage", path.name, pattern=size)
         expected += pattern_bytes(size)
     assert path.read_bytes() == expected
