@@ -39,6 +39,7 @@ class Feed:
         feed_id: its ID.
         is_owned: the secret key is here.
         is_followed: it has a name here; else it is visited, and kept only while it is read.
+        mtime_ns: when it was last known to be longer than before; ns since 1970.
         peers: connected peers that have opened this feed; their names, for the status.
         handles: open handles.
         reader: answers reads, and waits for what is missing.
@@ -207,6 +208,12 @@ class Feed:
         """The state in one word."""
         return state_of(self)
 
+    def was_written(self, time_ns: int) -> None:
+        """A run that was killed has written its newest head then, and perhaps not kept the time."""
+        if time_ns > self.mtime_ns:
+            self.mtime_ns = time_ns
+            self._surroundings.feed_grown(self)
+
     # open handles
 
     def acquire(self) -> None:
@@ -253,7 +260,7 @@ class Feed:
         raised.
         """
         log = self.log
-        length = log.length
+        length, known_length = log.length, self.length
         room = self._surroundings.room
         added: list[int] = []
         try:
@@ -266,9 +273,8 @@ class Feed:
         finally:
             room.added(self, added)  # what could not be written whole takes space, too
         if log.length != length:
-            self._has_new_head(log)
+            self._has_new_head(log, known_length)
         elif added:
-            self.mtime_ns = time.time_ns()
             self.wants.update(log, added)
             self._set_grown()
         return results
@@ -285,9 +291,9 @@ class Feed:
 
     def begin_history(self, proof: Proof) -> None:
         """Begins the history that an upgrade from nothing proves; see `Log.begin_history`."""
-        log = self.log
+        log, length = self.log, self.length
         log.begin_history(proof)
-        self._has_new_head(log)
+        self._has_new_head(log, length)
 
     @property
     def is_syncing(self) -> bool:
@@ -315,7 +321,10 @@ class Feed:
 
     def learn_head(self, head: Head, record: bytes) -> None:
         """A newer head than was known, with the signed record that shows it; both are kept."""
+        is_news = record != self.known_head.record and head.length > self.length
         self.known_head.learn(self.log, head, record)
+        if is_news:  # what an earlier run has kept was new to that one
+            self.mtime_ns = time.time_ns()
         self.wants.refresh(self.log)
         self._set_grown()
         self.head_search.end()
@@ -352,8 +361,10 @@ class Feed:
         self._log = None
         self.writer.forget()
 
-    def _has_new_head(self, log: Log) -> None:
-        self.mtime_ns = time.time_ns()
+    def _has_new_head(self, log: Log, length: int) -> None:
+        """`length`: how many blocks were known of before. A record may have shown the head."""
+        if log.length > length:
+            self.mtime_ns = time.time_ns()
         self.wants.refresh(log)
         self._set_grown()
 

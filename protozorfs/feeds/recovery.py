@@ -46,7 +46,10 @@ async def open_unclean(store: Store, names: Iterable[tuple[Feed, bytes]]) -> Non
             shown = name.decode(errors="replace")
             with Boundary(logger, f"the recovery of feed {shown}"):
                 try:
+                    written_ns = directory.file("head").modified_ns()  # opening may write it
                     log = await trio.to_thread.run_sync(Log.open, directory, abandon_on_cancel=True)
                     feed.adopt_log(log)
+                    if log.length:
+                        feed.was_written(written_ns)
                 except (StoreError, OSError) as error:
                     logger.error("feed %s cannot be opened: %s", shown, error)

@@ -88,7 +88,7 @@ class FeedView(Protocol):
     def fork(self) -> int: ...
     @property
     def mtime_ns(self) -> int:
-        """When the newest block arrived."""
+        """When it was last known to be longer than before."""
         ...
 
     @property

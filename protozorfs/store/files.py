@@ -61,6 +61,9 @@ class File(Protocol):
     def allocated_bytes(self) -> int:
         """What the file takes on the disk; holes take nothing."""
 
+    def modified_ns(self) -> int:
+        """When it was last written to; nanoseconds since 1970."""
+
     def fdatasync(self) -> None:
         """Returns when data and size survive a power cut."""
 
@@ -195,6 +198,9 @@ class RealFile:
 
     def allocated_bytes(self) -> int:
         return os.fstat(self._descriptor).st_blocks * STAT_BLOCK_BYTES
+
+    def modified_ns(self) -> int:
+        return os.fstat(self._descriptor).st_mtime_ns
 
     def fdatasync(self) -> None:
         with _disk_full_is_store_full():  # delayed allocation finds a full disk only here

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import StoreFull
@@ -73,6 +74,7 @@ class _Inode:
         self.synced = bytearray()
         self.pending: list[_Write | _Truncate] = []
         self.holes: set[int] = set()  # sectors that take no space
+        self.modified_ns = 0
 
     def grow_to(self, size: int) -> None:
         """What lies between the end and `size` takes no space when the file becomes longer."""
@@ -81,6 +83,7 @@ class _Inode:
     def change(self, change: _Write | _Truncate) -> None:
         _apply(self.current, change)
         self.pending.append(change)
+        self.modified_ns = time.time_ns()
 
     def sync(self) -> None:
         # Not a copy of the current state: what a failed sync threw away stays thrown away.
@@ -185,6 +188,9 @@ class MemoryFile:
         inode = self._open_inode()
         sectors = -(-len(inode.current) // SECTOR_BYTES)
         return (sectors - len(inode.holes)) * STAT_BLOCK_BYTES
+
+    def modified_ns(self) -> int:
+        return self._open_inode().modified_ns
 
     def fdatasync(self) -> None:
         inode = self._open_inode()

@@ -136,6 +136,10 @@ class PooledFile:
         file = self._found()
         return 0 if file is None else file.allocated_bytes()
 
+    def modified_ns(self) -> int:
+        file = self._found()
+        return 0 if file is None else file.modified_ns()
+
     def fdatasync(self) -> None:
         self._opened().fdatasync()
 

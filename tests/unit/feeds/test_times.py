@@ -1,7 +1,8 @@
-"""When the newest block of a feed came: shown at once, kept for the next run."""
+"""When a feed became longer: shown at once, kept for the next run, moved by nothing else."""
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import trio
@@ -9,9 +10,12 @@ import trio
 from protozorfs.feeds.registry import Feeds
 from protozorfs.options import Options
 from protozorfs.store.layout import Store
+from tests.unit.swarm.memory_peers import Peer, Pipe, settle
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+NANOSECONDS = 1_000_000_000  # of a second: the head is written again when it is synced
 
 
 async def test_an_append_is_the_newest_block_and_its_time_is_kept(tmp_path: Path) -> None:
@@ -32,3 +36,62 @@ async def test_an_append_is_the_newest_block_and_its_time_is_kept(tmp_path: Path
         times = {name: feed.mtime_ns for name, feed in feeds.names()}
         assert times == {b"journal": grown_ns, b"silent": silent_ns}
         feeds.close()
+
+
+async def test_after_a_kill_a_feed_is_as_new_as_what_was_written_last(tmp_path: Path) -> None:
+    with Store(tmp_path / "store") as store:
+        async with trio.open_nursery() as nursery:
+            feeds = Feeds(store, Options())
+            await nursery.start(feeds.run)
+            feed = feeds.create(b"journal")
+            await feed.append([b"one"])
+            grown_ns = feed.mtime_ns
+            shutil.copytree(tmp_path / "store", tmp_path / "killed")  # with the times of files
+            nursery.cancel_scope.cancel()
+        feeds.close()
+    with Store(tmp_path / "killed") as store:
+        feeds = Feeds(store, Options())
+        await feeds.recover()
+        (found,) = feeds
+        assert abs(found.mtime_ns - grown_ns) < NANOSECONDS
+        feeds.close()
+    with Store(tmp_path / "killed") as store:
+        feeds = Feeds(store, Options())
+        assert [feed.mtime_ns for feed in feeds] == [found.mtime_ns]
+        feeds.close()
+
+
+def test_old_bytes_that_arrive_make_no_feed_newer() -> None:
+    owner, reader = Peer(is_owner=True, key=1), Peer(is_sparse=True, key=2)
+    owner.append([bytes(1000)] * 100)
+    pipe = Pipe(reader, owner)
+    pipe.offer()
+    settle([pipe])
+    feed = reader.feed
+    assert feed.mtime_ns > 0, "a head was found"
+    feed.mtime_ns = 1
+    want = feed.wants.add(feed.log, 0, 100_000, 0.0)
+    reader.replicator.flush(0.0)
+    settle([pipe])
+    assert want.done.is_set()
+    assert feed.mtime_ns == 1
+    owner.append([b"more"])
+    settle([pipe])
+    assert feed.mtime_ns > 1
+
+
+def test_a_record_of_a_longer_head_makes_a_feed_newer_and_its_blocks_do_not() -> None:
+    owner, reader = Peer(is_owner=True, key=1), Peer(key=2)
+    owner.append([b"one", b"two"])
+    head = owner.feed.log.head
+    assert head is not None
+    feed = reader.feed
+    feed.learn_head(head, b"a record")
+    assert feed.mtime_ns > 0
+    feed.mtime_ns = 1
+    feed.learn_head(head, b"a record")  # as the next run does with the one that was kept
+    pipe = Pipe(reader, owner)
+    pipe.offer()
+    settle([pipe])
+    assert feed.log.contiguous_length == 2
+    assert feed.mtime_ns == 1
