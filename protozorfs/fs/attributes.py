@@ -25,6 +25,14 @@ _OWNED_MODE = stat.S_IFREG | 0o644
 _FOLLOWED_MODE = stat.S_IFREG | 0o444
 
 
+def blocks_of(size: int, held_bytes: int) -> int:
+    """`st_blocks` of a file with bytes, some of which are here: never 0, unless it is empty.
+
+    GNU tar takes a file of no blocks for one hole, and archives zeros without reading it.
+    """
+    return max(int(size > 0), -(-held_bytes // _BLOCK_BYTES))
+
+
 class Attributes:
     """Makes the answers; everything belongs to the user who mounts."""
 
@@ -48,7 +56,9 @@ class Attributes:
 
     def text(self, number: int, size: int) -> pyfuse3.EntryAttributes:
         """Of a file of the status: it says what is now."""
-        return self._entry(number, _FOLLOWED_MODE, size, time.time_ns())
+        entry = self._entry(number, _FOLLOWED_MODE, size, time.time_ns())
+        entry.st_blocks = blocks_of(size, size)
+        return entry
 
     def live(
         self, inode: FeedInode, feed: FeedView | None, start: int | None
@@ -58,7 +68,9 @@ class Attributes:
             inode.tell(0, 0 if feed is None else feed.mtime_ns)
         else:
             inode.tell(max(0, feed.byte_length - start), feed.mtime_ns)
-        return self._entry(inode.number, _FOLLOWED_MODE, inode.told_length, inode.told_mtime_ns)
+        entry = self._entry(inode.number, _FOLLOWED_MODE, inode.told_length, inode.told_mtime_ns)
+        entry.st_blocks = blocks_of(inode.told_length, 0)  # the feed's own file counts what is held
+        return entry
 
     def feed(self, inode: FeedInode, feed: FeedView | None) -> pyfuse3.EntryAttributes:
         """Of a feed; None is one that is only named by its ID. Notes what is told."""
@@ -68,7 +80,7 @@ class Attributes:
         mode = _OWNED_MODE if feed.is_owned else _FOLLOWED_MODE
         inode.tell(feed.byte_length, feed.mtime_ns)
         entry = self._entry(inode.number, mode, inode.told_length, inode.told_mtime_ns)
-        entry.st_blocks = (feed.held_bytes + _BLOCK_BYTES - 1) // _BLOCK_BYTES
+        entry.st_blocks = blocks_of(inode.told_length, feed.held_bytes)
         entry.st_birthtime_ns = feed.created_ns
         return entry
 
