@@ -82,8 +82,8 @@ def _command(feeds: MemoryFeeds, do: str, feed: str, **values: Any) -> dict[str,
     """Acts on a feed named by its name or ID.
 
     stage: append `blocks` (text) or `zeros` bytes, held or not. hold: the first `count` bytes are
-    here. set: attributes of the feed. search: a first attempt to find a head starts; found: it
-    ends. show: what is in it.
+    here. island: bytes [`start`, `end`) are here, too. set: attributes of the feed. search: a first
+    attempt to find a head starts; found: it ends. show: what is in it.
     """
     found = feeds.by_name(feed.encode()) or feeds.visit(ids.parse_feed_id(feed))
     if do == "stage":
@@ -94,6 +94,8 @@ def _command(feeds: MemoryFeeds, do: str, feed: str, **values: Any) -> dict[str,
         found.stage(blocks, held=values.get("held", True))
     elif do == "hold":
         found.hold(values["count"])
+    elif do == "island":
+        found.hold_island(values["start"], values["end"])
     elif do == "set":
         for name, value in values.items():
             setattr(found, name, value)

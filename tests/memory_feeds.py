@@ -41,7 +41,7 @@ class MemoryReader:
         feed = self._feed
         if feed.is_damaged:
             raise StoreCorrupt("data", offset, "flipped bits")
-        return bytes(feed.data[offset : min(offset + size, feed.held_bytes)])
+        return bytes(feed.data[offset : min(offset + size, feed.held_until(offset))])
 
     async def read(self, start: int, end: int) -> bytes:
         await self.wait_bytes(start, end)
@@ -49,11 +49,11 @@ class MemoryReader:
 
     async def wait_bytes(self, start: int, end: int) -> None:
         feed = self._feed
-        if feed.is_local and feed.held_bytes < end:
+        if feed.is_local and feed.held_until(start) < end:
             raise BlockUnavailable("not here")
         feed.waiting_count += 1
         try:
-            while feed.held_bytes < end:
+            while feed.held_until(start) < end:
                 await feed.changed.wait()
         finally:
             feed.waiting_count -= 1
@@ -93,7 +93,8 @@ class MemoryFeed:
         self.is_local = is_local
         self.blocks: list[bytes] = []
         self.data = bytearray()
-        self.held_bytes = 0  # always a prefix here
+        self.held_bytes = 0  # a prefix
+        self.islands: list[tuple[int, int]] = []  # ranges of bytes behind it that are here, too
         self.fork = 0
         self.frozen_why = ""
         self.created_ns = self.mtime_ns = time.time_ns()
@@ -152,9 +153,24 @@ class MemoryFeed:
         self.mtime_ns = time.time_ns()
         self.hold(len(self.data) if held else self.held_bytes)
 
+    def held_until(self, offset: int) -> int:
+        """The end of the bytes that are here from `offset` on without a gap."""
+        end = max(offset, self.held_bytes)
+        while further := [stop for start, stop in self.islands if start <= end < stop]:
+            end = max(further)
+        return end
+
     def hold(self, count: int) -> None:
         """The first `count` bytes are here."""
         self.held_bytes = count
+        self._changed()
+
+    def hold_island(self, start: int, end: int) -> None:
+        """Bytes `[start, end)` are here."""
+        self.islands.append((start, end))
+        self._changed()
+
+    def _changed(self) -> None:
         self.changed.set()
         self.changed = trio.Event()
         for watcher in self.watchers:
