@@ -1,46 +1,36 @@
 """Gets the loop out of a read of the FUSE device that finds nothing to read.
 
-The device is read when it says that there is a request. If whoever made it is killed in between,
-the kernel takes it back, and the read waits for the next one, and the whole loop with it: libfuse's
-descriptor blocks, and pyfuse3 3.5.0 takes EAGAIN for the end. A signal ends such a read, and
-pyfuse3 goes on behind EINTR. Source: Linux fs/fuse/dev.c (request_wait_answer, fuse_dev_do_read).
+The device is read when it says that there is a request. Before the read the kernel may take it
+back: a request when whoever made it is killed, an INTERRUPT when its request is answered. The read
+then waits for the next one, and the whole process with it: libfuse's descriptor blocks, pyfuse3
+3.5.0 reads it without letting go of the interpreter's lock, and takes EAGAIN for the end. A signal
+ends such a read, and pyfuse3 goes on behind EINTR. No thread of ours could send it, so the kernel
+does, from a timer. Source: Linux fs/fuse/dev.c (request_wait_answer, fuse_request_end,
+fuse_dev_do_read).
 """
 
 from __future__ import annotations
 
 import signal
-import threading
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PERIOD_SECONDS = 0.1  # between looks, of some 20 microseconds each
-_SIGNAL = signal.SIGURG  # of no use to anybody else here, and ignored by default
-_PLACE = "fuse_dev"  # where a thread sleeps that reads the device
+PERIOD_SECONDS = 0.1  # between signals, which cost a loop at rest some 50 microseconds each
 
 
 @contextmanager
 def no_stuck_reads() -> Iterator[None]:
-    """While in the body, the calling thread, the main one, does not stay in such a read."""
-    done = threading.Event()
-    reader = threading.get_ident()
-    place = Path(f"/proc/self/task/{threading.get_native_id()}/wchan")
+    """While in the body, the main thread, which must be the caller, does not stay in such a read.
 
-    def look() -> None:
-        while not done.wait(PERIOD_SECONDS):
-            # The loop reads only what is there: asleep in it, it has been deceived.
-            if place.read_text().startswith(_PLACE):
-                signal.pthread_kill(reader, _SIGNAL)
-
-    before = signal.signal(_SIGNAL, lambda _number, _frame: None)
-    looking = threading.Thread(target=look, name="stuck reads", daemon=True)
-    looking.start()
+    SIGALRM and the timer of the process belong to it.
+    """
+    before = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
+    signal.setitimer(signal.ITIMER_REAL, PERIOD_SECONDS, PERIOD_SECONDS)
     try:
         yield
     finally:
-        done.set()
-        looking.join()
-        signal.signal(_SIGNAL, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,7 +25,7 @@ from tests.memory_control import pattern_bytes
 from tests.sizes import long_or_short
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.fuse, pytest.mark.slow]
 
-EXAMPLES = long_or_short(1000, 40)
-MAX_SIZE = 300_000
+EXAMPLES = long_or_short(2000, 60)
+MAX_SIZE = 250_000
 PAGE = 4096
 END_SECONDS = 10.0  # for a read of which all is here; it takes less than a millisecond
 
@@ -85,7 +85,7 @@ def sendfile(descriptor: int, offset: int, size: int) -> bytes | int:
 
 
 CALLS = {"pread": pread, "preadv2": preadv2, "sendfile": sendfile}
-HINTS = {
+HINTS: dict[str, Callable[[int, int, int], object]] = {
     "willneed": lambda fd, at, size: os.posix_fadvise(fd, at, size, os.POSIX_FADV_WILLNEED),
     "random": lambda fd, at, size: os.posix_fadvise(fd, at, size, os.POSIX_FADV_RANDOM),
     "sequential": lambda fd, at, size: os.posix_fadvise(fd, at, size, os.POSIX_FADV_SEQUENTIAL),
@@ -133,12 +133,15 @@ class Reader:
     def __post_init__(self) -> None:
         self.data = b""
         self.reads: list[Read] = []
+        self.islands: list[tuple[int, int]] = []
 
     def grow(self, size: int) -> None:
         self.staged.control("stage", self.path.name, pattern=size, held=False)
         self.data += pattern_bytes(size)
 
-    def hold(self, start: int, end: int) -> None:
+    def hold(self, start: int, size: int) -> None:
+        end = min(start + size, len(self.data))
+        self.islands += [(start, end)] if start < end else []
         self.staged.control("island", self.path.name, start=start, end=end)
 
     def start(self, call: str, how: str, offset: int, size: int) -> None:
@@ -155,6 +158,10 @@ class Reader:
         read.result = self.threads.submit(run)
         begun.wait(END_SECONDS)
         self.reads.append(read)
+
+    def start_across(self, call: str, how: str, number: int) -> None:
+        start, end = self.islands[number % len(self.islands)] if self.islands else (0, 1)
+        self.start(call, how, (start + end) // 2, end - start + PAGE)
 
     def interrupt(self, number: int) -> None:
         waiting = [read for read in self.reads if not read.result.done()]
@@ -188,10 +195,12 @@ def reader_of(staged: Staged) -> Iterator[Reader]:
             os.close(descriptor)
 
 
-_offsets = st.one_of(
-    st.integers(0, MAX_SIZE), st.integers(0, MAX_SIZE // PAGE).map(lambda page: page * PAGE)
+# Few places, so that what is read and what is here often overlap in part.
+_places = st.one_of(
+    st.sampled_from(range(0, MAX_SIZE, 25_000)), st.sampled_from(range(0, MAX_SIZE, 8 * PAGE))
 )
-_sizes = st.one_of(st.integers(1, 200_000), st.integers(1, 32).map(lambda pages: pages * PAGE))
+_offsets = st.builds(lambda place, more: max(0, place + more), _places, st.sampled_from([0, -7, 1]))
+_sizes = st.sampled_from([1, 100, PAGE, 8 * PAGE, 25_000, 60_001, 32 * PAGE])
 _steps = st.one_of(
     st.tuples(
         st.just("read"),
@@ -200,6 +209,12 @@ _steps = st.one_of(
         _offsets,
         _sizes,
     ),
+    st.tuples(
+        st.just("read across the end of what is here"),
+        st.sampled_from(sorted(CALLS)),
+        st.sampled_from(["plain", "direct"]),
+        st.integers(0, 9),
+    ),
     st.tuples(st.just("hold"), _offsets, _sizes),
     st.tuples(st.just("grow"), st.integers(1, 60_000)),
     st.tuples(st.just("hint"), st.sampled_from(sorted(HINTS)), _offsets, _sizes),
@@ -207,39 +222,36 @@ _steps = st.one_of(
 )
 
 
-@given(size=st.integers(1, MAX_SIZE), steps=st.lists(_steps, min_size=1, max_size=12))
+@given(
+    size=st.integers(1, MAX_SIZE),
+    here=st.lists(st.tuples(_offsets, _sizes), max_size=6),
+    steps=st.lists(_steps, min_size=4, max_size=16),
+)
 @settings(
     max_examples=EXAMPLES,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_a_read_is_right_and_whole_or_fails(
-    shared: Staged, size: int, steps: list[tuple[object, ...]]
+    shared: Staged, size: int, here: list[tuple[int, int]], steps: list[tuple[object, ...]]
 ) -> None:
     with reader_of(shared) as reader:
         reader.grow(size)
+        for offset, count in here:
+            reader.hold(offset, count)
         for what, *arguments in steps:
             take(reader, str(what), arguments)
 
 
-def take(reader: Reader, what: str, arguments: list[object]) -> None:
-    if what == "read":
-        call, how, offset, size = arguments
-        assert isinstance(offset, int)
-        assert isinstance(size, int)
-        reader.start(str(call), str(how), offset, size)
-    elif what == "hold":
-        offset, size = arguments
-        assert isinstance(offset, int)
-        assert isinstance(size, int)
-        reader.hold(offset, min(offset + size, len(reader.data)))
-    elif what == "grow":
-        (size,) = arguments
-        assert isinstance(size, int)
-        reader.grow(size)
-    elif what == "hint":
+def take(reader: Reader, what: str, arguments: list[Any]) -> None:
+    if what == "hint":
         hint, offset, size = arguments
-        HINTS[str(hint)](reader.descriptors["plain"], offset, size)
+        HINTS[hint](reader.descriptors["plain"], offset, size)
     else:
-        (number,) = arguments
-        assert isinstance(number, int)
-        reader.interrupt(number)
+        moves: dict[str, Callable[..., None]] = {
+            "read": reader.start,
+            "read across the end of what is here": reader.start_across,
+            "hold": reader.hold,
+            "grow": reader.grow,
+            "signal": reader.interrupt,
+        }
+        moves[what](*arguments)
