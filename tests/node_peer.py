@@ -20,6 +20,9 @@ from protozorfs.types import Address, FeedId
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+NEWEST = "11.39.5"
+OLDER = ("11.37.1", "11.0.20", "10.38.2")  # installed beside it, as hypercore-VERSION
+VERSIONS = (NEWEST, *OLDER)
 PEER_SCRIPT = Path(__file__).parent / "peers" / "hypercore_peer.js"
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 30.0  # Node loads in 0.3 s on an idle machine
@@ -43,6 +46,7 @@ class Description(TypedDict, total=False):
     fork: int
     treeHash: str
     signature: str
+    remoteContiguousLength: int | None  # since hypercore 11.1
 
 
 class Figures(TypedDict, total=False):
@@ -61,6 +65,7 @@ class Figures(TypedDict, total=False):
     timeout: bool
     index: int
     offset: int
+    remoteContiguousLength: int | None
 
 
 class JsonLines:
@@ -135,9 +140,12 @@ class NodeWriter:
         return self.description
 
     def _say(self, line: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+        say(self.process, line)
+
+    def wait_others_hold(self, length: int, timeout_seconds: float = ANSWER_SECONDS) -> None:
+        """Waits until it knows that somebody else holds so many blocks, from the first on."""
+        while self.description["remoteContiguousLength"] != length:
+            self.description = json.loads(self.lines.next(timeout_seconds))
 
     def wait_length(self, length: int, timeout_seconds: float = ANSWER_SECONDS) -> Description:
         """Waits until its feed has that many blocks."""
@@ -158,6 +166,7 @@ def node_writer(
     append_every_ms: int | None = None,
     append_max: int | None = None,
     evil: str | None = None,
+    version: str = NEWEST,
 ) -> Iterator[NodeWriter]:
     """A Node peer that owns the feed of a 32-byte seed and serves it.
 
@@ -168,6 +177,7 @@ def node_writer(
     command += ["--blocks", str(blocks), "--block-bytes", str(block_bytes)]
     command += _option("append-every", append_every_ms) + _option("append-max", append_max)
     command += _option("evil", evil) + _option("port", port) + _connect(connect)
+    command += _version(version)
     with _running(command) as (process, lines):
         description: Description = json.loads(lines.next(START_SECONDS))
         listens = description.get("port")
@@ -200,6 +210,13 @@ class NodeReader:
             self._figures = json.loads(self.lines.next(timeout_seconds))
         return self._figures
 
+    def get(self, index: int, timeout_seconds: float = ANSWER_SECONDS) -> Figures:
+        """Reads one more block, if it was made with `gets`; returns what it knows then."""
+        say(self.process, str(index))
+        figures: Figures = json.loads(self.lines.next(timeout_seconds))
+        assert figures["index"] == index
+        return figures
+
     def received(self) -> bytes:
         """The blocks it has written so far, one after another."""
         return self.out.read_bytes()
@@ -220,14 +237,17 @@ def node_reader(
     length: int | None = None,
     get: Sequence[int] | None = None,
     seek: int | None = None,
+    gets: bool = False,
     live: bool = False,
     timeout_seconds: float = ANSWER_SECONDS,
     linger_ms: int | None = None,
+    version: str = NEWEST,
 ) -> Iterator[NodeReader]:
     """A Node peer that reads a feed of which it has only the ID.
 
     It reads `length` blocks (None: what there is when it meets the first head), the blocks `get`,
-    or what follows the byte `seek`. It dials and listens like `node_writer`.
+    what follows the byte `seek`, or with `gets` what `NodeReader.get` is called for. It dials and
+    listens like `node_writer`.
     """
     with tempfile.TemporaryDirectory(prefix="node-reader-") as directory:
         out = Path(directory, "blocks")
@@ -235,6 +255,8 @@ def node_reader(
         command = ["read", "--key", feed_id.hex(), "--out", str(out), "--sizes", "--host", host]
         command += ["--timeout", str(timeout_seconds), *_option("length", length)]
         command += ["--live"] if live else []
+        command += ["--stdin-gets"] if gets else []
+        command += _version(version)
         command += _option("get", None if get is None else ",".join(map(str, get)))
         command += _option("seek", seek) + _option("linger", linger_ms)
         command += _option("port", port) + _connect(connect)
@@ -244,6 +266,17 @@ def node_reader(
                 hello = json.loads(lines.next(START_SECONDS))
                 address = Address(host, hello["port"])
             yield NodeReader(address, process, lines, out)
+
+
+def say(process: subprocess.Popen[str], line: str) -> None:
+    """Writes one line to a process's standard input."""
+    assert process.stdin is not None
+    process.stdin.write(line + "\n")
+    process.stdin.flush()
+
+
+def _version(version: str) -> list[str]:
+    return [] if version == NEWEST else ["--hypercore", version]
 
 
 def _option(name: str, value: int | str | None) -> list[str]:

@@ -1,15 +1,16 @@
 'use strict'
 // A small peer for interop tests: serves or reads one feed whose key is an Ed25519 public key.
 //
-//   npm install hypercore@11.37.1
+//   npm install hypercore@11.39.5
 //
 //   node hypercore_peer.js serve --seed HEX [--port P] [--connect HOST:PORT,...]
 //        [--blocks N] [--block-bytes M] [--stdin-lines] [--append-every MS] [--append-max N]
 //        [--evil MODE]
 //   node hypercore_peer.js read --key HEX [--connect HOST:PORT,...] [--port P]
 //        [--length N] [--timeout S] [--out FILE] [--live] [--get I,J,K] [--seek BYTES] [--linger MS]
-//        [--sizes]
+//        [--sizes] [--stdin-gets]
 //
+// --hypercore VERSION is for both: an older one, which is installed as hypercore-VERSION.
 // serve: prints one JSON line {key, discoveryKey, port, length, ...} on stdout, one more per append,
 //        and ends on SIGTERM/SIGINT (or when stdin closes, with --die-with-stdin).
 // read:  downloads everything up to --length (or what the first other side has), writes the blocks
@@ -21,6 +22,7 @@
 // default without --connect, on a free port). Both may be given: a reader that also serves what it has.
 // --host listens on another address than 127.0.0.1.
 // --stdin-lines appends each line of stdin; the line "!truncate N" cuts the feed to N blocks instead.
+// --stdin-gets reads the blocks whose indexes are the lines of stdin, and prints a JSON line after each.
 // --sizes adds the size of every block read to a reader's figures.
 // --linger keeps a reader serving for MS milliseconds after its figures.
 // evil modes: flip-block, bad-signature, bad-node, bad-size, drop-node, wrong-index, huge-block,
@@ -31,7 +33,9 @@ const net = require('net')
 const os = require('os')
 const path = require('path')
 const readline = require('readline')
-const Hypercore = require('hypercore')
+const o = parse(process.argv.slice(2))
+const HYPERCORE = o.hypercore ? 'hypercore-' + o.hypercore : 'hypercore'
+const Hypercore = require(HYPERCORE)
 const crypto = require('hypercore-crypto')
 
 const LOOPBACK = '127.0.0.1'
@@ -40,7 +44,7 @@ const sockets = new Set()
 let finished = false
 
 function parse (argv) {
-  const flags = new Set(['stdin-lines', 'live', 'die-with-stdin', 'verbose', 'sizes'])
+  const flags = new Set(['stdin-lines', 'live', 'die-with-stdin', 'verbose', 'sizes', 'stdin-gets'])
   const o = { _: [] }
   for (let i = 0; i < argv.length; i++) {
     const a = argv[i]
@@ -119,8 +123,8 @@ async function link (pick, o, log) {
 
 // ---- misbehaviour: change what goes out on the wire, leave the store alone -------------
 function misbehave (mode) {
-  const { wire } = require('hypercore/lib/messages')
-  const Replicator = require('hypercore/lib/replicator')
+  const { wire } = require(HYPERCORE + '/lib/messages')
+  const Replicator = require(HYPERCORE + '/lib/replicator')
 
   const rewrite = (name, change) => {
     const { preencode, encode } = wire[name]
@@ -206,6 +210,9 @@ function misbehave (mode) {
   }
 }
 
+// hypercore 10 keeps its tree where 11 keeps a state
+function stateOf (core) { return core.core.state || core.core.tree }
+
 async function serve (o) {
   if (!/^[0-9a-f]{64}$/i.test(o.seed || '')) throw new Error('--seed needs 64 hex digits')
   const keyPair = crypto.keyPair(Buffer.from(o.seed, 'hex'))
@@ -239,8 +246,10 @@ async function serve (o) {
     byteLength: core.byteLength,
     fork: core.fork,
     treeHash: hex(await core.treeHash()),
-    signature: hex(core.core.state.signature)
+    signature: hex(stateOf(core).signature),
+    remoteContiguousLength: core.remoteContiguousLength
   })
+  core.on('remote-contiguous-length', async () => out(await describe()))
 
   const port = await link(pick, o, o.verbose)
   out({ key: hex(core.key), discoveryKey: hex(core.discoveryKey), port, ...(await describe()) })
@@ -287,7 +296,8 @@ async function firstLength (core) {
 async function read (o) {
   if (!/^[0-9a-f]{64}$/i.test(o.key || '')) throw new Error('--key needs 64 hex digits')
   const key = Buffer.from(o.key, 'hex')
-  const core = new Hypercore(tempDir(), key) // nothing but the public key
+  // nothing but the public key; hypercore 11.0 must be told that it is no manifest's hash
+  const core = new Hypercore(tempDir(), key, HYPERCORE.startsWith('hypercore-11.0.') ? { compat: true } : {})
   await core.ready()
 
   const fd = !o.out || o.out === '-' ? 1 : fs.openSync(o.out, 'w')
@@ -305,9 +315,10 @@ async function read (o) {
     if (first !== null) stats.secondsFromFirst = Number(now - first) / 1e9
     stats.length = core.length
     stats.fork = core.fork
-    if (core.length && core.core.state && core.core.state.roots.length) {
-      stats.treeHash = hex(crypto.tree(core.core.state.roots))
+    if (core.length && stateOf(core).roots.length) {
+      stats.treeHash = hex(crypto.tree(stateOf(core).roots))
     }
+    stats.remoteContiguousLength = core.remoteContiguousLength
     fs.writeSync(2, JSON.stringify({ ...stats, ...extra }) + '\n')
     if (o.linger) await new Promise((resolve) => setTimeout(resolve, Number(o.linger)))
     finish(code)
@@ -346,6 +357,15 @@ async function read (o) {
     return end(0, { index, offset })
   }
 
+  if (o['stdin-gets']) {
+    for await (const line of readline.createInterface({ input: process.stdin })) {
+      const index = Number(line)
+      put(await core.get(index))
+      fs.writeSync(2, JSON.stringify({ index, remoteContiguousLength: core.remoteContiguousLength }) + '\n')
+    }
+    return end(0)
+  }
+
   if (o.get !== undefined) {
     for (const i of o.get.split(',')) put(await core.get(Number(i)))
     return end(0)
@@ -371,7 +391,6 @@ async function read (o) {
 process.on('SIGTERM', () => finish(0))
 process.on('SIGINT', () => finish(0))
 
-const o = parse(process.argv.slice(2))
 const run = o._[0] === 'serve' ? serve : o._[0] === 'read' ? read : null
 if (run === null) {
   process.stderr.write('usage: hypercore_peer.js serve|read ... (see the head of the file)\n')
