@@ -6,8 +6,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from protozorfs.errors import StoreError
+from protozorfs.errors import StoreCorrupt, StoreError
 from protozorfs.feeds.conflicts import Conflicts
+from protozorfs.feeds.damage import drop_damaged
 from protozorfs.feeds.head_search import HeadSearch
 from protozorfs.feeds.known_head import KnownHead
 from protozorfs.feeds.reader import Reader
@@ -306,8 +307,15 @@ class Feed:
         Raises:
             BlockUnavailable: the block is not held, or not durable yet.
             InvalidRequest: there is no such proof.
+            StoreCorrupt: something that it needs is damaged; if that is the block, it is dropped.
         """
-        return self.log.proof(request)
+        try:
+            return self.log.proof(request)
+        except StoreCorrupt:
+            if request.block is not None:
+                index = request.block.block_index
+                drop_damaged(self, self._surroundings, index, index + 1)
+            raise
 
     @property
     def is_frozen(self) -> bool:

@@ -42,7 +42,7 @@ class Listener(Protocol):
         """An owned feed has a new durable head."""
 
     def blocks_dropped(self, feed: Feed, start: int, end: int) -> None:
-        """Blocks `[start, end)` are about to be dropped to make room."""
+        """Blocks `[start, end)` are about to be dropped to make room, or were found damaged."""
 
     async def check_newest(self, feed: Feed) -> bool:
         """Looks, for a bounded time, for a head of an owned feed that is newer than ours.

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import trio
 
 from protozorfs.errors import BlockUnavailable, Closing, StoreCorrupt
+from protozorfs.feeds.damage import drop_damaged
 from protozorfs.log.seek import Located
 
 if TYPE_CHECKING:
     from protozorfs.feeds.feed import Feed
     from protozorfs.feeds.ports import Surroundings
     from protozorfs.feeds.wants import Want
-
-logger = logging.getLogger(__name__)
 
 
 class Reader:
@@ -143,16 +141,10 @@ class Reader:
             StoreCorrupt: nothing was found wrong, so a read would fail again.
         """
         log = self._feed.log
-        shown_id = self._feed.feed_id.hex()
         block = log.locate(offset)
         index = block.block_index if isinstance(block, Located) else log.length
-        bad = 0
-        while index < log.length and log.held.get(index):
-            bad += not log.check_block(index)
-            index += 1
-        if not bad:
-            raise StoreCorrupt(f"feed {shown_id}", offset, "cannot be read")
-        logger.error("feed %s: %d blocks are damaged, fetching them again", shown_id, bad)
+        if not drop_damaged(self._feed, self._surroundings, index, log.length):
+            raise StoreCorrupt(f"feed {self._feed.feed_id.hex()}", offset, "cannot be read")
 
     def _check_fetchable(self, offset: int) -> None:
         feed = self._feed

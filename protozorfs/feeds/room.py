@@ -20,10 +20,11 @@ from protozorfs.feeds.cache import (
     Turns,
     chunk_bytes_for,
 )
+from protozorfs.log.bitfield import runs_of_indexes
 from protozorfs.log.seek import Located
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from protozorfs.feeds.cache import Victim
     from protozorfs.feeds.feed import Feed
@@ -141,7 +142,7 @@ class Room:
         log = self._logs.get(feed)
         if log is None:
             return
-        for start, end in _runs(blocks):
+        for start, end in runs_of_indexes(blocks):
             self._put(feed, log, start, end)
         self._measure(feed)
 
@@ -271,17 +272,3 @@ def _first_with_bytes(log: Log, blocks: Iterable[int]) -> int | None:
         if start < end:
             return block
     return None
-
-
-def _runs(blocks: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """The half-open ranges that block indexes make up."""
-    start = end = -1
-    for block in sorted(blocks):
-        if block == end:
-            end += 1
-            continue
-        if start < end:
-            yield start, end
-        start, end = block, block + 1
-    if start < end:
-        yield start, end

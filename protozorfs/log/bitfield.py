@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PAGE_SHIFT = 12
 PAGE_BITS = 1 << PAGE_SHIFT
@@ -269,6 +269,19 @@ class Bitfield:
             page = self._starts.pop()
             self._ends.pop()
             self._bits.pop(page, None)
+
+
+def runs_of_indexes(indexes: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """The half-open ranges that indexes in any order make up, lowest first."""
+    start = end = -1
+    for index in sorted(indexes):
+        if index != end:
+            if start < end:
+                yield start, end
+            start = index
+        end = index + 1
+    if start < end:
+        yield start, end
 
 
 def _mask(start: int, end: int) -> int:

@@ -39,7 +39,6 @@ class Link:
         self.drop = connection.drop
         self.wake = connection.wake
         self.told_length = -1
-        self.told_contiguous = 0
         self.trusts_order = True  # answers come in the order of the requests
         self.is_late = False  # it was asked for the newest head, and others are asked as well
         self.forks_asked: set[int] = set()  # later than ours, of which the proof was asked for

@@ -19,6 +19,7 @@ from protozorfs.errors import (
     StoreError,
     UnanchoredProof,
 )
+from protozorfs.log.bitfield import runs_of_indexes
 from protozorfs.log.flat_tree import peaks
 from protozorfs.swarm import histories
 from protozorfs.swarm.asking import Asker
@@ -163,8 +164,7 @@ class Replicator:
         replica = link.replica
         while replica.to_tell and replica.connection.queued_bytes < MAX_QUEUED_BYTES:
             (start, end), _ = replica.to_tell.popitem(last=False)
-            log = self.feed.log
-            replica.send_held(log.held, start, min(end, log.length))
+            replica.send_held(self.feed.log.held, self._shown_length(), start, end)
         queue = replica.to_serve
         connection = replica.connection
         left = SERVE_BATCH
@@ -176,7 +176,10 @@ class Replicator:
                     raise BlockUnavailable("another fork")
                 proof = self.feed.proof(message.request)
             except (BlockUnavailable, StoreCorrupt):
-                replica.send_no_data(message.id, r.NO_DATA_UNAVAILABLE)
+                block = message.request.block
+                has_crossed = block is not None and replica.takes_dropped(block.block_index)
+                reason = r.NO_DATA_DROPPED if has_crossed else r.NO_DATA_UNAVAILABLE
+                replica.send_no_data(message.id, reason)
             except InvalidRequest:
                 replica.send_no_data(message.id, r.NO_DATA_INVALID)
             else:
@@ -188,9 +191,9 @@ class Replicator:
         self.flush(now)
 
     def tell_dropped(self, start: int, end: int) -> None:
-        """Tells everybody that blocks `[start, end)` are about to be dropped."""
+        """Tells everybody that blocks `[start, end)` are not here any more, or soon will not be."""
         for link in self.links.values():
-            link.replica.send_range(start, end, drop=True)
+            link.replica.send_dropped(start, end)
         self.wake()
 
     def handle_timeout(self, now: float) -> None:
@@ -306,37 +309,31 @@ class Replicator:
 
     def _send_contiguous(self, link: Link) -> None:
         end = self._shown_contiguous()
-        if end:
+        if end > link.replica.told_contiguous:
             link.replica.send_range(0, end)
-            link.told_contiguous = end
+
+    def _shown_length(self) -> int:
+        head = self.feed.published_head
+        return head.length if head else 0
 
     def _shown_contiguous(self) -> int:
-        head = self.feed.published_head
-        return min(self.feed.log.contiguous_length, head.length) if head else 0
+        return min(self.feed.log.contiguous_length, self._shown_length())
 
     def _tell_news(self, added: list[int], now: float) -> None:
-        head = self.feed.published_head
-        length = head.length if head else 0
-        runs = _runs(added)
-        contiguous = self._shown_contiguous()
+        """Tells the new length, and which blocks have come: all of them if that is now so.
+
+        Whoever holds all blocks says that to every peer, to the one it has them from, too, as Node
+        does: by ranges from 0 alone Node knows how much of a feed others hold.
+        """
+        length = self._shown_length()
+        is_complete = self._shown_contiguous() == length
+        runs = [] if is_complete else list(runs_of_indexes(added))
         for link in self.links.values():
             replica = link.replica
-            if self.feed.is_owned and contiguous > link.told_contiguous:
-                replica.send_range(link.told_contiguous, contiguous)
-                link.told_contiguous = contiguous
+            if is_complete:
+                self._send_contiguous(link)
             for start, end in runs:
                 if replica.remote_held.first_unset(start) < end:
                     replica.send_range(start, end)
             if link.told_length != length:
                 self._send_sync(link)
-
-
-def _runs(blocks: list[int]) -> list[tuple[int, int]]:
-    """The half-open ranges that a list of block indexes makes up."""
-    runs: list[tuple[int, int]] = []
-    for block in sorted(blocks):
-        if runs and runs[-1][1] == block:
-            runs[-1] = (runs[-1][0], block + 1)
-        else:
-            runs.append((block, block + 1))
-    return runs

@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     from protozorfs.wire.connection import ChannelId, Connection
 
 WANT_BLOCKS = 2**21  # the window of blocks that Node asks about at a time
-MAX_REMOTE_WANTS = 64  # windows that wait for an answer; more than a peer of 2**27 blocks needs
+MAX_REMOTE_WANTS = (
+    1024  # windows that wait for an answer; Node has at most 528 open, never repeated
+)
 MAX_REMOTE_REQUESTS = 4096  # unanswered requests per peer, about 1 MiB of Python objects
 MAX_UNSOLICITED = 1024  # answers that nobody asked for; a few are honest, after a cancel
-MAX_REFUSALS = 256  # answers "no data" in a row before the peer is asked no more
+MAX_DROPPED_SEGMENTS = 64  # of what is told as dropped; only requests on their way matter
 MAX_RANGE_AHEAD = 2**21  # blocks that an announcement may run ahead of the announced length
 MAX_REMOTE_SEGMENTS = 4096  # of a claimed bitfield; 2.8 MiB at the worst
 MAX_LENGTH = 2**52  # half of what the wire can carry, so that doubled indexes stay safe
 
+NO_DATA_DROPPED = 0
 NO_DATA_UNAVAILABLE = 1
 NO_DATA_INVALID = 2
 CONFLICT_ID = 0  # the request id that is kept for other histories of a feed
@@ -131,6 +134,8 @@ class Replica:
         self.wanted_windows: set[int] = set()
         self.refusals = 0
         self.is_history_asked = False  # and neither shown nor refused yet
+        self.told_contiguous = 0  # told by one range from 0 on, and nothing of it dropped since
+        self._dropped = Bitfield()  # told, and not asked for since
         self._pads_seeks = pads_seeks
         self._next_id = CONFLICT_ID + 1
         self._unsolicited = 0
@@ -154,26 +159,47 @@ class Replica:
         message = m.Sync(fork, length, remote_length, can_upgrade, True, True)
         self.connection.send(self.channel, m.SYNC, m.encode_sync(message))
 
-    def send_range(self, start: int, end: int, *, drop: bool = False) -> None:
-        """Says that we hold (or with `drop` no longer hold) the blocks of `[start, end)`."""
-        message = m.Range(drop, start, end - start)
+    def send_range(self, start: int, end: int) -> None:
+        """Says that we hold the blocks of `[start, end)`."""
+        if start == 0:
+            self.told_contiguous = max(self.told_contiguous, end)
+        message = m.Range(False, start, end - start)
         self.connection.send(self.channel, m.RANGE, m.encode_range(message))
 
-    def send_held(self, held: Bitfield, start: int, end: int) -> None:
-        """Answers a want for `[start, end)`, which begins at a multiple of 32.
+    def send_dropped(self, start: int, end: int) -> None:
+        """Says that we hold no block of `[start, end)` any more.
 
-        The work is in proportion to the range, so it must end where the feed does.
+        Of what a range from 0 told, hypercore before 11.39 forgets with these blocks all that is
+        behind them (lib/replicator.js, `onrange`). So that is told once more, by a range of its
+        own, and first: no peer ever thinks that there is less than there is.
         """
+        if start < self.told_contiguous:
+            if end < self.told_contiguous:
+                self.send_range(end, self.told_contiguous)
+            self.told_contiguous = start
+        if self._dropped.segments >= MAX_DROPPED_SEGMENTS:
+            self._dropped = Bitfield()
+        self._dropped.set_range(start, end)
+        message = m.Range(True, start, end - start)
+        self.connection.send(self.channel, m.RANGE, m.encode_range(message))
+
+    def send_held(self, held: Bitfield, length: int, start: int, end: int) -> None:
+        """Answers a want for `[start, end)` of `length` blocks; `start` is a multiple of 32.
+
+        The work is in proportion to what the range has of these blocks.
+        """
+        end = min(end, length)
         if start >= end:
             return
-        if held.contiguous_length > start and (
-            held.contiguous_length >= end or held.first_set(held.contiguous_length, end) is None
-        ):
-            self.send_range(0, held.contiguous_length)
+        contiguous = min(held.contiguous_length, length)
+        if contiguous > start and (contiguous >= end or held.first_set(contiguous, end) is None):
+            self.send_range(0, contiguous)
             return
         words = held.to_bytes(start, end - start)
         words = words[: (len(words.rstrip(b"\0")) + 3) // 4 * 4]
         if words:
+            # Node takes its start for the end of what is held from 0 on.
+            self.told_contiguous = min(self.told_contiguous, start)
             message = m.BitfieldMessage(start, words)
             self.connection.send(self.channel, m.BITFIELD, m.encode_bitfield(message))
 
@@ -224,7 +250,11 @@ class Replica:
         self.connection.send(self.channel, m.DATA, body)
 
     def send_no_data(self, request_id: int, reason: int) -> None:
-        """Answers that there is no answer. Node asks for ever if the reason is left out."""
+        """Answers that there is no answer.
+
+        Node counts the reasons 1 and 2, and from the 32nd on asks nothing more on this connection;
+        with `NO_DATA_DROPPED`, which is no reason, it asks for ever what it thinks is here.
+        """
         message = m.NoData(request_id, reason)
         self.connection.send(self.channel, m.NO_DATA, m.encode_no_data(message))
 
@@ -247,6 +277,13 @@ class Replica:
     def remote_has(self, block_index: int) -> bool:
         """True if the remote side announced the block."""
         return self.remote_held.get(block_index)
+
+    def takes_dropped(self, block_index: int) -> bool:
+        """True, once, for a block that was told as dropped: a request may have crossed that."""
+        if not self._dropped.get(block_index):
+            return False
+        self._dropped.clear(block_index)
+        return True
 
     def drain_in_flight(self) -> Iterable[Sent]:
         """Forgets all requests under way, as after the end of the channel; yields them."""
@@ -314,8 +351,11 @@ class Replica:
         if message.id not in self.in_flight:
             self._count_unsolicited()
             return None
-        self.refusals += 1
-        return Refused(self._forget(message.id), message.reason)
+        sent = self._forget(message.id)
+        block = sent.request.block
+        if block is None or self.remote_held.get(block.block_index):  # not dropped meanwhile
+            self.refusals += 1
+        return Refused(sent, message.reason)
 
     def _count_unsolicited(self) -> None:
         self._unsolicited += 1

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from protozorfs.app import open_node
 from protozorfs.errors import NoSuchFeed, NotWritable, StoreError
 from protozorfs.feeds.ports import FeedState
+from protozorfs.ids import discovery_key_of
 from tests.swarm.nodes import ALONE, node_at, read_all, until
 
 if TYPE_CHECKING:
@@ -30,6 +33,42 @@ async def test_a_followed_feed_whose_file_was_cut_fetches_the_rest_again(tmp_pat
         assert followed.reader.read_nowait(100_000, 10) == b""
         assert followed.held_bytes == 100_000, "what follows the damage is looked at, too"
         assert await read_all(followed, len(DATA)) == DATA
+
+
+@pytest.mark.parametrize("is_read_here", [True, False])
+async def test_peers_are_told_what_was_found_damaged_and_get_it_when_it_is_here_again(
+    tmp_path: Path, is_read_here: bool
+) -> None:
+    """By a reader here, or by the request of a peer."""
+    sparse = replace(ALONE, sparse=True)
+    async with (
+        node_at(tmp_path / "b") as relay,
+        node_at(tmp_path / "c", relay, options=sparse) as reader,
+        trio.open_nursery() as nursery,
+    ):
+        async with node_at(tmp_path / "owner", relay) as owner:
+            feed = owner.create(b"journal")
+            await feed.append(BLOCKS)
+            await feed.sync()
+            followed = relay.feeds.follow(feed.feed_id, b"paul")
+            other = reader.feeds.follow(feed.feed_id, b"paul")
+            assert await read_all(followed, len(DATA)) == DATA
+        await until(lambda: other.length == len(BLOCKS))
+        path = tmp_path / "b" / followed.log.directory.path / "data"
+        with path.open("r+b") as file:
+            file.truncate(120_000)
+        if is_read_here:
+            assert followed.reader.read_nowait(150_000, 10) == b""
+        else:
+            nursery.start_soon(other.reader.wait_bytes, 150_000, 150_010)
+        replicator = reader.swarm.replicator_for(discovery_key_of(feed.feed_id))
+        assert replicator is not None
+        (replica,) = replicator.links
+        await until(lambda: not any(replica.remote_has(index) for index in range(30, 40)))
+        await until(lambda: not other.wants.asked)
+        assert replica.refusals == 0
+        async with node_at(tmp_path / "owner", relay):
+            assert await read_all(other, len(DATA)) == DATA
 
 
 async def test_an_owned_feed_is_whole_again_when_a_follower_has_brought_back_what_was_lost(

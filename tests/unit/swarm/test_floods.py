@@ -125,9 +125,9 @@ def test_wants_are_answered_once_each_and_end_where_the_feed_does() -> None:
     told: list[tuple[int, int]] = []
     send_held = link.replica.send_held
 
-    def tell(held: Bitfield, start: int, end: int) -> None:
-        told.append((start, end))
-        send_held(held, start, end)
+    def tell(held: Bitfield, length: int, start: int, end: int) -> None:
+        told.append((start, min(end, length)))
+        send_held(held, length, start, end)
 
     link.replica.send_held = tell  # type: ignore[method-assign]
     for start in (0, 0, 64, 2**52, 64):
