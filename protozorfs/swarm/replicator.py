@@ -163,7 +163,7 @@ class Replicator:
         """Answers what the peer asked, as far as its queue has room."""
         replica = link.replica
         while replica.to_tell and replica.connection.queued_bytes < MAX_QUEUED_BYTES:
-            (start, end), _ = replica.to_tell.popitem(last=False)
+            start, end = replica.next_want()
             replica.send_held(self.feed.log.held, self._shown_length(), start, end)
         queue = replica.to_serve
         connection = replica.connection

@@ -29,6 +29,7 @@ WANT_BLOCKS = 2**21  # the window of blocks that Node asks about at a time
 MAX_REMOTE_WANTS = (
     1024  # windows that wait for an answer; Node has at most 528 open, never repeated
 )
+MAX_WANTED_BLOCKS = 64 * WANT_BLOCKS  # that they are about; reading so many bits takes a second
 MAX_REMOTE_REQUESTS = 4096  # unanswered requests per peer, about 1 MiB of Python objects
 MAX_UNSOLICITED = 1024  # answers that nobody asked for; a few are honest, after a cancel
 MAX_DROPPED_SEGMENTS = 64  # of what is told as dropped; only requests on their way matter
@@ -136,6 +137,7 @@ class Replica:
         self.is_history_asked = False  # and neither shown nor refused yet
         self.told_contiguous = 0  # told by one range from 0 on, and nothing of it dropped since
         self._dropped = Bitfield()  # told, and not asked for since
+        self._wanted_blocks = 0  # in `to_tell`
         self._pads_seeks = pads_seeks
         self._next_id = CONFLICT_ID + 1
         self._unsolicited = 0
@@ -278,6 +280,12 @@ class Replica:
         """True if the remote side announced the block."""
         return self.remote_held.get(block_index)
 
+    def next_want(self) -> tuple[int, int]:
+        """Takes the want from `to_tell` that came first."""
+        (start, end), _ = self.to_tell.popitem(last=False)
+        self._wanted_blocks -= end - start
+        return start, end
+
     def takes_dropped(self, block_index: int) -> bool:
         """True, once, for a block that was told as dropped: a request may have crossed that."""
         if not self._dropped.get(block_index):
@@ -366,13 +374,22 @@ class Replica:
         message = m.decode_want(body)
         if message.length > WANT_BLOCKS or message.start % 32:
             return None  # Node ignores such wants as well
-        if len(self.to_tell) < MAX_REMOTE_WANTS:
-            self.to_tell[message.start, message.start + message.length] = None
+        window = (message.start, message.start + message.length)
+        if (
+            window not in self.to_tell
+            and len(self.to_tell) < MAX_REMOTE_WANTS
+            and self._wanted_blocks + message.length <= MAX_WANTED_BLOCKS
+        ):
+            self.to_tell[window] = None
+            self._wanted_blocks += message.length
         return Wanted()
 
     def _on_unwant(self, body: bytes) -> None:
         message = m.decode_unwant(body)
-        self.to_tell.pop((message.start, message.start + message.length), None)
+        window = (message.start, message.start + message.length)
+        if window in self.to_tell:
+            del self.to_tell[window]
+            self._wanted_blocks -= message.length
 
     def _on_bitfield(self, body: bytes) -> Event:
         message = m.decode_bitfield(body)

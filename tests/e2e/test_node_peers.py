@@ -229,3 +229,29 @@ def test_a_mount_relays_live(tmp_path: Path) -> None:
                     end = b"paul %d" % index
                     wait_until(lambda end=end: reader.received().endswith(end))  # type: ignore[misc]
                 assert reader.wait() == 0
+
+
+def test_an_older_node_gets_what_is_behind_what_a_full_cache_has_dropped(tmp_path: Path) -> None:
+    """It was told once that all of a feed is here; another feed needs the room then."""
+    blocks, block = 24 * 16, os.urandom(64 * 1024)  # of 24 MiB, the two of which do not fit
+    port, owner_port = free_port(), free_port()
+    with (
+        mounted_at(tmp_path, "owner", owner_port) as owner,
+        mounted_at(tmp_path, "m", port, at(owner_port), more=["cache_size=32M"]) as mount,
+    ):
+        for name in ("one", "two"):
+            with (owner.path / name).open("ab", buffering=0) as file:
+                for _ in range(blocks):
+                    file.write(block)
+        feed_id = id_of(owner.path / "one")
+        with node_reader(feed_id, connect=[at(port)], gets=True, version="11.37.1") as reader:
+            feed = follow(feed_id, mount.path / "one")
+            reader.get(0)
+            wait_whole(feed, blocks * len(block))
+            other = follow(id_of(owner.path / "two"), mount.path / "two")
+            wait_size(other, blocks * len(block))
+            assert other.read_bytes() == block * blocks
+            assert number(feed, "local") < blocks * len(block)
+            assert number(feed, "local") > len(block), "some of it is here"
+            owner.process.kill()
+            reader.get(blocks - 1, timeout_seconds=10.0)

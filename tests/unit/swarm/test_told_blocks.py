@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protozorfs.swarm.link import MAX_REFUSALS
 from protozorfs.wire import messages as m
-from protozorfs.wire.replication import MAX_DROPPED_SEGMENTS
+from protozorfs.wire.replication import MAX_DROPPED_SEGMENTS, MAX_WANTED_BLOCKS, WANT_BLOCKS
 from tests.unit.swarm.memory_peers import Peer, Pipe, settle
 
 if TYPE_CHECKING:
@@ -222,6 +222,21 @@ def test_all_of_many_wants_at_once_are_answered() -> None:
         index for index in range(relay.feed.length) if relay.feed.log.held.get(index)
     }
     assert watcher.views[0].held()
+
+
+def test_wants_of_more_than_can_be_looked_at_quickly_are_not_kept() -> None:
+    owner = owner_of(1)
+    watched(owner)
+    (replica,) = owner.replicator.links
+    most = MAX_WANTED_BLOCKS // WANT_BLOCKS
+    for number in range(most + 10):
+        replica.receive(m.WANT, m.encode_want(m.Want(number * WANT_BLOCKS, WANT_BLOCKS)))
+    assert len(replica.to_tell) == most
+    replica.receive(m.UNWANT, m.encode_unwant(m.Unwant(WANT_BLOCKS, WANT_BLOCKS)))
+    assert replica.next_want() == (0, WANT_BLOCKS)
+    for number in range(most, most + 10):
+        replica.receive(m.WANT, m.encode_want(m.Want(number * WANT_BLOCKS, WANT_BLOCKS)))
+    assert len(replica.to_tell) == most
 
 
 def test_requests_that_cross_a_drop_cost_no_trust() -> None:
