@@ -252,6 +252,6 @@ def test_an_older_node_gets_what_is_behind_what_a_full_cache_has_dropped(tmp_pat
             wait_size(other, blocks * len(block))
             assert other.read_bytes() == block * blocks
             assert number(feed, "local") < blocks * len(block)
-            assert number(feed, "local") > len(block), "some of it is here"
+            assert number(feed, "local") > 64 * len(block), "what came last is here"
             owner.process.kill()
-            reader.get(blocks - 1, timeout_seconds=10.0)
+            reader.get(blocks - 32, timeout_seconds=10.0)
