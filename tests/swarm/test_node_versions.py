@@ -181,5 +181,6 @@ async def test_its_reader_is_told_that_we_hold_everything(
                 if feed.length < length:
                     await append(feed, length - 1, length)
                 figures = await trio.to_thread.run_sync(reader.get, length - 1)
-                while figures["remoteContiguousLength"] != length:
-                    figures = await trio.to_thread.run_sync(reader.get, length - 1)
+                with trio.fail_after(GET_SECONDS):
+                    while figures["remoteContiguousLength"] != length:
+                        figures = await trio.to_thread.run_sync(reader.get, length - 1)
