@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from protozorfs.wire.connection import ChannelId, Connection
 
 WANT_BLOCKS = 2**21  # the window of blocks that Node asks about at a time
-MAX_REMOTE_WANTS = (
-    1024  # windows that wait for an answer; Node has at most 528 open, never repeated
-)
+MAX_REMOTE_WANTS = 1024  # windows that wait for an answer; Node repeats none, and has 528 at most
 MAX_WANTED_BLOCKS = 64 * WANT_BLOCKS  # that they are about; reading so many bits takes a second
 MAX_REMOTE_REQUESTS = 4096  # unanswered requests per peer, about 1 MiB of Python objects
 MAX_UNSOLICITED = 1024  # answers that nobody asked for; a few are honest, after a cancel
@@ -171,7 +169,7 @@ class Replica:
     def send_dropped(self, start: int, end: int) -> None:
         """Says that we hold no block of `[start, end)` any more.
 
-        Of what a range from 0 told, hypercore before 11.39 forgets with these blocks all that is
+        Of what a range from 0 told, hypercore up to 11.37.1 forgets with these blocks all that is
         behind them (lib/replicator.js, `onrange`). So that is told once more, by a range of its
         own, and first: no peer ever thinks that there is less than there is.
         """

@@ -64,11 +64,32 @@ async def test_peers_are_told_what_was_found_damaged_and_get_it_when_it_is_here_
         replicator = reader.swarm.replicator_for(discovery_key_of(feed.feed_id))
         assert replicator is not None
         (replica,) = replicator.links
-        await until(lambda: not any(replica.remote_has(index) for index in range(30, 40)))
+        found = range(30, 40) if is_read_here else range(30, 31)
+        await until(lambda: not any(replica.remote_has(index) for index in found))
         await until(lambda: not other.wants.asked)
         assert replica.refusals == 0
         async with node_at(tmp_path / "owner", relay):
             assert await read_all(other, len(DATA)) == DATA
+
+
+async def test_an_owner_that_a_request_shows_its_damage_gets_the_block_back_and_gives_it(
+    tmp_path: Path,
+) -> None:
+    async with node_at(tmp_path / "owner") as owner, node_at(tmp_path / "b", owner) as follower:
+        feed = owner.create(b"journal")
+        await feed.append(BLOCKS)
+        await feed.sync()
+        copy = follower.feeds.follow(feed.feed_id, b"copy")
+        assert await read_all(copy, len(DATA)) == DATA
+        path = tmp_path / "owner" / feed.log.directory.path / "data"
+        with path.open("r+b") as file:
+            file.truncate(len(DATA) - 5000)
+        async with node_at(tmp_path / "c", owner) as other:
+            late = other.feeds.follow(feed.feed_id, b"copy")
+            assert await read_all(late, len(DATA)) == DATA
+        assert feed.state is FeedState.OWNED
+        assert feed.reader.read_nowait(0, len(DATA)) == DATA
+        await feed.append([b"more"])
 
 
 async def test_an_owned_feed_is_whole_again_when_a_follower_has_brought_back_what_was_lost(
