@@ -24,7 +24,8 @@ from protozorfs.cli.access import (
 )
 from protozorfs.cli.arguments import store_option
 from protozorfs.cli.signals import EXIT_SIGNAL, EndedBySignal
-from protozorfs.cli.text import printable, table
+from protozorfs.cli.standard_files import complaining
+from protozorfs.cli.text import complain, printable, table
 from protozorfs.cli.through_mount import MountAccess
 from protozorfs.errors import FeedNameError, ProtozorfsError, UsageError
 
@@ -170,10 +171,12 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as end:  # `--help`
         return end.exit_code
     except click.Abort:  # the end of input, in place of an answer
-        click.echo(err=True)
+        with complaining():
+            click.echo(err=True)
         return _failed(NOTHING_DONE)
     except click.ClickException as error:
-        error.show()
+        with complaining():
+            error.show()
         return error.exit_code
     except EndedBySignal as error:
         return EXIT_SIGNAL + error.number
@@ -185,5 +188,5 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _failed(sentence: str, code: int = EXIT_FAILED) -> int:
-    click.echo(f"protozorfs: {sentence}", err=True)
+    complain("protozorfs", sentence)
     return code

@@ -14,15 +14,13 @@ import io
 import os
 import signal
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from protozorfs.cli.signals import EXIT_SIGNAL
+from protozorfs.cli.standard_files import drop_output, stand_in_for_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-STANDARD_FILES = (0, 1, 2)
 
 
 def protozorfs() -> int:
@@ -57,13 +55,7 @@ def _begin() -> None:
     # What the caller has ignored, as shells have for what runs in the background, stays ignored.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    for number in STANDARD_FILES:
-        try:
-            os.fstat(number)
-        except OSError:
-            # Closed by the caller: the next file opened, one of the store's, would get the number,
-            # and with it what is printed. This one can be neither read nor written.
-            os.open("/", os.O_PATH)
+    stand_in_for_closed()
     # Names are bytes, and text that the terminal cannot show is no reason to fail.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -81,20 +73,13 @@ def _end_of(command: Callable[[], int], program: str, exit_failed: int) -> int:
     except BrokenPipeError:  # whoever reads our output has seen enough
         code = EXIT_SIGNAL + signal.SIGPIPE
     except OSError as error:
-        from protozorfs.cli.text import sentence
+        from protozorfs.cli.text import complain, sentence
 
-        print(f"{program}: {sentence(error)}", file=sys.stderr)
-        _drop_output()
+        complain(program, sentence(error))
+        drop_output()
         code = exit_failed
     if code > EXIT_SIGNAL:
         number = code - EXIT_SIGNAL
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     return code
-
-
-def _drop_output() -> None:
-    """Forgets what could not be written: else Python tries it again at its end, and complains."""
-    if sys.stdout is not None:
-        with suppress(OSError):
-            sys.stdout.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from protozorfs import ids
+from protozorfs.cli.standard_files import complaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +29,20 @@ def printable(name: bytes) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def printable_text(text: str) -> str:
+    """The same of a text with names in it as `os.fsdecode` makes them, whatever the locale."""
+    try:
+        return printable(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # half a pair of surrogates that stands for no byte
+        return printable(text.encode("utf-8", "backslashreplace"))
+
+
+def complain(program: str, message: str) -> None:
+    """Says one sentence on standard error, if there is anybody to hear it."""
+    with complaining():
+        print(f"{program}: {printable_text(message)}", file=sys.stderr)
 
 
 def sentence(error: OSError) -> str:

@@ -39,6 +39,14 @@ def test_ordinary_names_are_shown_as_they_are() -> None:
     assert text.printable(b"a\x1b[31m\n\xff") == "a\\x1b[31m\\n\\xff"
 
 
+def test_paths_are_shown_the_same_whatever_the_locale() -> None:
+    name = "Grüße 日本\n".encode() + b"\xff"
+    for encoding in ("utf-8", "ascii"):
+        path = name.decode(encoding, "surrogateescape")
+        assert text.printable_text(path) == "Grüße 日本\\n\\xff"
+    assert text.printable_text("\ud800") == "\\ud800"
+
+
 def test_the_table_has_one_aligned_line_a_feed() -> None:
     heading, first, second = text.table([feed_line(b"a"), feed_line(b"longer name")])
     assert heading.split() == list(text.HEADINGS)
