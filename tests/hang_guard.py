@@ -13,6 +13,8 @@ import select
 import sys
 from pathlib import Path
 
+from protozorfs.fs.mount_points import parse_mountinfo
+
 START = b"<"
 END = b">"
 CONNECTIONS = Path("/sys/fs/fuse/connections")
@@ -20,10 +22,9 @@ CONNECTIONS = Path("/sys/fs/fuse/connections")
 
 def abort_mounts_below(directory: str) -> None:
     """Aborts the FUSE connection of every mount below a directory; needs fusectl."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields = line.split()
-        if fields[4].startswith(f"{directory}/"):
-            minor = fields[2].split(":")[1]
+    for entry in parse_mountinfo(Path("/proc/self/mountinfo").read_bytes()):
+        if entry.path.startswith(f"{directory}/"):
+            minor = entry.device.partition(":")[2]
             connection = CONNECTIONS / minor / "abort"
             if connection.exists():
                 connection.write_text("1")

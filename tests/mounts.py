@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from protozorfs.fs.mount_points import mounted_at
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -86,12 +88,8 @@ def is_listed(path: Path) -> bool:
 
 def device_of(path: Path) -> str | None:
     """The minor device number of the mount at a path, which names its FUSE connection."""
-    minor = None
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        fields = line.split()
-        if fields[4] == str(path):
-            minor = fields[2].split(":")[1]
-    return minor
+    entry = mounted_at(str(path))
+    return None if entry is None else entry.device.partition(":")[2]
 
 
 def mount_fusectl() -> None:

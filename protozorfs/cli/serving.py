@@ -11,7 +11,7 @@ import trio
 from protozorfs.cli.logs import LOG_FILE, Logs
 from protozorfs.cli.signals import EXIT_SIGNAL, stop_signals
 from protozorfs.cli.tasks import dump_tasks_on_signal
-from protozorfs.cli.text import sentence
+from protozorfs.cli.text import printable_text, sentence
 from protozorfs.errors import ProtozorfsError, UsageError, first_error
 from protozorfs.fs.mount import serve
 from protozorfs.fs.mount_points import MountError
@@ -112,7 +112,7 @@ async def _serve_until_signal(
                     with stop.serving:
                         await _serve(node.feeds, command, logs, mounted)
                     stopping()
-            log.info("%s is unmounted and closed", command.mount.mount_point)
+            log.info("%s is unmounted and closed", printable_text(command.mount.mount_point))
             nursery.cancel_scope.cancel()
     return stop.number
 

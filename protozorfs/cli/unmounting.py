@@ -10,12 +10,12 @@ import errno
 import os
 import select
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protozorfs.cli.options import DEFAULT_STORE, USAGE_EXIT_CODE, default_store
+from protozorfs.cli.text import complain, printable_text
 from protozorfs.errors import UsageError
 from protozorfs.fs import mount_points
 from protozorfs.fs.mount_points import FILE_SYSTEM_TYPE, MountEntry, MountError
@@ -51,10 +51,10 @@ def run(arguments: Sequence[str]) -> int:
         path, flags = _parse(arguments)
         _unmount(path, flags)
     except UsageError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        complain(PROGRAM, str(error))
         return error.exit_code
     if "v" in flags:
-        print(f"{PROGRAM}: {path} is unmounted")
+        print(f"{PROGRAM}: {printable_text(path)} is unmounted")
     return 0
 
 
@@ -102,16 +102,22 @@ def _unmount(path: str, flags: str) -> None:
 
 def _daemon_of(entry: MountEntry) -> int | None:
     """A descriptor that becomes readable when the daemon ends; None if it is not known or gone."""
-    store = default_store() if entry.source == DEFAULT_STORE else Path(entry.source)
     try:
-        holder = read_holder(store / LOCK_FILE)
+        holder = read_holder(_store_of(entry) / LOCK_FILE)
         if holder.pid is None or holder.mount_point != entry.path:
             return None  # `fsname=` was given, or it is somebody else's default store
         if not mount_points.fuse_descriptors(holder.pid):
             return None  # the number was given to another process since the daemon was killed
         return os.pidfd_open(holder.pid)
-    except OSError:  # a store of another user, or a daemon that is gone
+    except (OSError, UsageError):  # a store of another user, or a daemon that is gone
         return None
+
+
+def _store_of(entry: MountEntry) -> Path:
+    """The store of a mount, by its source; see `options` for what that is."""
+    if entry.source == DEFAULT_STORE:
+        return default_store()
+    return Path(mount_points.source_of_ascii(entry.source))
 
 
 def _abort(entry: MountEntry) -> None:
@@ -135,12 +141,14 @@ def _take_away(path: str, *, is_lazy: bool) -> None:
         )
     except FileNotFoundError:
         raise MountError(f"{path}: there is no fusermount3 to unmount it") from None
+    except OSError as error:
+        raise MountError(f"{path}: fusermount3 cannot be run: {error.strerror}") from error
     except subprocess.TimeoutExpired:
         raise MountError(f"{path}: unmounting takes too long") from None
     # An aborted daemon unmounts by itself, perhaps before us.
     if done.returncode != 0 and mount_points.mounted_at(path) is not None:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = said[-1].removeprefix("fusermount3: ") if said else "fusermount3 failed"
+        said = os.fsdecode(done.stderr).strip().replace(path, printable_text(path)).split("\n")
+        reason = said[-1].removeprefix("fusermount3: ") or "fusermount3 failed"
         if os.strerror(errno.EBUSY) in reason:
             reason += "; files are open in it, and -l unmounts it all the same"
         elif "not found in" in reason:  # fusermount3 looks for mounts of who calls it

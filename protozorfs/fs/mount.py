@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -209,8 +208,7 @@ def _mounted(operations: Operations, options: MountOptions) -> Iterator[tuple[Mo
 
 def _libfuse_options(options: MountOptions) -> set[str]:
     # pyfuse3 passes options as ASCII; a comma or backslash would end or change the word.
-    source = options.source.encode("ascii", "replace").decode("ascii")
-    source = source.replace("\\", "\\\\").replace(",", "\\,")
+    source = mount_points.ascii_source(options.source).replace("\\", "\\\\").replace(",", "\\,")
     return {
         f"fsname={source}",
         f"subtype={SUBTYPE}",
@@ -224,7 +222,8 @@ def _captured_stderr(lines: list[str]) -> Iterator[None]:
 
     libfuse and fusermount3 say there why a mount failed. The words before the reason are dropped.
     """
-    with tempfile.TemporaryFile() as capture:
+    # In memory: there may be no directory where a file could be made.
+    with open(os.memfd_create("stderr"), "w+b", buffering=0) as capture:
         saved = os.dup(2)
         os.dup2(capture.fileno(), 2)
         try:
@@ -233,8 +232,8 @@ def _captured_stderr(lines: list[str]) -> Iterator[None]:
             os.dup2(saved, 2)
             os.close(saved)
             capture.seek(0)
-            text = capture.read().decode(errors="replace")
+            text = os.fsdecode(capture.read())
             lines.extend(
                 line.removeprefix("fuse: ").removeprefix("fusermount3: ")
-                for line in text.splitlines()
+                for line in filter(None, text.split("\n"))
             )

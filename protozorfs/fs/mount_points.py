@@ -24,7 +24,8 @@ _MOUNTINFO = "/proc/self/mountinfo"
 _UNMOUNT_SECONDS = 5.0  # a lazy unmount does not wait for anything; this is for a sick system
 _MAX_DEAD_MOUNTS = 16  # on top of each other; a sick system must not keep us here
 NOT_EMPTY = "{}: not empty; what is in there would be hidden"
-_OCTAL = re.compile(r"\\([0-7]{3})")
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+_HAS_TO_BE_OCTAL = re.compile(rb"[^ -~]|\\(?=[0-7]{3})")
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,11 @@ class MountError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class MountEntry:
-    """One line of mountinfo: device number as "major:minor", path, file system type, source."""
+    """One line of mountinfo: device number as "major:minor", path, file system type, source.
+
+    Path and source are as `os.fsdecode` makes them, so that they compare with those of a command
+    line.
+    """
 
     device: str
     path: str
@@ -46,25 +51,40 @@ class MountEntry:
     source: str = ""
 
 
-def parse_mountinfo(text: str) -> list[MountEntry]:
-    """The entries, later mounts last. Source: proc_pid_mountinfo(5)."""
+def parse_mountinfo(content: bytes) -> list[MountEntry]:
+    """The entries, later mounts last. Source: proc_pid_mountinfo(5).
+
+    Names are bytes, and all but blank, tab, newline, "#" and backslash stand for themselves: what
+    ends a line in other texts ends none here.
+    """
     entries = []
-    for line in text.splitlines():
-        fields, separator, rest = line.partition(" - ")
-        parts = fields.split(" ")
+    for line in content.split(b"\n"):
+        fields, separator, rest = line.partition(b" - ")
+        parts = fields.split(b" ")
         if separator and len(parts) > 4:
-            kind, source = (*rest.split(" "), "")[:2]
-            entries.append(MountEntry(parts[2], _unescaped(parts[4]), kind, _unescaped(source)))
+            kind, source = (*rest.split(b" "), b"")[:2]
+            texts = (parts[2], _unescaped(parts[4]), kind, _unescaped(source))
+            entries.append(MountEntry(*map(os.fsdecode, texts)))
     return entries
 
 
-def _unescaped(text: str) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
+def _unescaped(text: bytes) -> bytes:
+    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), text)
+
+
+def ascii_source(source: str) -> str:
+    """What stands for a source where only ASCII can be told: other bytes as octal escapes."""
+    escaped = _HAS_TO_BE_OCTAL.sub(lambda match: b"\\%03o" % match[0][0], os.fsencode(source))
+    return escaped.decode("ascii")
+
+
+def source_of_ascii(text: str) -> str:
+    """The source for which `ascii_source` made that text."""
+    return os.fsdecode(_unescaped(os.fsencode(text)))
 
 
 def _mounts() -> list[MountEntry]:
-    # Undecodable bytes and the octal escapes of bytes must compare with what the user gave.
-    with open(_MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
+    with open(_MOUNTINFO, "rb") as file:
         return parse_mountinfo(file.read())
 
 

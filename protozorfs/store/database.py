@@ -75,6 +75,7 @@ def connect(path: Path | str, *, is_durable: bool) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {_FULL_SYNC if is_durable else _NO_SYNC}")
+        connection.execute("PRAGMA temp_store = MEMORY")  # there may be no directory for files
     except BaseException:
         connection.close()
         raise

@@ -64,7 +64,8 @@ class StoreLock:
 
     def set_mount_point(self, mount_point: str | None, pid: int | None = None) -> None:
         """Writes what others are told: the mount point, and the holder's pid (default: ours)."""
-        content = json.dumps({"pid": pid or os.getpid(), "mount_point": mount_point}).encode()
+        path = None if mount_point is None else _text_of_bytes(os.fsencode(mount_point))
+        content = json.dumps({"pid": pid or os.getpid(), "mount_point": path}).encode()
         os.pwrite(self._descriptor, content, 0)
         os.ftruncate(self._descriptor, len(content))
 
@@ -107,7 +108,19 @@ def _decode_holder(content: bytes) -> LockHolder:
     if not isinstance(values, dict):
         return LockHolder(None, None)
     pid, mount_point = values.get("pid"), values.get("mount_point")
-    return LockHolder(
-        pid if isinstance(pid, int) else None,
-        mount_point if isinstance(mount_point, str) else None,
-    )
+    return LockHolder(pid if isinstance(pid, int) else None, _path_of_text(mount_point))
+
+
+def _text_of_bytes(path: bytes) -> str:
+    """A path as the file has it, the same in every locale."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def _path_of_text(text: object) -> str | None:
+    """A path as this process has it on its command line."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # nothing that we write
+        return None

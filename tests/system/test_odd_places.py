@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.place import QUIET
+from tests.system.place import AS_NOBODY, QUIET
 
 if TYPE_CHECKING:
     from tests.system.place import Place
@@ -63,6 +63,28 @@ def test_a_disk_that_is_read_only(place: Place) -> None:
     assert refused(place, f"mount.protozorfs n/store m -o {QUIET}") == (
         32,
         "mount.protozorfs: n/store/lock: Read-only file system\n",
+    )
+
+
+def test_no_directory_that_can_be_written_but_the_store(place: Place) -> None:
+    script = f"""
+    umask 0; mkdir -p /run/x/m /run/x/n /run/x/s
+    mount -t tmpfs -o ro tmpfs /tmp
+    mount -t tmpfs -o ro tmpfs /var/tmp
+    mount -o remount,bind,ro /
+    cd /
+    export TMPDIR=/nowhere
+    mount.protozorfs /run/x/store /run/x/m -o {QUIET}
+    echo hello >> /run/x/m/journal
+    cat /run/x/m/journal
+    umount.protozorfs /run/x/m
+    chmod 755 /run/x/n
+    {" ".join(AS_NOBODY)} mount.protozorfs /run/x/s/store /run/x/n -o {QUIET}
+    """
+    assert place.run(script) == (
+        32,
+        "hello\n",
+        "mount.protozorfs: /run/x/n: user has no write access to mountpoint /run/x/n\n",
     )
 
 

@@ -350,7 +350,7 @@ a line of another kind
 
 
 def test_mountinfo() -> None:
-    entries = mount_points.parse_mountinfo(MOUNTINFO)
+    entries = mount_points.parse_mountinfo(MOUNTINFO.encode())
     assert [(entry.device, entry.path, entry.kind) for entry in entries] == [
         ("254:0", "/", "ext4"),
         ("0:42", "/mnt/with blank,", "fuse.protozorfs"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from protozorfs.errors import StoreLocked
-from protozorfs.store.lock import LockHolder, StoreLock, current_holder
+from protozorfs.store.lock import LockHolder, StoreLock, current_holder, read_holder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +24,15 @@ def test_who_holds_it_now(tmp_path: Path) -> None:
     assert current_holder(path) == LockHolder(os.getpid(), "/mnt/feeds")
     held.release()
     assert current_holder(path) is None
+
+
+def test_a_mount_point_is_kept_as_bytes(tmp_path: Path) -> None:
+    mount_point = os.fsdecode(b"/mnt/\xff\n" + "\u2028ü".encode())
+    held = StoreLock(tmp_path / "lock", mount_point)
+    assert current_holder(tmp_path / "lock") == LockHolder(os.getpid(), mount_point)
+    held.release()
+    (tmp_path / "lock").write_text(r'{"pid": 1, "mount_point": "\ud800"}')  # nothing of ours
+    assert read_holder(tmp_path / "lock") == LockHolder(1, None)
 
 
 def test_looking_neither_takes_nor_changes_it(tmp_path: Path) -> None:
