@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import os
+import pkgutil
 import sys
 from collections import deque
 from logging.handlers import SysLogHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from protozorfs.cli.text import printable_text
+from protozorfs.errors import UsageError
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from socket import socket
 
 log = logging.getLogger(__name__)
@@ -27,6 +31,31 @@ _ROOT = "protozorfs"
 _COMMAND = f"{_ROOT}.cli.serving"  # says when the mount began and why it ended
 
 
+class _Lines(logging.Formatter):
+    """Messages may name any path: no character of one is a command to a terminal, or no text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable_text, super().format(record).split("\n")))
+
+
+def check_modules(names: Iterable[str], exit_code: int) -> None:
+    """Refuses names that are no module's, which would log nothing.
+
+    Raises:
+        UsageError: it has the names that there are where the wrong one stands.
+    """
+    for name in names:
+        known: Sequence[str] = ()
+        path = [str(Path(__file__).parents[1])]
+        for part in name.split("."):
+            known = sorted(module.name for module in pkgutil.iter_modules(path))
+            if part not in known:
+                there_are = ", ".join(known) or "none"
+                sentence = f"debug: there is no module {name}; there are: {there_are}"
+                raise UsageError(sentence, exit_code)
+            path = [os.path.join(path[0], part)]
+
+
 class RecentLines(logging.Handler):
     """Remembers the most recent messages; those of this program from INFO on.
 
@@ -35,7 +64,7 @@ class RecentLines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter(_FORMAT))
+        self.setFormatter(_Lines(_FORMAT))
         self._lines: deque[str] = deque(maxlen=MAX_RECENT_LINES)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -73,7 +102,7 @@ class SystemLog(SysLogHandler):
         """Raises OSError: nobody listens there."""
         super().__init__(str(address), SysLogHandler.LOG_DAEMON)
         self.ident = f"mount.protozorfs[{os.getpid()}]: "
-        self.setFormatter(logging.Formatter(_SYSTEM_FORMAT))
+        self.setFormatter(_Lines(_SYSTEM_FORMAT))
 
     def _connect_unixsocket(self, address: str) -> None:
         # Every way to the socket passes here, the one of connecting again included.
@@ -125,7 +154,7 @@ class Logs:
     def move_to(self, log_file: Path, system_log: Path = SYSTEM_LOG) -> None:
         """Logs to a file in place of standard error, and to the system's log if there is one."""
         file = logging.handlers.RotatingFileHandler(
-            log_file, maxBytes=_MAX_LOG_BYTES, backupCount=1, delay=True
+            log_file, maxBytes=_MAX_LOG_BYTES, backupCount=1, delay=True, encoding="utf-8"
         )
         self._use(file, self._detailed)
         try:
@@ -137,7 +166,7 @@ class Logs:
         logging.getLogger().addHandler(system)
 
     def _use(self, handler: logging.Handler, detailed: Sequence[str]) -> None:
-        handler.setFormatter(logging.Formatter(_FORMAT))
+        handler.setFormatter(_Lines(_FORMAT))
         handler.addFilter(_Wanted(detailed))
         root = logging.getLogger()
         if self._handler is not None:

@@ -6,13 +6,20 @@ What takes long to load (`serving`, and the node) is loaded when nothing is left
 from __future__ import annotations
 
 import os
-import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from protozorfs.cli.daemonize import run_as_daemon
+from protozorfs.cli.logs import check_modules
 from protozorfs.cli.notify import ServiceManager
-from protozorfs.cli.options import HelpWanted, MountCommand, parse_mount_command
+from protozorfs.cli.options import (
+    USAGE_EXIT_CODE,
+    HelpWanted,
+    MountCommand,
+    parse_mount_command,
+)
+from protozorfs.cli.standard_files import drop_output
+from protozorfs.cli.text import complain, sentence
 from protozorfs.errors import UsageError
 from protozorfs.fs import mount_points
 
@@ -53,6 +60,7 @@ def run(arguments: Sequence[str], open_node: OpenNode) -> int:
     """Does what the arguments say; returns the exit code (see `mount`)."""
     try:
         command = parse_mount_command(arguments, dict(os.environ))
+        check_modules(command.debug or (), USAGE_EXIT_CODE)
         if command.fake:
             return 0
         # Before the fork and the store: what the user can mend is said at once.
@@ -63,7 +71,7 @@ def run(arguments: Sequence[str], open_node: OpenNode) -> int:
         print(HELP if str(wanted) == "help" else f"{PROGRAM} {version('protozorfs')}")
         return 0
     except UsageError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        complain(PROGRAM, str(error))
         return error.exit_code
 
 
@@ -75,7 +83,11 @@ def _mount(command: MountCommand, open_node: OpenNode) -> int:
 
         def ready() -> None:
             manager.ready(command.mounted_sentence)
-            _say_mounted(command)
+            try:
+                _say_mounted(command)
+            except OSError as error:  # it is mounted all the same
+                complain(PROGRAM, f"standard output: {sentence(error)}")
+                drop_output()
 
         return run_mount(command, open_node, ready, manager.stopping)
     code = run_as_daemon(lambda ready: run_mount(command, open_node, ready, as_daemon=True))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import pwd
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import appdirs
 
+from protozorfs.cli.text import printable_text
 from protozorfs.errors import UsageError
 from protozorfs.options import Options
 from protozorfs.types import Address
@@ -79,7 +81,7 @@ class MountCommand:
     @property
     def mounted_sentence(self) -> str:
         """What there is to say once it is mounted."""
-        return f"{self.store} is mounted at {self.mount.mount_point}"
+        return printable_text(f"{self.store} is mounted at {self.mount.mount_point}")
 
 
 class HelpWanted(Exception):
@@ -145,8 +147,26 @@ def _mount_options(
 
 
 def default_store() -> Path:
-    """The directory of the user's own store."""
-    return Path(appdirs.user_data_dir("protozorfs"), DEFAULT_STORE)
+    """The directory of the user's own store.
+
+    Raises:
+        UsageError: the user has no home.
+    """
+    if os.path.isabs(os.environ.get("XDG_DATA_HOME", os.environ.get("HOME", ""))):
+        data = appdirs.user_data_dir("protozorfs")
+    else:  # no other value counts. Source: XDG Base Directory Specification
+        data = os.path.join(_home(), ".local", "share", "protozorfs")
+    return Path(data, DEFAULT_STORE)
+
+
+def _home() -> str:
+    home = os.environ.get("HOME", "")
+    if os.path.isabs(home):
+        return home
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        raise UsageError("there is no home for the default store: name a store") from None
 
 
 def _store_path(store: str) -> Path:

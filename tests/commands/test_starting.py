@@ -190,8 +190,8 @@ def test_a_name_that_the_terminal_cannot_show(tmp_path: Path) -> None:
     os.mkdir(path)
     arguments = ("-v", store, path, "-o", ALONE)
     try:
-        assert "/\\udcff" in run("mount.protozorfs", *arguments, encoding="utf-8:strict")
-        assert "/\\udcff" in run("umount.protozorfs", "-v", path, encoding="utf-8:strict")
+        assert "/\\xff" in run("mount.protozorfs", *arguments, encoding="utf-8:strict")
+        assert "/\\xff" in run("umount.protozorfs", "-v", path, encoding="utf-8:strict")
     finally:
         if is_listed(Path(path)):
             unmount(Path(path), "-z")
@@ -216,6 +216,77 @@ def test_a_closed_standard_file_is_not_taken_for_the_store(tmp_path: Path) -> No
     assert write.returncode == 1
     assert write.stderr == "protozorfs: Bad file descriptor\n"
     assert run(f"read {feed_id} --no-follow -o {ALONE}").stdout == "precious\n"
+
+
+ALL_CLOSED = "<&- >&- 2>&-"
+# Command lines, how their standard files are, exit codes, and complaints. STORE has "journal".
+WITHOUT_STANDARD_FILES = [
+    ("protozorfs ls --store STORE", (">&-", ALL_CLOSED), 0, ""),
+    (
+        "protozorfs id none --store STORE",
+        (">&-", "2>&-", "2>/dev/full"),
+        1,
+        "protozorfs: none: no feed of that name\n",
+    ),
+    (
+        "protozorfs rm journal --delete-key --store STORE",
+        ("<&-", ALL_CLOSED),
+        1,
+        "\nprotozorfs: nothing was done\n",
+    ),
+    (
+        "mount.protozorfs STORE /none",
+        (">&-", "2>&-", "2>/dev/full"),
+        32,
+        "mount.protozorfs: /none: No such file or directory\n",
+    ),
+    (
+        "umount.protozorfs /none",
+        ("2>&-", ALL_CLOSED),
+        32,
+        "umount.protozorfs: /none: no mount of protozorfs\n",
+    ),
+]
+
+
+def test_commands_whose_standard_files_are_closed(tmp_path: Path) -> None:
+    """What cannot be said or asked changes no exit code, and goes nowhere else."""
+    store = tmp_path / "store"
+    new = [str(BIN / "protozorfs"), "new", "journal", "--store", str(store)]
+    subprocess.run(new, check=True, stdout=subprocess.DEVNULL)
+    for line, redirections, code, complaint in WITHOUT_STANDARD_FILES:
+        for redirection in redirections:
+            script = f"{BIN}/{line.replace('STORE', str(store))} {redirection}"
+            done = subprocess.run(
+                ["bash", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL
+            )
+            expected = "" if "2>" in redirection else complaint
+            assert (done.returncode, done.stderr) == (code, expected), script
+            assert "protozorfs: " not in done.stdout, script
+
+
+@pytest.mark.fuse
+def test_a_mount_that_cannot_say_so_goes_on(tmp_path: Path) -> None:
+    """`--foreground -v` with a full, an unread and a closed standard output."""
+    path, store = tmp_path / "m", tmp_path / "store"
+    path.mkdir()
+    reading, writing = os.pipe()
+    os.close(reading)
+    for output in (os.open("/dev/full", os.O_WRONLY), writing):
+        with subprocess.Popen(
+            [str(BIN / "mount.protozorfs"), store, path, "--foreground", "-v", "-o", ALONE],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as daemon:
+            os.close(output)
+            assert daemon.stderr is not None
+            assert "standard output: " in daemon.stderr.readline()
+            assert is_listed(path)
+            assert os.listdir(path) == []
+            daemon.terminate()
+            assert daemon.wait(END_SECONDS) == 0
+            assert daemon.stderr.read() == ""
 
 
 @pytest.mark.fuse

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from protozorfs.cli.logs import Logs, SystemLog
+from protozorfs.cli.logs import Logs, SystemLog, check_modules
+from protozorfs.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,3 +108,26 @@ def test_a_system_log_that_is_restarted_is_found_again(
         again.settimeout(5)
         log.warning("after")
         assert again.recv(1000).endswith(b": after\0")
+
+
+def test_modules_that_there_are_not_are_refused_by_name() -> None:
+    check_modules(["fs", "swarm.driver", "app"], 1)
+    for name in ("nosuch", "fs.nosuch", "app.nosuch", "", "fs."):
+        with pytest.raises(UsageError) as caught:
+            check_modules(["fs", name], 1)
+        assert caught.value.exit_code == 1
+        assert str(caught.value).startswith(f"debug: there is no module {name}; there are: ")
+    with pytest.raises(UsageError, match=r"there are: app, .*, fs, .*, wire$"):
+        check_modules(["nosuch"], 1)
+    with pytest.raises(UsageError, match=r"there are: attributes, .*, mount_points, "):
+        check_modules(["fs.nosuch"], 1)
+
+
+def test_names_that_are_no_text_are_logged(tmp_path: Path) -> None:
+    logs = Logs(None)
+    logs.start(is_brief=True)
+    logs.move_to(tmp_path / "file", tmp_path / "none")
+    logging.getLogger(MODULE).warning("%s: Grüße", os.fsdecode(b"/m\xff\x1b[31m"))
+    expected = "/m\\xff\\x1b[31m: Grüße"
+    assert (tmp_path / "file").read_text("utf-8").endswith(f": {expected}\n")
+    assert logs.recent_lines[-1].endswith(f": {expected}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from protozorfs.cli.options import (
     KERNEL_WORDS,
     HelpWanted,
     MountCommand,
+    default_store,
     parse_mount_command,
     parse_size,
     split_options,
@@ -196,3 +198,38 @@ def test_sizes(text: str, size: int) -> None:
 def test_any_words_survive_escaping(words: list[str]) -> None:
     escaped = [word.replace("\\", "\\\\").replace(",", "\\,") for word in words]
     assert split_options(",".join(escaped)) == words
+
+
+@pytest.mark.parametrize(
+    ("environ", "data"),
+    [
+        ({"HOME": "/h"}, "/h/.local/share"),
+        ({"HOME": "/h", "XDG_DATA_HOME": "/data"}, "/data"),
+        ({"HOME": "/h", "XDG_DATA_HOME": ""}, "/h/.local/share"),
+        ({"HOME": "/h", "XDG_DATA_HOME": "data"}, "/h/.local/share"),
+        ({"HOME": "h"}, "/password/file/.local/share"),
+        ({"HOME": ""}, "/password/file/.local/share"),
+        ({}, "/password/file/.local/share"),
+    ],
+)
+def test_where_the_default_store_is(
+    environ: dict[str, str], data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = pwd.struct_passwd(("x", "x", 1, 1, "", "/password/file", ""))
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: entry)
+    for name in ("HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert default_store() == Path(data, "protozorfs", "default")
+
+
+def test_who_has_no_home_is_told_to_name_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for name in ("HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match="there is no home for the default store"):
+        default_store()
