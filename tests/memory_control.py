@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from tests.memory_feeds import MemoryFeed
 
 
+class Fault(Exception):
+    """What a test asked for."""
+
+
 class MemoryNode:
     """What `open_memory_node` yields."""
 
@@ -83,8 +87,13 @@ def _command(feeds: MemoryFeeds, do: str, feed: str, **values: Any) -> dict[str,
 
     stage: append `blocks` (text) or `zeros` bytes, held or not. hold: the first `count` bytes are
     here. island: bytes [`start`, `end`) are here, too. set: attributes of the feed. search: a first
-    attempt to find a head starts; found: it ends. show: what is in it.
+    attempt to find a head starts; found: it ends. show: what is in it. crash: the node fails;
+    break: whoever asks for a feed by its ID does.
     """
+    if do == "crash":
+        raise Fault("the node")
+    if do == "break":
+        feeds.is_broken = True
     found = feeds.by_name(feed.encode()) or feeds.visit(ids.parse_feed_id(feed))
     if do == "stage":
         blocks = [text.encode() for text in values.get("blocks", ())]

@@ -201,6 +201,7 @@ class MemoryFeeds:
         self.named: dict[bytes, MemoryFeed] = {}
         self.visited: dict[FeedId, MemoryFeed] = {}
         self._is_local = is_local
+        self.is_broken = False
         self.surroundings = MemorySurroundings()
 
     def name_by_id(self, feed_id: FeedId) -> bytes | None:
@@ -229,6 +230,8 @@ class MemoryFeeds:
         return self.named.get(name)
 
     def by_id(self, feed_id: FeedId) -> MemoryFeed | None:
+        if self.is_broken:
+            raise RuntimeError("broken, as a test asked for")
         for feed in self.named.values():
             if feed.feed_id == feed_id:
                 return feed

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from protozorfs.cli.logs import LOG_FILE, Logs
-from protozorfs.cli.signals import EXIT_SIGNAL, stop_signals
+from protozorfs.cli.signals import EXIT_SIGNAL, EndedBySignal, stop_signals
 from protozorfs.cli.tasks import dump_tasks_on_signal
 from protozorfs.cli.text import printable_text, sentence
 from protozorfs.errors import ProtozorfsError, UsageError, first_error
@@ -75,10 +76,14 @@ def run_mount(
     try:
         number = trio.run(_serve_until_signal, command, open_node, logs, mounted, stopping)
     except Exception as error:
-        # Nobody reads the sentence of a daemon any more; before, the trace is for --debug.
-        level = logging.ERROR if answers and as_daemon else logging.DEBUG
-        log.log(level, "the mount failed", exc_info=error)
-        raise _as_usage_error(first_error(error)) from None
+        cause = first_error(error)
+        if isinstance(cause, EndedBySignal):
+            return EXIT_SIGNAL + cause.number
+        if answers:
+            log.error("the mount failed; it is dead until it is mounted again", exc_info=error)
+        else:  # the trace is for --debug
+            log.debug("the mount failed", exc_info=error)
+        raise _as_usage_error(cause) from None
     return 0 if answers or number is None else EXIT_SIGNAL + number
 
 
@@ -109,8 +114,7 @@ async def _serve_until_signal(
                 async with open_node(
                     command.store, command.options, mount_point=command.mount.mount_point
                 ) as node:
-                    with stop.serving:
-                        await _serve(node.feeds, command, logs, mounted)
+                    await _serve(node.feeds, command, logs, mounted, stop)
                     stopping()
             log.info("%s is unmounted and closed", printable_text(command.mount.mount_point))
             nursery.cancel_scope.cancel()
@@ -118,11 +122,20 @@ async def _serve_until_signal(
 
 
 async def _serve(
-    feeds: FeedsView, command: MountCommand, logs: Logs, mounted: Callable[[], None]
+    feeds: FeedsView,
+    command: MountCommand,
+    logs: Logs,
+    mounted: Callable[[], None],
+    stop: _Stop,
 ) -> None:
+    """Raises EndedBySignal: it came before the mount answered."""
+    serves = partial(serve, stop=stop.serving)
     async with trio.open_nursery() as nursery:
-        await nursery.start(serve, feeds, command.mount, lambda: logs.recent_lines)
-        mounted()
+        with stop.starting:
+            await nursery.start(serves, feeds, command.mount, lambda: logs.recent_lines)
+            mounted()
+        if stop.starting.cancelled_caught and stop.number is not None:
+            raise EndedBySignal(stop.number)
 
 
 class _Stop:
@@ -130,12 +143,14 @@ class _Stop:
 
     def __init__(self) -> None:
         self.whole = trio.CancelScope()
-        self.serving = trio.CancelScope()
+        self.starting = trio.CancelScope()
+        self.serving = trio.Event()
         self.number: int | None = None
 
     async def wait_signal(self, signals: AsyncIterator[int]) -> None:
         """Waits for the first signal and acts on it."""
         self.number = await anext(signals)
         log.info("ending: %s", signal.Signals(self.number).name)
-        self.serving.cancel()
+        self.starting.cancel()
+        self.serving.set()
         self.whole.deadline = trio.current_time() + _STOP_SECONDS

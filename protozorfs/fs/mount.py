@@ -70,35 +70,41 @@ async def serve(
     options: MountOptions,
     log_lines: Callable[[], Iterable[str]] = tuple,
     *,
+    stop: trio.Event | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves the mount; started when it answers and signals to readers work.
 
     `log_lines` tells the most recent lines of the log, for the file of that name.
 
-    Returns when somebody unmounts, lazily too, or aborts the connection. Cancelling it ends all
-    waits with EIO, lets handlers answer for a moment and unmounts: well within two seconds.
+    Returns when somebody unmounts, lazily too, or aborts the connection, and after `stop`, which
+    ends all waits with EIO, lets handlers answer for a moment and unmounts: well within two
+    seconds. So does a cancellation before it is started. What else ends it, an error here or one
+    elsewhere that cancels it, leaves the dead mount in place: who appends gets ENOTCONN, where
+    the directory below would take it and hide it.
 
     Raises:
         MountError: it cannot be mounted.
     """
+    life = _Life()
     interrupts = Interrupts(options.mount_point)
     parts = _make_parts(feeds, options, interrupts, log_lines)
     operations = Operations(parts)
-    answers = False
     with (
-        _mounted(operations, options) as (watch, descriptor),
+        _mounted(operations, options, life) as (watch, descriptor),
         feeds.surroundings.watched(parts.grown),
         no_stuck_reads(),
     ):
         async with trio.open_nursery() as nursery:
-            loop = _RequestLoop(parts.waits)
+            loop = _RequestLoop(parts.waits, life)
             nudge = partial(
                 parts.nudges.run, device=watch.device, has_locked_pages=operations.has_locked_pages
             )
             await nursery.start(parts.polls.run)
             nursery.start_soon(interrupts.run_fallback)
-            nursery.start_soon(_end_when_gone, watch, nursery.cancel_scope)
+            nursery.start_soon(_end_when_gone, watch, life, nursery.cancel_scope)
+            if stop is not None:
+                nursery.start_soon(_end_when_told, stop, life, nursery.cancel_scope)
             try:
                 with Negotiation(descriptor) as negotiation:
                     nursery.start_soon(loop.run, nursery.cancel_scope)
@@ -108,12 +114,12 @@ async def serve(
                         await parts.self_test.run(options.mount_point, interrupts)
                         negotiating.cancel_scope.cancel()  # had it not ended, nothing had answered
                 nursery.start_soon(nudge)
-                answers = True
+                life.has_answered = True
                 task_status.started()
                 await trio.sleep_forever()
             finally:
                 await loop.stop()
-    if not answers:
+    if not life.has_answered:
         raise MountError(f"{options.mount_point}: unmounted before it could answer")
 
 
@@ -139,12 +145,27 @@ def _make_parts(
     )
 
 
+@dataclass(slots=True)
+class _Life:
+    """How far a mount has come.
+
+    Attributes:
+        has_answered: it was told to whoever started it that it is there.
+        may_end: it is gone already, or somebody wants its end.
+    """
+
+    has_answered: bool = False
+    may_end: bool = False
+
+
 class _RequestLoop:
     """pyfuse3's loop, kept from being cancelled before its handlers had a chance to answer."""
 
-    def __init__(self, waits: Waits) -> None:
+    def __init__(self, waits: Waits, life: _Life) -> None:
         self._waits = waits
+        self._life = life
         self._scope = trio.CancelScope(shield=True)
+        self._is_stopping = False
         self._ended = trio.Event()
 
     async def run(self, serving: trio.CancelScope) -> None:
@@ -152,12 +173,15 @@ class _RequestLoop:
         try:
             with self._scope:
                 await pyfuse3.main(_MIN_TASKS, _MAX_TASKS)
+                if not self._is_stopping:  # the kernel has ended it
+                    self._life.may_end = True
         finally:
             self._ended.set()
             serving.cancel()
 
     async def stop(self) -> None:
         """Ends all waits with EIO, then the loop; after a while even if handlers do not answer."""
+        self._is_stopping = True
         self._waits.close()
         if not self._ended.is_set():
             pyfuse3.terminate()
@@ -168,7 +192,13 @@ class _RequestLoop:
         self._scope.cancel()
 
 
-async def _end_when_gone(watch: MountWatch, serving: trio.CancelScope) -> None:
+async def _end_when_told(stop: trio.Event, life: _Life, serving: trio.CancelScope) -> None:
+    await stop.wait()
+    life.may_end = True
+    serving.cancel()
+
+
+async def _end_when_gone(watch: MountWatch, life: _Life, serving: trio.CancelScope) -> None:
     """Cancels `serving` when the mount is gone.
 
     pyfuse3's loop alone would go on as long as a single read waits, or, after a lazy unmount, a
@@ -177,12 +207,18 @@ async def _end_when_gone(watch: MountWatch, serving: trio.CancelScope) -> None:
     while not watch.is_gone():  # noqa: ASYNC110 - neither is an event that trio can wait for
         await trio.sleep(_WATCH_PERIOD)
     log.info("the mount is gone")
+    life.may_end = True
     serving.cancel()
 
 
 @contextmanager
-def _mounted(operations: Operations, options: MountOptions) -> Iterator[tuple[MountWatch, int]]:
-    """Mounts, and unmounts at the end; the number is that of pyfuse3's descriptor."""
+def _mounted(
+    operations: Operations, options: MountOptions, life: _Life
+) -> Iterator[tuple[MountWatch, int]]:
+    """Mounts, and at the end unmounts, unless it ends while others count on it.
+
+    The number is that of pyfuse3's descriptor.
+    """
     mount_points.prepare(options.mount_point)
     before = mount_points.fuse_descriptors()
     reasons: list[str] = []
@@ -198,10 +234,11 @@ def _mounted(operations: Operations, options: MountOptions) -> Iterator[tuple[Mo
         watch = MountWatch(options.mount_point, descriptor)
         yield watch, descriptor
     finally:
-        pyfuse3.close(unmount=True)
+        unmounts = life.may_end or not life.has_answered
+        pyfuse3.close(unmount=unmounts)
         if watch is not None:
             # After an abort of the connection libfuse leaves the mount where it is.
-            if watch.is_listed():
+            if unmounts and watch.is_listed():
                 mount_points.unmount(options.mount_point)
             watch.close()
 

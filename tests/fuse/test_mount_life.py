@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,9 @@ from protozorfs.fs import mount_points
 from protozorfs.fs.mount import MountOptions, serve
 from protozorfs.fs.mount_points import MountError
 from tests.e2e.stage import wait_until
+from tests.errnos import expect
 from tests.fuse.test_waiting_reads import is_waiting, missing, reader
+from tests.memory_control import Control
 from tests.memory_feeds import MemoryFeeds
 from tests.mounts import (
     abort_connection,
@@ -38,6 +41,7 @@ pytestmark = pytest.mark.fuse
 STOP_SECONDS = 2.0  # docs/manual.md: the longest that ending takes
 MOUNT_FAILURE = 32
 NOBODY = 65534
+SOMEBODYS_ID = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"  # RFC 8032, 7.1
 
 
 def run_command(*arguments: object, user: int | None = None) -> subprocess.CompletedProcess[str]:
@@ -219,6 +223,39 @@ def test_bad_mount_points_are_one_sentence(tmp_path: Path) -> None:
             assert done.returncode == MOUNT_FAILURE
             assert done.stderr == f"mount.protozorfs: {tmp_path / name}: {reason}\n"
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("fault", ["crash", "break"])
+@pytest.mark.parametrize("is_daemon", [False, True], ids=["foreground", "background"])
+def test_an_end_that_nobody_asked_for_leaves_the_dead_mount(
+    tmp_path: Path, fault: str, is_daemon: bool
+) -> None:
+    """A fault in the node, or in a task of the mount: nothing lands in the directory below."""
+    store = tmp_path / "m.store"
+    with cleared(tmp_path / "m") as path:
+        if is_daemon:
+            assert run_command(store, path).returncode == 0
+        else:
+            mount = start_mount(tmp_path, command=memory_command())
+        (path / "followed").symlink_to(SOMEBODYS_ID)
+        control = Control(store / "control")
+        with suppress(ValueError):  # it answers no more
+            control(fault, "followed")
+            control("stage", "followed", blocks=["news"])  # watchers are to be woken
+        control.close()
+        wait_until(lambda: mount_points._is_dead(str(path)))
+        expect(errno.ENOTCONN, lambda: (path / "journal").open("ab"))
+        log = store / "mount.log" if is_daemon else mount.output
+        sentence = "the mount failed; it is dead until it is mounted again"
+        wait_until(lambda: log.exists() and sentence in log.read_text())
+        assert "Traceback" in log.read_text()
+        if not is_daemon:
+            assert mount.process.wait(STOP_SECONDS * 5) == MOUNT_FAILURE
+        assert is_listed(path)
+        again = start_mount(tmp_path, command=memory_command())
+        assert os.listdir(path) == []
+        again.stop()
+        assert not is_listed(path)
 
 
 async def test_what_libfuse_refuses_is_one_sentence(
