@@ -121,6 +121,8 @@ async def open_node(
 ) -> AsyncIterator[Node]:
     """Opens the store at `path` and connects it; everything is closed at the end of the block.
 
+    When that, or the block, fails, a store that was made for it and holds no feed is removed again.
+
     Args:
         path: the store's directory; made if it is missing.
         options: how the node behaves.
@@ -166,8 +168,10 @@ async def open_node(
         finally:
             feeds.close()
             sockets.close()
-    finally:
-        store.close()
+    except BaseException:
+        store.close_failed()
+        raise
+    store.close()
 
 
 def _is_loopback(host: str | None) -> bool:

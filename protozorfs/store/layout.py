@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from protozorfs.errors import NotRemovable, StoreFull, UsageError
 from protozorfs.store.database import Names
-from protozorfs.store.files import PRIVATE_DIRECTORY, RealFiles
+from protozorfs.store.files import RealFiles
 from protozorfs.store.keys import (
     is_in_place,
     load_or_make_key_pair,
@@ -34,6 +34,7 @@ from protozorfs.store.keys import (
 )
 from protozorfs.store.known_peers import KnownPeers
 from protozorfs.store.lock import LOCK_FILE, StoreLock
+from protozorfs.store.making import FEEDS, StoreDirectory
 from protozorfs.store.pool import FilePool, PooledFile
 from protozorfs.store.spare import Spare
 from protozorfs.types import FeedId
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from protozorfs.store.files import Files, FreeSpace
 
 _FORMAT = b"protozorfs store 1\n"
-_FEEDS = "feeds"
 FEED_FILES = ("data", "tree", "head")  # made with their directory, so that one sync covers them
 CLEAN_FILE = "clean"
 # All that there may be of a feed of which the mark says everything. A record counts only when it
@@ -90,12 +90,12 @@ class FeedDirectory:
 
     def mkdir(self) -> None:
         """Makes the directory, empty; until `sync_place` a power cut may take all of it away."""
-        for path in (_FEEDS, self._bucket, self.path):
+        for path in (FEEDS, self._bucket, self.path):
             self.files.mkdir(path)
 
     def sync_place(self) -> None:
         """Makes it durable that there is such a directory."""
-        for path in (self.path, self._bucket, _FEEDS, ""):
+        for path in (self.path, self._bucket, FEEDS, ""):
             self.files.sync_dir(path)
 
     @property
@@ -135,7 +135,7 @@ class FeedDirectory:
 def feed_path(feed_id: FeedId) -> str:
     """The directory of a feed, relative to the store."""
     digits = feed_id.hex()
-    return f"{_FEEDS}/{digits[:2]}/{digits}"
+    return f"{FEEDS}/{digits[:2]}/{digits}"
 
 
 class Store:
@@ -151,6 +151,8 @@ class Store:
             path: the directory.
             mount_point: what to tell others that find the store locked.
 
+        Of a store that is made and cannot be opened then, nothing stays.
+
         Raises:
             StoreLocked: it is open elsewhere.
             StoreCorrupt: names or node key cannot be read.
@@ -158,25 +160,29 @@ class Store:
             UsageError: the path is something else than a store.
         """
         self.path = path
-        _make_directory(path)
-        self.lock = StoreLock(path / LOCK_FILE, mount_point)
+        self._directory = StoreDirectory(path)
+        try:
+            self.lock = StoreLock(path / LOCK_FILE, mount_point)
+        except BaseException:
+            self._directory.undo(has_lock=False)
+            raise
         try:
             self.files: Files = RealFiles(path)
             _check_format(self.files, path)
             self.pool = FilePool(self.files)
-            self.files.mkdir(_FEEDS)
+            self.files.mkdir(FEEDS)
             self.node_key, self.is_new_node = load_or_make_key_pair(self.files, "node_key")
             self.names = Names(path / "names.db")
             self._spare = Spare(self.files)
         except BaseException:
-            self.lock.release()
+            self._give_up()
             raise
         try:
             self._spare.keep()
             self.known_peers = KnownPeers(path / "stale.db")
         except BaseException:
             self.names.close()
-            self.lock.release()
+            self._give_up()
             raise
 
     def __enter__(self) -> Store:
@@ -196,8 +202,8 @@ class Store:
 
     def feeds(self) -> Iterator[FeedDirectory]:
         """Every feed directory there is, named or not."""
-        for bucket in self.files.listdir(_FEEDS):
-            for digits in self.files.listdir(f"{_FEEDS}/{bucket}"):
+        for bucket in self.files.listdir(FEEDS):
+            for digits in self.files.listdir(f"{FEEDS}/{bucket}"):
                 if len(digits) == _FEED_ID_HEX_DIGITS:
                     yield self.feed(FeedId(bytes.fromhex(digits)))
 
@@ -247,21 +253,16 @@ class Store:
         self.names.close()
         self.lock.release()
 
+    def close_failed(self) -> None:
+        """As `close`; and removes a store that this run has made and that holds no feed."""
+        self.known_peers.close()
+        self.names.close()
+        self._give_up()
 
-def _make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_DIRECTORY)
-        names = os.listdir(path)
-    except (FileExistsError, NotADirectoryError):
-        raise UsageError(f"{path} is not a directory") from None
-    except PermissionError:
-        raise UsageError(f"no permission to use {path} as a store") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be a store: {error.strerror}") from error
-    if names and LOCK_FILE not in names:
-        raise UsageError(f"{path} holds something else: a store needs a directory of its own")
-    if path.stat().st_mode & 0o077:  # it was there before us, or its parents' rules widened it
-        path.chmod(PRIVATE_DIRECTORY)
+    def _give_up(self) -> None:
+        # With the lock: nobody else takes it for a store meanwhile.
+        self._directory.undo(has_lock=True)
+        self.lock.release()
 
 
 def _check_format(files: Files, path: Path) -> None:
