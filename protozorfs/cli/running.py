@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from protozorfs import descriptors
 from protozorfs.cli.signals import EndedBySignal, stop_signals
 from protozorfs.errors import ProtozorfsError, first_error
 
@@ -24,6 +25,7 @@ def run_async(function: Callable[..., Awaitable[T]], *arguments: object) -> T:
     Raises:
         EndedBySignal: one came; the function was cancelled.
     """
+    descriptors.raise_limit()
     try:
         return trio.run(_until_signal, function, arguments)
     except BaseExceptionGroup as group:

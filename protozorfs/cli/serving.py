@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from protozorfs import descriptors
 from protozorfs.cli.logs import LOG_FILE, Logs
 from protozorfs.cli.signals import EXIT_SIGNAL, EndedBySignal, stop_signals
 from protozorfs.cli.tasks import dump_tasks_on_signal
@@ -73,6 +74,7 @@ def run_mount(
         log.info("%s", command.mounted_sentence)
         ready()
 
+    descriptors.raise_limit()
     try:
         number = trio.run(_serve_until_signal, command, open_node, logs, mounted, stopping)
     except Exception as error:

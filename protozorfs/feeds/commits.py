@@ -88,9 +88,11 @@ class Publisher:
         log: Log,
         start_task: Callable[[Callable[[], Awaitable[None]]], None],
         published: Callable[[], None],
+        syncs: trio.CapacityLimiter,
     ) -> None:
         """`start_task` starts an async function in the node's nursery; `published` is called
-        after each time that the durable head has grown."""
+        after each time that the durable head has grown; `syncs` are those of all feeds at once."""
+        self._syncs = syncs
         self._log = log
         self._start_task = start_task
         self._published = published
@@ -165,11 +167,15 @@ class Publisher:
 
     async def _sync(self) -> None:
         try:
-            sync = self._log.begin_sync()
-            try:
-                await trio.to_thread.run_sync(sync.run)
-            finally:
-                self._log.end_sync()
+            # Each keeps its files open: with too many at once no descriptor would be left.
+            async with self._syncs:
+                if self._is_stopped:
+                    return
+                sync = self._log.begin_sync()
+                try:
+                    await trio.to_thread.run_sync(sync.run)
+                finally:
+                    self._log.end_sync()
         except (StoreError, OSError) as error:
             logger.error("a feed could not be made durable, it takes no more appends: %s", error)
             self._error = error

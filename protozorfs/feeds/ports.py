@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    import trio
+
     from protozorfs.feeds.feed import Feed
     from protozorfs.feeds.room import Room
     from protozorfs.store.layout import FeedDirectory
@@ -70,6 +72,10 @@ class Surroundings(Protocol):
     @property
     def is_sparse(self) -> bool:
         """Only what is read is fetched."""
+
+    @property
+    def syncs(self) -> trio.CapacityLimiter:
+        """How many feeds may be made durable at once."""
 
     @property
     def forces_appends(self) -> bool:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from protozorfs.options import Options
     from protozorfs.store.layout import FeedDirectory, Store
 
+MAX_SYNCS = 40  # at once, as many as there are threads
+FILES_OF_SYNC = 4  # of the pool, for each: three stay open meanwhile
+
 logger = logging.getLogger(__name__)
 
 
@@ -32,6 +35,7 @@ class NodeSurroundings:
         room: the room that followed feeds may take.
         is_local: nothing is fetched for readers.
         is_sparse: only what is read is fetched.
+        syncs: how many feeds are made durable at once.
         forces_appends: the user knows that no newer head is elsewhere.
         is_closing: the node shuts down.
         grown: feeds that have grown since their modification times were kept.
@@ -45,6 +49,7 @@ class NodeSurroundings:
         self.room = Room(options.cache_size, self._dropping)
         self.is_local = options.local
         self.is_sparse = options.sparse
+        self.syncs = trio.CapacityLimiter(min(MAX_SYNCS, max(1, store.pool.limit // FILES_OF_SYNC)))
         self.forces_appends = options.force_append
         self.is_closing = False
         self.grown: set[Feed] = set()

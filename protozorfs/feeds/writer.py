@@ -92,7 +92,8 @@ class Writer:
     def _get_publisher(self) -> Publisher:
         if self._publisher is None:
             log = self._feed.log
-            self._publisher = Publisher(log, self._surroundings.start_task, self._published)
+            around = self._surroundings
+            self._publisher = Publisher(log, around.start_task, self._published, around.syncs)
         return self._publisher
 
     def _published(self) -> None:

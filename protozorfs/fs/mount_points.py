@@ -22,6 +22,7 @@ FILE_SYSTEM_TYPE = "fuse.protozorfs"
 FUSE_DEVICE = "/dev/fuse"
 _MOUNTINFO = "/proc/self/mountinfo"
 _UNMOUNT_SECONDS = 5.0  # a lazy unmount does not wait for anything; this is for a sick system
+_READ_BYTES = 64 * 1024
 _MAX_DEAD_MOUNTS = 16  # on top of each other; a sick system must not keep us here
 NOT_EMPTY = "{}: not empty; what is in there would be hidden"
 _OCTAL = re.compile(rb"\\([0-7]{3})")
@@ -202,7 +203,7 @@ def unmount(mount_point: str) -> None:
                 timeout=_UNMOUNT_SECONDS,
                 check=False,
             )
-        except (FileNotFoundError, subprocess.TimeoutExpired):
+        except (OSError, subprocess.TimeoutExpired):
             continue  # the caller looks at what is mounted then
         if done.returncode == 0:
             return
@@ -219,6 +220,7 @@ class MountWatch:
         self._connection = select.poll()
         self._connection.register(fuse_descriptor, 0)  # POLLERR is always told
         self._mountinfo = os.open(_MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
+        self._has_changed = False  # since the last look
         self._changes = select.poll()
         self._changes.register(self._mountinfo, select.POLLPRI)
 
@@ -232,11 +234,26 @@ class MountWatch:
         """Two cheap system calls, unless mounts changed since the last look."""
         if self._connection.poll(0):
             return True
-        return bool(self._changes.poll(0)) and not self.is_listed()
+        self._has_changed = self._has_changed or bool(self._changes.poll(0))
+        if not self._has_changed:
+            return False
+        try:
+            is_listed = self.is_listed()
+        except OSError as error:  # a look that fails says nothing: the next one will
+            log.warning("the mounts cannot be looked at: %s", error)
+            return False
+        self._has_changed = False
+        return not is_listed
 
     def is_listed(self) -> bool:
-        """True while the mount is in this process's list of mounts, at whatever path."""
-        return any(entry.device == self._device for entry in _mounts())
+        """True while the mount is in this process's list of mounts, at whatever path.
+
+        Needs no further descriptor: there may be none.
+        """
+        content = b""
+        while part := os.pread(self._mountinfo, _READ_BYTES, len(content)):
+            content += part
+        return any(entry.device == self._device for entry in parse_mountinfo(content))
 
     def close(self) -> None:
         """Frees the descriptor."""

@@ -8,6 +8,7 @@ a hundred readers, nothing while nobody waits.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,8 @@ def has_pending_signal(tid: int) -> bool:
     try:
         with open(f"/proc/{tid}/status", "rb") as status:
             text = status.read()
-    except OSError:
-        return True
+    except OSError as error:  # gone; but while no descriptor is left nothing is known
+        return error.errno not in (errno.EMFILE, errno.ENFILE)
     values = {line[:7]: int(line[7:], 16) for line in text.splitlines() if line[:7] in _FIELDS}
     pending = values[b"SigPnd:"] | values[b"ShdPnd:"]
     return bool(pending & ~values[b"SigBlk:"])
@@ -40,11 +41,18 @@ def signalled_inodes(mount_point: str) -> set[int]:
     """
     inodes: set[int] = set()
     prefix = os.path.join(mount_point, "")
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in _processes():
         descriptors = _open_below(pid, prefix)
         if descriptors and any(has_pending_signal(tid) for tid in _threads(pid)):
             inodes.update(_inodes_of(pid, descriptors))
     return inodes
+
+
+def _processes() -> list[str]:
+    try:
+        return list(filter(str.isdigit, os.listdir("/proc")))
+    except OSError:  # no descriptor is left for it; there is another look soon
+        return []
 
 
 def _open_below(pid: str, prefix: str) -> list[str]:

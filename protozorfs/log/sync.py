@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from protozorfs.log.head_store import HeadStore
-    from protozorfs.store import PooledFile
+    from protozorfs.store import File, PooledFile
     from protozorfs.types import Head
 
 
@@ -24,8 +24,16 @@ class PendingSync:
         self.head = head
         self.is_done = False
         self._heads = heads
-        self._pinned = (data, tree, heads.file) if head is not None else ()
-        self._files = [file.pin() for file in self._pinned]
+        self._pinned: tuple[PooledFile, ...] = ()
+        wanted = (data, tree, heads.file) if head is not None else ()
+        self._files: list[File] = []
+        try:
+            for file in wanted:
+                self._files.append(file.pin())
+                self._pinned += (file,)
+        except BaseException:  # no descriptor is left, for instance
+            self.release()
+            raise
 
     def run(self) -> None:
         """Blocks until the head survives a power cut.

@@ -23,6 +23,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from protozorfs import descriptors
 from protozorfs.errors import NotRemovable, StoreFull, UsageError
 from protozorfs.store.database import Names
 from protozorfs.store.files import RealFiles
@@ -169,7 +170,7 @@ class Store:
         try:
             self.files: Files = RealFiles(path)
             _check_format(self.files, path)
-            self.pool = FilePool(self.files)
+            self.pool = FilePool(self.files, descriptors.feed_files())
             self.files.mkdir(FEEDS)
             self.node_key, self.is_new_node = load_or_make_key_pair(self.files, "node_key")
             self.names = Names(path / "names.db")

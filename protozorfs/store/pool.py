@@ -10,8 +10,10 @@ file is not closed.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
+from protozorfs import descriptors
 from protozorfs.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -19,15 +21,15 @@ if TYPE_CHECKING:
 
     from protozorfs.store.files import File, Files
 
-MAX_OPEN_FILES = 256  # of the 1024 that a process usually may have; sockets need the others
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 class FilePool:
     """At most `limit` open files; the ones not used for long are closed (second chance)."""
 
-    def __init__(self, files: Files, limit: int = MAX_OPEN_FILES) -> None:
+    def __init__(self, files: Files, limit: int = descriptors.MAX_FEED_FILES) -> None:
         self.files = files
-        self._limit = limit
+        self.limit = limit
         self._open: dict[PooledFile, None] = {}  # in the order in which they are looked at
 
     @property
@@ -54,7 +56,7 @@ class FilePool:
         chances = 2 * len(
             self._open
         )  # after one round nobody was used since; then only pins are left
-        while len(self._open) >= self._limit and chances:
+        while len(self._open) >= self.limit and chances:
             chances -= 1
             candidate = next(iter(self._open))
             del self._open[candidate]
@@ -62,6 +64,26 @@ class FilePool:
                 self._open[candidate] = None
             else:
                 candidate.close()
+
+    def open(self, path: str, *, create: bool) -> File:
+        """Opens a file, even where others have taken the last descriptor of the process.
+
+        Raises:
+            OSError: no file of the pool can make room for it either.
+        """
+        while True:
+            try:
+                return self.files.open(path, create=create)
+            except OSError as error:
+                if error.errno not in NO_DESCRIPTOR or not self._close_one():
+                    raise
+
+    def _close_one(self) -> bool:
+        for file in self._open:
+            if not file.is_pinned:
+                file.close()
+                return True
+        return False
 
     def add(self, file: PooledFile) -> None:
         """Counts a file that was opened."""
@@ -165,7 +187,7 @@ class PooledFile:
     def _opened(self, *, create: bool = True) -> File:
         self._used = True
         if self._file is None:
-            file = self._pool.files.open(self._path, create=create)
+            file = self._pool.open(self._path, create=create)
             self._pool.make_room()
             self._file = file
             self._pool.add(self)

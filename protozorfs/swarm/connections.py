@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from protozorfs import crypto
+from protozorfs import crypto, descriptors
 from protozorfs.boundary import PAUSE_SECONDS, Boundary
 from protozorfs.errors import first_error
 from protozorfs.swarm.driver import Driver
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DIAL_SECONDS = 15.0  # for TCP to connect; the handshake has its own limit
 MAX_DIALS = 16  # at once
 MAX_DIALLED = 256  # connections to peers that were only found; the user's peers come on top
-MAX_CONNECTIONS = 512  # in all; each may take some MiB of buffers
+MAX_CONNECTIONS = 512  # in all; each may take some MiB of buffers. Fewer with few descriptors
 MAX_CONNECTIONS_PER_HOST = 64
 MAX_UNFINISHED = 32  # handshakes under way with strangers: each costs 0.2 ms of curve arithmetic
 ACCEPT_PAUSE = 1.0  # seconds, when there are no file descriptors left
@@ -96,6 +96,7 @@ class Connections:
         self._listeners = listeners
         self._directory = directory
         self._manager = manager
+        self._limit = min(MAX_CONNECTIONS, descriptors.connections())
         self._changed = trio.Event()
 
     @property
@@ -174,19 +175,20 @@ class Connections:
 
     def _dial_due(self, nursery: trio.Nursery) -> float | None:
         """Dials those that are due; returns when there is somebody to dial again, if not never."""
+        max_dials = min(MAX_DIALS, self._limit // 2)
         dialling = sum(peer.is_dialling for peer in self.table)
         dialled = sum(entry.session.is_initiator for entry in self.entries.values())
 
         def is_wanted(peer: Peer) -> bool:
-            return dialled < MAX_DIALLED and self._manager.wants_peer(peer)
+            return dialled < min(MAX_DIALLED, self._limit // 2) and self._manager.wants_peer(peer)
 
         for peer in self.table.due(trio.current_time(), is_wanted):
-            if dialling >= MAX_DIALS:
+            if dialling >= max_dials:
                 break
             dialling += 1
             peer.is_dialling = True
             nursery.start_soon(self._dial_one, peer)
-        return self.table.next_due() if dialling < MAX_DIALS else None
+        return self.table.next_due() if dialling < max_dials else None
 
     async def _dial_one(self, peer: Peer) -> None:
         with Boundary(logger, f"the dialling of {peer.address}") as boundary:
@@ -240,7 +242,7 @@ class Connections:
         unfinished = sum(not entry.session.is_ready for entry in entries)
         from_host = sum(entry.host == host for entry in entries)
         return (
-            len(entries) < MAX_CONNECTIONS
+            len(entries) < self._limit
             and unfinished < MAX_UNFINISHED
             and from_host < MAX_CONNECTIONS_PER_HOST
         )

@@ -154,7 +154,7 @@ def publisher_of(log: FakeLog, nursery: trio.Nursery, published: Callable[[], No
     def start(run: Callable[[], Awaitable[None]]) -> None:
         nursery.start_soon(run)
 
-    return Publisher(as_log(log), start, published)
+    return Publisher(as_log(log), start, published, trio.CapacityLimiter(1))
 
 
 async def test_what_is_published_is_durable_first() -> None:
@@ -196,7 +196,7 @@ async def test_a_failed_sync_ends_durability_for_good() -> None:
 async def test_a_removed_feed_is_neither_made_durable_nor_published_again() -> None:
     log, published = FakeLog(), list[int]()
     async with trio.open_nursery() as nursery:
-        publisher = Publisher(as_log(log), nursery.start_soon, lambda: published.append(log.length))
+        publisher = publisher_of(log, nursery, lambda: published.append(log.length))
         log.commit([b"x"])
         publisher.nudge()
         await log.sync_began.wait()

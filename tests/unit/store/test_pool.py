@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,3 +119,29 @@ def test_a_missing_file_reads_as_empty_and_is_made_by_a_write() -> None:
     assert pool.open_count == 0
     file.pwrite(b"x", 0)
     assert file.pread(10, 0) == b"x"
+
+
+def test_where_no_descriptor_is_left_a_file_of_the_pool_makes_room(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    pool = FilePool(RealFiles(tmp_path), limit=100)
+    pinned, *others = (pool.file(str(number)) for number in range(50))
+    pinned.pin()
+    in_use = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 6, hard))
+    try:
+        for file in others:
+            file.pwrite(b"x", 0)
+        assert all(file.pread(1, 0) == b"x" for file in others)
+        for file in others:
+            file.close()
+        pool_of_one = FilePool(RealFiles(tmp_path))
+        taken = []
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        with pytest.raises(OSError, match="Too many open files"):
+            pool_of_one.file("new").pwrite(b"x", 0)
+        for each in taken:
+            os.close(each)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

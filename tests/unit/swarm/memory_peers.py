@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import trio
+
 from protozorfs import crypto
 from protozorfs.feeds.feed import Feed
 from protozorfs.feeds.room import Room
@@ -36,6 +38,7 @@ class Surroundings:
     is_local: bool = False
     is_closing: bool = False
     forces_appends: bool = False
+    syncs: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
     listener: Listener | None = None
     has_room: bool = True
     room: Room = field(default_factory=lambda: Room(None, lambda feed, start, end: None))
