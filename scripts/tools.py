@@ -179,10 +179,16 @@ READING = (
     ),
     Tool("stat -f -c %T f", "a FUSE mount", r"\Afuse"),
     Tool("stat -c '%s %a %h' paul", "length, mode, links", r"\A12 444 1\Z"),
-    Tool(
-        "getfattr -d -m - paul",
-        "what is known of it",
-        r'(?s)protozorfs.bytes="12".*protozorfs.id="[0-9a-f]{64}".*protozorfs.owned="0"',
+    Tool("getfattr -n protozorfs.owned paul", "what is known of it", 'protozorfs.owned="0"'),
+    Tool("getfattr -d -m - paul", "it is not listed: nobody copies it"),
+    *(
+        Tool(f"{command} && cmp f $OUT/f", "the copy is whole", needs=needs)
+        for command, needs in (
+            ("rsync -aAX f paul $OUT", "rsync"),
+            ("cp --preserve=all,xattr f paul $OUT", ""),
+            ("tar --xattrs --acls -cf - f paul | tar --xattrs --acls -xf - -C $OUT", ""),
+            ("bsdtar -cf - f paul | bsdtar -xpf - -C $OUT", "bsdtar"),
+        )
     ),
     Tool(
         "git init -q $OUT/repo && git --git-dir=$OUT/repo/.git --work-tree=. add f"

@@ -132,11 +132,8 @@ class MetadataOperations(RefusedOperations):
         return answer
 
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
-        """The names `protozorfs.*`."""
-        known = None if inode == ROOT_INODE else self._inode(inode)
-        if not isinstance(known, FeedInode):
-            return ()
-        return xattrs.names_of(self._feed_of(known))
+        """Nothing: who lists attributes copies them, and these can be set nowhere."""
+        return ()
 
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         """The feed's state as text."""

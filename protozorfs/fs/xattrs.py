@@ -1,6 +1,7 @@
 """The extended attributes `protozorfs.*`: a feed's state as text, and the deletion of a key.
 
-An own prefix, so that `cp -a` does not copy them to other files as it does with `user.*`.
+They can be read but are not listed, as other file systems do with attributes that they make up:
+`rsync -X`, `cp --preserve=xattr` and `bsdtar` fail where they cannot set what a listing names.
 """
 
 from __future__ import annotations
@@ -30,12 +31,6 @@ _VALUES: dict[bytes, Callable[[FeedView], str]] = {
     PREFIX + b"peers": lambda feed: str(feed.peer_count),
     PREFIX + b"state": lambda feed: feed.state,
 }
-NAMES = (ID, *_VALUES)
-
-
-def names_of(feed: FeedView | None) -> tuple[bytes, ...]:
-    """The attributes that there are; None is a feed that is only named by its ID."""
-    return NAMES if feed is not None else (ID,)
 
 
 def value(feed_id: FeedId, feed: FeedView | None, name: bytes) -> bytes | None:

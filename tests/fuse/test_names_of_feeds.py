@@ -56,7 +56,8 @@ def test_a_valid_id_is_a_name_that_is_not_listed(shared: Staged) -> None:
     path = shared.path / feed_id.hex()
     before = sorted(os.listdir(shared.path))
     assert path.stat().st_size == 0
-    assert os.listxattr(path) == ["protozorfs.id"]
+    assert os.getxattr(path, "protozorfs.id") == feed_id.hex().encode()
+    expect(errno.ENODATA, lambda: os.getxattr(path, "protozorfs.state"))
     assert (shared.path / ids.format_zbase32(feed_id)).stat().st_ino == path.stat().st_ino
     expect(errno.ENOENT, lambda: os.stat(shared.path / ("f" * 64)))
     expect(errno.EPERM, path.unlink)
@@ -133,8 +134,7 @@ def test_a_feed_removed_while_open_reads_on(shared: Staged) -> None:
 def test_attributes_show_the_state(shared: Staged) -> None:
     path = shared.followed(100_000, 10_000)
     shared.control("set", path.name, peer_count=3, state="behind", fork=2, mtime_ns=10**18)
-    values = {name: os.getxattr(path, name).decode() for name in os.listxattr(path)}
-    assert values == {
+    expected = {
         "protozorfs.id": shared.control("show", path.name)["id"],
         "protozorfs.length": "1",
         "protozorfs.bytes": "100000",
@@ -144,11 +144,19 @@ def test_attributes_show_the_state(shared: Staged) -> None:
         "protozorfs.peers": "3",
         "protozorfs.state": "behind",
     }
+    assert {name: os.getxattr(path, name).decode() for name in expected} == expected
     status = path.stat()
     assert (status.st_size, status.st_blocks, status.st_mtime_ns) == (100_000, 20, 10**18)
     assert status.st_uid == os.geteuid()
     assert os.statvfs(shared.path).f_namemax == 255
     assert os.statvfs(shared.path).f_blocks == os.statvfs("/").f_blocks
+
+
+def test_attributes_are_not_listed(shared: Staged) -> None:
+    """Who lists attributes copies them, and these can be set nowhere."""
+    feeds = (shared.followed(10, 10), shared.owned())
+    for path in (shared.path, *feeds, *(shared.path / ".live" / feed.name for feed in feeds)):
+        assert os.listxattr(path) == []
 
 
 def test_thousands_of_feeds_are_listed(
