@@ -1,8 +1,8 @@
 """The commands of docs/tools.md, and what is right for each to say and to leave behind.
 
 They run by bash in a mount, where `f` is a feed of one's own with the lines `hello` and `world`,
-`paul` a followed feed with the same content, and `$OUT` an empty directory on disk in which `src`
-holds the lines `new` and `lines`.
+`paul` a followed feed with the same content, and `$OUT` a directory of mode 0700 on disk in which
+`src`, of mode 0640, holds the lines `new` and `lines`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Tool:
         leaves: what `f` holds afterwards.
         makes: the names of feeds that it makes.
         needs: a program that may be missing.
+        may_miss: it may be missing in a run for CI, too: few have it.
         user: somebody that it names, who does not exist in the namespace of who is not root.
         appends_after: for what follows a file, in a terminal of its own: when this regular
             expression is found in what it says, `MORE` is appended to `f`; empty for others.
@@ -45,6 +46,7 @@ class Tool:
     leaves: str = HELLO
     makes: tuple[str, ...] = ()
     needs: str = ""
+    may_miss: bool = False
     user: int = 0
     appends_after: str = ""
     keys: str = CTRL_C
@@ -93,6 +95,8 @@ APPENDING = (
     ),
     Tool("touch f", "changes nothing"),
     Tool("touch -d 2001-01-01 f", "accepted and ignored"),
+    Tool("chmod 600 f && chmod a+w f && stat -c %a f", "accepted and ignored", r"\A644\Z"),
+    Tool("chown $(id -u):$(id -g) f", "accepted and ignored"),
 )
 
 REFUSED = (
@@ -112,7 +116,9 @@ REFUSED = (
     refused("rsync --inplace $OUT/src f", code=23, needs="rsync"),
     refused("ln f g"),
     refused("rm f"),
-    refused("chmod 600 f"),
+    refused("chmod 400 f"),
+    refused("chmod u+s f"),
+    refused("chmod 600 paul"),
     refused("chown 1 f", user=1),
     refused("setfattr -n user.a -v 1 f"),
     refused("fallocate -l 100 f"),
@@ -227,7 +233,12 @@ MAKING = (
     Tool("echo one | tee new", "a new feed", r"\Aone\Z", makes=("new",)),
     Tool("tar -C $OUT -cf $OUT/t.tar src && tar xf $OUT/t.tar", "a new feed", makes=("src",)),
     Tool("cp paul new && cmp paul new", "a copy as a feed of your own", makes=("new",)),
-    Tool("cp -a paul new; cmp paul new", "a copy, writable", NOT_PERMITTED, makes=("new",)),
+    Tool(
+        "cp -a paul new; cmp paul new",
+        "a copy; it can be appended to",
+        NOT_PERMITTED,
+        makes=("new",),
+    ),
     Tool("mv f new && mv new f", "another name, and back"),
     refused("rsync $OUT/src new", code=23, needs="rsync"),
     Tool(
@@ -243,6 +254,124 @@ MAKING = (
         needs="node",
     ),
     Tool("cp -a $OUT/. . && cmp $OUT/src src", "a new feed", makes=("src",)),
+)
+
+UUTILS = "/usr/lib/cargo/bin/coreutils"  # where Debian's package rust-coreutils has them
+# What copies `src` into the mount as `src`: a command, and a program that may be missing.
+WAYS_IN = (
+    ("cp $OUT/src src", ""),
+    ("cp -p $OUT/src src", ""),
+    ("cp -a $OUT/src src", ""),
+    ("setfattr -n user.a -v 1 $OUT/src && cp -a $OUT/src src", ""),
+    ("cp --reflink=auto $OUT/src src", ""),
+    ("cp --sparse=always $OUT/src src", ""),
+    ("truncate -s 1M $OUT/src && cp --sparse=never $OUT/src src", ""),
+    ("cp -rp $OUT/. .", ""),
+    ("touch src && cp $OUT/src src", ""),
+    (f"{UUTILS}/cp $OUT/src src", f"{UUTILS}/cp"),
+    (f"{UUTILS}/install $OUT/src src", f"{UUTILS}/install"),
+    ("install $OUT/src src", ""),
+    ("install -p -m 600 $OUT/src src", ""),
+    ("install -D -o $(id -u) -g $(id -g) $OUT/src ./src", ""),
+    ("ln $OUT/src $OUT/kept && mv $OUT/kept src", ""),
+    ("dd if=$OUT/src of=src status=none", ""),
+    ("dd if=$OUT/src of=src bs=4 conv=sparse,fsync status=none", ""),
+    ("tee src < $OUT/src > /dev/null", ""),
+    ("sed -n 'w src' $OUT/src", ""),
+    ("awk '{print > \"src\"}' $OUT/src", ""),
+    ('perl -MFile::Copy=cp -e \'cp("$ENV{OUT}/src", "src") or die $!\'', ""),
+    ("gzip -k $OUT/src && gunzip -c $OUT/src.gz > src", ""),
+    ("rsync --inplace $OUT/src src", "rsync"),
+    ("rsync -a --inplace $OUT/ .", "rsync"),
+    ("rsync -aAX --inplace $OUT/src src", "rsync"),
+    ("rsync -a --inplace --sparse $OUT/src src", "rsync"),
+    ("rsync -a --append $OUT/src src", "rsync"),
+    ("mkdir $OUT/t && rsync -a --temp-dir=$OUT/t $OUT/src src", "rsync"),
+    ("tar -C $OUT -cf - src | tar xf -", ""),
+    ("tar -C $OUT -cf - . | tar xpf -", ""),
+    ("tar -C $OUT --xattrs -cf - src | tar --xattrs -xpf -", ""),
+    ("tar -C $OUT --owner=1 --group=1 -cf - src | tar --no-same-owner -xf -", ""),
+    ("bsdtar -C $OUT -cf - . | bsdtar -xpf -", "bsdtar"),
+    ("(cd $OUT && echo src | cpio -o --quiet) | cpio -im --quiet", "cpio"),
+    ("m=$PWD && cd $OUT && echo src | cpio -pm --quiet $m && cd $m", "cpio"),
+    ("(cd $OUT && zip -q z src) && unzip -q $OUT/z", "zip"),
+    (
+        "git init -q $OUT/g && cp $OUT/src $OUT/g && cd $OUT/g && git add src && cd - > /dev/null"
+        " && git -C $OUT/g archive $(git -C $OUT/g write-tree) | tar xf -",
+        "git",
+    ),
+    (
+        "git init -q $OUT/g && cp $OUT/src $OUT/g && git -C $OUT/g add src"
+        " && git --git-dir=$OUT/g/.git --work-tree=. checkout-index src",
+        "git",
+    ),
+    ("busybox cp -a $OUT/src src", "busybox"),
+    ("tar -C $OUT -cf - . | busybox tar xf -", "busybox"),
+    *(
+        (f'python3 -c "import shutil; shutil.{call}"', "")
+        for call in (
+            "copyfile('$OUT/src', 'src')",
+            "copy('$OUT/src', 'src')",
+            "copy2('$OUT/src', 'src')",
+            "copytree('$OUT', '.', dirs_exist_ok=True)",
+        )
+    ),
+    ("tar -C $OUT -cf $OUT/t src && python3 -m tarfile -e $OUT/t", ""),
+    *(
+        (f'node -e "fs.{call}"', "node")
+        for call in (
+            "copyFileSync('$OUT/src', 'src')",
+            "cpSync('$OUT/src', 'src', {preserveTimestamps: true})",
+            "promises.cp('$OUT/src', 'src')",
+            "writeFileSync('src', fs.readFileSync('$OUT/src'), {mode: 0o600})",
+        )
+    ),
+)
+
+
+def refused_in(command: str, right: str, says: str, code: int = 1, needs: str = "") -> Tool:
+    """A way of copying that fails, and leaves what it had begun."""
+    return Tool(f"{command} $OUT/src src", right, says, code, makes=("src",), needs=needs)
+
+
+_HOLES = "holes are refused, never left out: --sparse=never"
+_UNKEPT = "the copy is whole; what cannot be kept is refused"
+
+COPYING_IN = (
+    *(
+        Tool(
+            f"{command} && cmp $OUT/src src",
+            "a new feed",
+            makes=("src",),
+            needs=needs,
+            may_miss=needs.startswith(UUTILS),
+        )
+        for command, needs in WAYS_IN
+    ),
+    refused_in("truncate -s 1M $OUT/src && cp", _HOLES, NOT_PERMITTED),
+    refused_in("truncate -s 1M $OUT/src && echo >> $OUT/src && cp", _HOLES, NOT_PERMITTED),
+    refused_in(
+        "truncate -s 1M $OUT/src && echo >> $OUT/src && rsync --inplace -S",
+        "holes are refused, never left out",
+        NOT_PERMITTED,
+        11,
+        "rsync",
+    ),
+    refused_in("cp --reflink=always", "another file system, as everywhere", "cross-device"),
+    refused_in("chmod 400 $OUT/src && cp -p", _UNKEPT, NOT_PERMITTED),
+    refused_in("setfattr -n user.a -v 1 $OUT/src && cp --preserve=xattr", _UNKEPT, NOT_PERMITTED),
+    refused_in("install -m 4755", _UNKEPT, NOT_PERMITTED),
+    Tool(
+        "tar -C $OUT --owner=1 --group=1 -cf - src | tar --same-owner -xf -",
+        f"{_UNKEPT}: --no-same-owner",
+        NOT_PERMITTED,
+        2,
+        makes=("src",),
+        user=1,
+    ),
+    refused("rsync -a $OUT/src src", code=23, needs="rsync"),
+    refused("cp -l $OUT/src src", "cross-device"),
+    refused("cp -s $OUT/src src", "Invalid argument"),
 )
 
 FOLLOWING = (
@@ -291,5 +420,6 @@ GROUPS = {
     "What would change what is written": REFUSED,
     "Reading": READING,
     "Making feeds": MAKING,
+    "Copying in": COPYING_IN,
     "Following": FOLLOWING,
 }

@@ -65,8 +65,9 @@ class Stage:
         if not (self.path / "paul").exists():
             wait_whole(follow(id_of(self._source), self.path / "paul"), len(HELLO))
         shutil.rmtree(self._out, ignore_errors=True)
-        self._out.mkdir()
+        self._out.mkdir(mode=0o700)
         (self._out / "src").write_text(SOURCE)
+        (self._out / "src").chmod(0o640)
 
     def run(self, tool: Tool) -> Result:
         """Runs a tool and looks at everything that it was to do or not to do."""
@@ -146,7 +147,8 @@ def rows(stage: Stage) -> Iterator[tuple[str, str]]:
         yield f"| **{group}** | | | |", ""
         for tool in tools:
             if tool.needs and shutil.which(tool.needs) is None:
-                yield f"| {cell(tool.command)} | | | {tool.needs} is not installed |", "missing"
+                wrong = "" if tool.may_miss else "missing"
+                yield f"| {cell(tool.command)} | | | {tool.needs} is not installed |", wrong
                 continue
             if not has_user(tool.user):
                 yield f"| {cell(tool.command)} | | | there is no user {tool.user} here |", ""

@@ -59,9 +59,9 @@ class Directory:
             return self.find(name), LiveView(None)
         return self.find(split[0]), LiveView(split[1])
 
-    def create(self, name: bytes, flags: int) -> FeedView:
+    def create(self, name: bytes, flags: int, *, is_rotation: bool) -> FeedView:
         """A new owned feed, for CREATE."""
-        refuse(policy.create_refusal(name, flags))
+        refuse(policy.create_refusal(name, flags, is_rotation=is_rotation))
         return self._feeds.create(name)
 
     def follow(self, name: bytes, target: bytes) -> None:

@@ -18,7 +18,7 @@ class Handle:
     feed: FeedView
     appends: bool  # O_APPEND
     is_readable: bool  # so that a mapping of it can be written, too
-    in_sequence: bool  # made by a CREATE: may write at our end without O_APPEND
+    in_sequence: bool  # opened when the feed was empty: may write at our end without O_APPEND
     syncs: bool  # O_SYNC, O_DSYNC or a `sync` mount: a write returns when it is durable
 
 

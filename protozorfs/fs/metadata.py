@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pyfuse3
+import trio
 from pyfuse3 import FUSEError
 
 from protozorfs.fs import policy, xattrs
@@ -24,6 +25,7 @@ from protozorfs.fs.guard import guarded
 from protozorfs.fs.handles import Handle
 from protozorfs.fs.inodes import ROOT_INODE, FeedInode, Inode, Inodes, PathInode
 from protozorfs.fs.live import start_of
+from protozorfs.fs.recent import Rotations
 from protozorfs.fs.refusals import RefusedOperations
 from protozorfs.fs.self_test import SelfTest
 from protozorfs.types import MAX_NAME_BYTES
@@ -62,7 +64,10 @@ class MetadataOperations(RefusedOperations):
         self._attributes = Attributes()
         self._inodes = Inodes()
         self._handles: dict[int, AnyHandle] = {}
+        self._rotations = Rotations()
+        self._is_shared = parts.is_shared
         self._may_change_uids = frozenset({0, os.geteuid()})
+        self._own_gids = frozenset({os.getegid(), *os.getgroups()})
         self._root_mtime_ns = time.time_ns()
 
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
@@ -81,28 +86,24 @@ class MetadataOperations(RefusedOperations):
         fh: int | None,
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
-        """Times are accepted and ignored, other changes refused.
+        """What cannot be kept is accepted if nobody relies on it, else refused; see `policy`.
 
-        Two set the size to what it is: `nudges`, and who has made the file and copied into it.
+        Two set the size to what it is: `nudges`, and who copies into a new file.
         """
         present = await self.getattr(inode, ctx)
         if self._nudges.is_asking(ctx.pid):
             return present
         may_append = self._may_append(inode, ctx)
-        # Tools that copy a directory set its attributes at the end, which mostly are so already.
         is_ours = may_append or (inode == ROOT_INODE and self._may_change(ctx))
-        is_mode_new = not is_ours or attr.st_mode != present.st_mode
-        is_owner_new = not is_ours or (
-            (fields.update_uid and attr.st_uid != present.st_uid)
-            or (fields.update_gid and attr.st_gid != present.st_gid)
-        )
-        is_size_new = not self._is_made_by(fh) or attr.st_size != present.st_size
+        is_size_new = not self._fills_new_file(fh) or attr.st_size != present.st_size
         refuse(
             policy.setattr_refusal(
                 is_owned=may_append,
                 size=fields.update_size and is_size_new,
-                mode=fields.update_mode and is_mode_new,
-                owner=(fields.update_uid or fields.update_gid) and is_owner_new,
+                mode=fields.update_mode
+                and not (is_ours and self._passes_over_mode(present, attr.st_mode, ctx)),
+                owner=(fields.update_uid or fields.update_gid)
+                and not (is_ours and self._passes_over_owner(present, attr, fields, ctx)),
             )
         )
         if fields.update_atime or fields.update_mtime:
@@ -200,8 +201,28 @@ class MetadataOperations(RefusedOperations):
         feed = self._feed_of(known)
         return feed is not None and feed.is_owned
 
-    def _is_made_by(self, fh: int | None) -> bool:
-        """Whether the file was made by the call that opened the handle."""
+    def _passes_over_mode(
+        self, present: pyfuse3.EntryAttributes, mode: int, ctx: pyfuse3.RequestContext
+    ) -> bool:
+        is_first = self._rotations.take_mode(ctx.pid, present.st_ino, trio.current_time())
+        is_shared = self._is_shared and not is_first
+        return policy.is_mode_harmless(mode, present.st_mode, is_shared=is_shared)
+
+    def _passes_over_owner(
+        self,
+        present: pyfuse3.EntryAttributes,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        ctx: pyfuse3.RequestContext,
+    ) -> bool:
+        is_own_uid = not fields.update_uid or attr.st_uid == present.st_uid
+        is_own_gid = not fields.update_gid or attr.st_gid in self._own_gids | {ctx.gid}
+        if is_own_uid and is_own_gid:
+            return True
+        return self._rotations.take_owner(ctx.pid, present.st_ino, trio.current_time())
+
+    def _fills_new_file(self, fh: int | None) -> bool:
+        """Whether the file was new or empty when the handle was opened."""
         handle = None if fh is None else self._handles.get(fh)
         return isinstance(handle, Handle) and handle.in_sequence
 

@@ -141,6 +141,7 @@ def _make_parts(
         self_test=SelfTest(origins),
         patience=options.patience,
         syncs=options.syncs,
+        is_shared="allow_other" in options.kernel_options,
         live_from_end=options.live_from_end,
     )
 

@@ -14,12 +14,12 @@ import pyfuse3
 import trio
 
 from protozorfs.errors import StoreError
-from protozorfs.fs import policy
 from protozorfs.fs.errnos import Refused
 from protozorfs.fs.guard import guarded
 from protozorfs.fs.inodes import ROOT_INODE, FeedInode, Inode, Path, PathInode
 from protozorfs.fs.metadata import MetadataOperations
 from protozorfs.fs.names import LIVE_DIRECTORY, RESERVED_NAMES
+from protozorfs.fs.recent import Recent
 from protozorfs.fs.self_test import SelfTest
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class NameOperations(MetadataOperations):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self._self_test = parts.self_test
-        self._refused_opens = policy.RefusedOpens()
+        # A tool that was refused a writing open will now try to remove or rename the file.
+        self._refused_opens: Recent[tuple[int, int]] = Recent()
         self._listings: dict[int, tuple[Path, Sequence[bytes]]] = {}
         self._next_handle = 1
 
@@ -95,6 +96,7 @@ class NameOperations(MetadataOperations):
             no_replace=bool(flags & pyfuse3.RENAME_NOREPLACE),
             exchange=bool(flags & pyfuse3.RENAME_EXCHANGE),
         )
+        self._rotations.renamed(ctx.pid, name_old, trio.current_time())
         self._root_mtime_ns = time.time_ns()
 
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
@@ -191,7 +193,7 @@ class NameOperations(MetadataOperations):
             raise Refused(errno.EPERM)
         number = self._inodes.of_feed(self._directory.find(name)).number
         try:
-            if self._refused_opens.is_recent(pid, number, trio.current_time()):
+            if self._refused_opens.has((pid, number), trio.current_time()):
                 raise Refused(errno.EPERM)
         finally:
             self._inodes.forget(number, 0)

@@ -65,9 +65,13 @@ class Operations(NameOperations):
         """A new name: a new owned feed."""
         self._refuse_strangers(ctx)
         self._refuse_below_root(parent_inode)
-        feed = self._directory.create(name, flags)
+        now = trio.current_time()
+        is_rotation = self._rotations.take_name(ctx.pid, name, now)
+        feed = self._directory.create(name, flags, is_rotation=is_rotation)
         self._root_mtime_ns = time.time_ns()
         inode = self._inodes.of_feed(feed.feed_id)
+        if is_rotation:
+            self._rotations.made(ctx.pid, inode.number, now)
         inode.lookups += 1
         attributes = self._attributes.feed(inode, feed)
         feed.acquire()
@@ -83,9 +87,12 @@ class Operations(NameOperations):
             return self._opened_text(known, flags)
         feed = self._feed_of(known)
         is_owned = feed is not None and feed.is_owned and self._may_change(ctx)
-        code = policy.open_refusal(is_owned=is_owned and known.live is None, flags=flags)
+        is_empty = is_owned and feed is not None and not feed.length
+        code = policy.open_refusal(
+            is_owned=is_owned and known.live is None, is_empty=is_empty, flags=flags
+        )
         if code:
-            self._refused_opens.note(ctx.pid, inode, trio.current_time())
+            self._refused_opens.note((ctx.pid, inode), trio.current_time())
             raise Refused(code)
         if feed is None:
             feed = self._feeds.visit(known.feed_id)
@@ -94,7 +101,7 @@ class Operations(NameOperations):
             await self._wait_head(feed, flags, OpenRequest(inode=inode, pid=ctx.pid))
             if known.live is not None:
                 return self._opened_live(known, known.live, feed, flags)
-            return self._opened(known, feed, flags, in_sequence=False)
+            return self._opened(known, feed, flags, in_sequence=is_empty)
         except BaseException:
             feed.release()  # there will be no RELEASE of an open that failed
             raise

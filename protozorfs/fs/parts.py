@@ -21,6 +21,7 @@ class Parts:
 
     Attributes:
         syncs: every write returns when it is durable (option `sync`).
+        is_shared: other users are let in (option `allow_other`).
         live_from_end: live views begin at the end of their feed (option `live_from`).
     """
 
@@ -33,6 +34,7 @@ class Parts:
     self_test: SelfTest
     patience: Patience
     syncs: bool
+    is_shared: bool
     live_from_end: bool
 
     def grown(self, feed: FeedView) -> None:

@@ -230,6 +230,35 @@ def test_another_user_needs_no_rights_to_mount(public: Path, as_nobody: list[str
     assert run(*command) == (0, "hello\n", "")
 
 
+def test_another_user_copies_in_what_tools_set_attributes_of(
+    public: Path, as_nobody: list[str]
+) -> None:
+    """What is not theirs they cannot give away, and nobody's tools try that."""
+    mount = " ".join(map(str, mount_command(public / "store", public / "m")))
+    script = f"""
+    set -e
+    {mount}
+    cd {public}/m
+    printf hello > ../src
+    chmod 600 ../src
+    cp -p ../src a
+    install -m 750 -g $(id -g) ../src b
+    tar -C .. -cf - src | tar xpf -
+    rsync -a --inplace ../src c
+    mv ../src d
+    chown $(id -u):$(id -g) a
+    for change in 'chgrp 1' 'chown 0' 'chmod 400' 'chmod u+s'; do
+        if $change a 2> /dev/null; then echo "$change"; fi
+    done
+    cat a b c d src
+    cd /
+    fusermount3 -u {public}/m
+    flock --timeout 10 {public}/store/lock true  # held until the daemon has ended
+    """
+    command = in_namespace(public, OPEN_DEV_FUSE, *as_nobody, "bash", "-c", script)
+    assert run(*command) == (0, "hello" * 5, "")
+
+
 def test_a_store_is_for_its_user_alone(tmp_path: Path) -> None:
     with mounted_at(tmp_path, "m", free_port(), at(free_port())) as mount:
         shell(f"echo hello >> {mount.path}/journal")

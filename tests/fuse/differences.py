@@ -137,11 +137,11 @@ OWNED = (
         (("on_path", "utimens", 5, 5),),
     ),
     Difference(
-        "`chmod`, `chown` to what it is already",
+        "`chmod` that takes nothing from those who have it, `chown` to oneself",
         ("chmod", "fchmod", "chown", "fchown"),
         ("EPERM",),
         (VALUE,),
-        "changes nothing; `mv` and `cp -p` end with it",
+        "accepted and ignored, as times are",
         (("on_path", "chmod", 0o644),),
     ),
     Difference(

@@ -33,8 +33,11 @@ OTHER = FeedId(crypto.key_pair(b"\2" * 32).public_key)
     ],
 )
 def test_open(flags: int, owned: int, followed: int) -> None:
-    assert policy.open_refusal(is_owned=True, flags=flags) == owned
-    assert policy.open_refusal(is_owned=False, flags=flags) == followed
+    assert policy.open_refusal(is_owned=True, is_empty=False, flags=flags) == owned
+    assert policy.open_refusal(is_owned=True, is_empty=True, flags=flags) == 0
+    for is_empty in (False, True):
+        refusal = policy.open_refusal(is_owned=False, is_empty=is_empty, flags=flags)
+        assert refusal == followed
 
 
 @pytest.mark.parametrize(
@@ -56,7 +59,14 @@ def test_open(flags: int, owned: int, followed: int) -> None:
     ],
 )
 def test_create(name: bytes, flags: int, expected: int) -> None:
-    assert policy.create_refusal(name, flags) == expected
+    assert policy.create_refusal(name, flags, is_rotation=False) == expected
+
+
+def test_a_rotator_makes_what_else_is_a_temporary_file() -> None:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    assert policy.create_refusal(b"log", flags, is_rotation=False) == errno.EPERM
+    assert policy.create_refusal(b"log", flags, is_rotation=True) == 0
+    assert policy.create_refusal(b".log", flags, is_rotation=True) == errno.EPERM
 
 
 def test_write() -> None:
@@ -89,24 +99,31 @@ def test_setattr() -> None:
     assert refusal("size", is_owned=False) == errno.EACCES
 
 
-def test_refused_opens_are_remembered_for_a_while() -> None:
-    refused = policy.RefusedOpens()
-    refused.note(10, 2, now=100.0)
-    assert refused.is_recent(10, 2, now=100.0 + policy.REFUSAL_MEMORY_SECONDS)
-    assert not refused.is_recent(10, 2, now=100.1 + policy.REFUSAL_MEMORY_SECONDS)
-    assert not refused.is_recent(11, 2, now=100.0)
-    assert not refused.is_recent(10, 3, now=100.0)
-
-
-def test_refused_opens_have_a_limit() -> None:
-    refused = policy.RefusedOpens()
-    for pid in range(policy.MAX_REFUSALS):
-        refused.note(pid, 2, now=0.0)
-    refused.note(0, 2, now=0.0)  # seen again: pid 1 is the oldest now
-    refused.note(policy.MAX_REFUSALS, 2, now=0.0)
-    assert refused.is_recent(0, 2, now=0.0)
-    assert not refused.is_recent(1, 2, now=0.0)
-    assert refused.is_recent(2, 2, now=0.0)
+@pytest.mark.parametrize(
+    ("present", "wanted", "alone", "shared"),
+    [
+        (0o100644, 0o100644, True, True),
+        (0o100644, 0o600, True, False),
+        (0o100644, 0o640, True, False),
+        (0o100644, 0o755, True, True),
+        (0o100644, 0o666, True, True),
+        (0o100644, 0o444, False, False),
+        (0o100644, 0o244, False, False),
+        (0o100644, 0o4755, False, False),
+        (0o100644, 0o2644, False, False),
+        (0o100644, 0o1644, False, False),
+        (0o040755, 0o700, True, False),
+        (0o040755, 0o775, True, True),
+        (0o040755, 0o555, False, False),
+        (0o040755, 0o600, False, False),
+        (0o040755, 0o1777, False, False),
+    ],
+)
+def test_a_mode_is_passed_over_if_nobody_relies_on_it(
+    present: int, wanted: int, *, alone: bool, shared: bool
+) -> None:
+    assert policy.is_mode_harmless(wanted, present, is_shared=False) == alone
+    assert policy.is_mode_harmless(wanted, present, is_shared=True) == shared
 
 
 @given(st.binary(max_size=300))
