@@ -53,21 +53,33 @@ class Stage:
         owner = stack.enter_context(mounted_at(directory, "owner", port))
         mount = stack.enter_context(mounted_at(directory, "m", free_port(), at(port)))
         self.path, self._out = mount.path, directory / "out"
-        self._source = owner.path / "paul"
+        self._source, self._follower = owner.path / "paul", owner.path / "f"
         append(self._source, HELLO)
+        self._make()
 
     def set(self) -> None:
         """Makes what the commands rest on."""
         for path in self.path.iterdir():
-            if path.name != "paul":
+            if path.name != "paul" and not self._is_as_made(path):
                 os.setxattr(path, "protozorfs.delete_key", os.getxattr(path, "protozorfs.id"))
-        append(self.path / "f", HELLO)
+        if not (self.path / "f").exists():
+            self._make()
         if not (self.path / "paul").exists():
             wait_whole(follow(id_of(self._source), self.path / "paul"), len(HELLO))
         shutil.rmtree(self._out, ignore_errors=True)
         self._out.mkdir(mode=0o700)
         (self._out / "src").write_text(SOURCE)
         (self._out / "src").chmod(0o640)
+
+    def _is_as_made(self, path: Path) -> bool:
+        return path.name == "f" and path.read_text() == HELLO and id_of(path) == self._id
+
+    def _make(self) -> None:
+        """Makes `f`, which somebody follows: what nobody has seen may be removed for a minute."""
+        self._follower.unlink(missing_ok=True)
+        append(self.path / "f", HELLO)
+        self._id = id_of(self.path / "f")
+        wait_whole(follow(self._id, self._follower), len(HELLO))
 
     def run(self, tool: Tool) -> Result:
         """Runs a tool and looks at everything that it was to do or not to do."""

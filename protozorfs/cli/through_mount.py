@@ -73,15 +73,12 @@ class MountAccess:
         return self._attribute(name, "owned") == "0" and self._attribute(name, "length") == "0"
 
     def remove(self, name: bytes) -> None:
-        # Asked first, so that only feeds are ever unlinked, whatever the path names.
-        is_owned = self._attribute(name, "owned") == "1"
-        try:
-            with _meaning(self.mount_point):
-                os.unlink(self.path(name))
-        except NotRemovable:
-            if is_owned:
-                raise NotRemovable(KEY_LOST) from None
-            raise
+        # Asked first, so that only feeds are ever unlinked, whatever the path names. The mount lets
+        # go of a feed that nobody has seen; a key is deleted on purpose only.
+        if self._attribute(name, "owned") == "1" and self._attribute(name, "length") != "0":
+            raise NotRemovable(KEY_LOST)
+        with _meaning(self.mount_point):
+            os.unlink(self.path(name))
 
     def delete_key(self, name: bytes, feed_id: FeedId) -> None:
         with _meaning(self.mount_point):

@@ -13,6 +13,7 @@ from protozorfs.feeds.head_search import HeadSearch
 from protozorfs.feeds.known_head import KnownHead
 from protozorfs.feeds.reader import Reader
 from protozorfs.feeds.state import state_of
+from protozorfs.feeds.unshared import Unshared
 from protozorfs.feeds.wants import Wants
 from protozorfs.feeds.writer import Writer
 from protozorfs.log.at_rest import NOTHING, read_at_rest
@@ -47,6 +48,7 @@ class Feed:
         writer: knows why an append was refused; see `append`.
         head_search: the first search for its head.
         conflicts: whether its key signed another history.
+        unshared: whether it was made just now, and no head of it has left this machine.
     """
 
     def __init__(
@@ -58,9 +60,12 @@ class Feed:
         is_followed: bool,
         created_ns: int,
         mtime_ns: int,
-        is_new: bool = False,
+        made_at: float | None = None,
     ) -> None:
-        """`is_new`: its key was made just now, so that no head of it can be anywhere."""
+        """`made_at`: when its key was made, if just now: no head of it can be anywhere.
+
+        Seconds, monotonic.
+        """
         self.feed_id = feed_id
         self.is_owned = is_owned
         self.is_followed = is_followed
@@ -77,8 +82,9 @@ class Feed:
         self._is_discarded = False
         self.head_search = HeadSearch()
         self.conflicts = Conflicts()
+        self.unshared = Unshared(made_at)
         self.reader = Reader(self, surroundings)
-        self.writer = Writer(self, surroundings, is_new=is_new)
+        self.writer = Writer(self, surroundings, is_new=made_at is not None)
 
     # what is known
 

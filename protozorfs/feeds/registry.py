@@ -169,7 +169,7 @@ class Feeds:
             is_followed=True,
             created_ns=created_ns,
             mtime_ns=created_ns,
-            is_new=True,
+            made_at=time.monotonic(),
         )
         self._add(feed, name)
         self._opened(feed)
@@ -224,12 +224,13 @@ class Feeds:
 
         Raises:
             NoSuchFeed
-            NotRemovable: an owned feed that has blocks.
+            NotRemovable: an owned feed that has blocks, unless it was made a moment ago and no head
+                of it has left this machine.
         """
         feed = self._names.get(name)
         if feed is None:
             raise NoSuchFeed("no feed of that name")
-        if feed.is_owned and feed.length > 0:
+        if feed.is_owned and feed.length > 0 and not feed.unshared.lasts(time.monotonic()):
             raise NotRemovable("its key would be lost: protozorfs rm --delete-key")
         self._remove(feed, name)
 

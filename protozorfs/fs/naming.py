@@ -100,7 +100,7 @@ class NameOperations(MetadataOperations):
         self._root_mtime_ns = time.time_ns()
 
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        """Unfollows a feed, or removes an owned one that nobody can know."""
+        """Unfollows a feed, or removes an owned one that nobody else can know."""
         self._refuse_strangers(ctx)
         self._refuse_below_root(parent_inode)
         self._refuse_after_refused_open(name, ctx.pid)

@@ -19,6 +19,7 @@ somebody else.
 | SETATTR of other owners | EPERM | EPERM |
 | SETATTR of times | accepted, ignored | accepted, ignored |
 | RENAME over an existing name, exchange | EPERM | EPERM |
+| UNLINK | EPERM, unless it is empty, or made a moment ago and given to nobody | yes |
 | UNLINK, RENAME after a refused writing open by the same thread | EPERM | EPERM |
 | LINK, MKDIR, MKNOD | EPERM | EPERM |
 | CREATE of .NAME, or with O_EXCL and O_RDWR | EPERM | - |

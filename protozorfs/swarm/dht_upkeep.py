@@ -193,6 +193,7 @@ class DhtUpkeep:
             get = self.node.engine.get_item(public_key_of(feed.feed_id), priority=priority)
             await self.node.finish(get, lambda found: self._on_found(feed, found))
             return _Turn(get.best is not None, get.answered_count > 0)
+        feed.unshared.end()
         put = self.node.engine.put_item(item, priority=priority, skip_if_fresh=not feed.is_owned)
         await self.node.finish(put, lambda found: self._on_found(feed, found))
         self._check_rivals(feed, put)

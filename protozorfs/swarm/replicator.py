@@ -299,6 +299,8 @@ class Replicator:
     def _send_sync(self, link: Link) -> None:
         head = self.feed.published_head
         fork, length = (head.fork, head.length) if head else (self.feed.log.fork, 0)
+        if length:
+            self.feed.unshared.end()
         remote = link.replica.remote
         can_upgrade = remote.length == 0 or (
             remote.length < length

@@ -171,6 +171,14 @@ OWNED = (
         (_APPEND, ("on_descriptor", "pwritev2", 0, "a", 0, raw.RWF_NOAPPEND)),
     ),
     Difference(
+        "`rm NAME` within a minute after it was made, while nobody was given it",
+        ("unlink",),
+        ("EPERM",),
+        (VALUE,),
+        "what a tool leaves behind can go; later, `protozorfs rm --delete-key`",
+        (("on_path", "unlink"),),
+    ),
+    Difference(
         "`rmdir NAME`",
         ("rmdir",),
         ("EPERM",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import pytest
 import trio
 
 from protozorfs.app import open_node
-from protozorfs.errors import NotWritable
+from protozorfs.errors import NotRemovable, NotWritable
 from protozorfs.options import Options
 from protozorfs.swarm.head import sign_record
 from protozorfs.types import Address
@@ -93,6 +94,22 @@ def _record(node: Node, name: bytes) -> SignedItem:
     item = upkeep.record_of(feed)
     assert item is not None
     return item
+
+
+async def test_a_new_feed_is_removable_until_its_head_is_put(tmp_path: Path, dht: Options) -> None:
+    async with open_node(tmp_path / "owner", replace(dht, bootstrap=())) as owner:
+        feed = owner.create(b"journal")
+        await feed.append([b"hello\n"])
+        await feed.sync()
+        owner.feeds.remove(b"journal")  # there was nobody to put it to
+    async with open_node(tmp_path / "owner", dht) as owner:
+        await until(lambda: is_online(owner))
+        started = time.monotonic()
+        feed = owner.create(b"journal")
+        await feed.append([b"hello\n"])
+        await until(lambda: not feed.unshared.lasts(started))
+        with pytest.raises(NotRemovable):
+            owner.feeds.remove(b"journal")
 
 
 async def test_a_copy_of_a_store_learns_the_newer_head_and_fetches(

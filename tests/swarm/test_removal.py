@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 
-from tests.swarm.nodes import node_at
+from protozorfs.errors import NotRemovable
+from tests.swarm.nodes import node_at, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,3 +26,19 @@ async def test_a_feed_is_removed_while_it_is_synced(tmp_path: Path) -> None:
             assert node.feeds.names() == []
     files = ("secret", "data", "tree", "head")  # of a feed
     assert [path for name in files for path in (tmp_path / "store").rglob(name)] == []
+
+
+async def test_a_new_feed_is_removable_until_a_peer_is_told_of_it(tmp_path: Path) -> None:
+    async with node_at(tmp_path / "owner") as owner:
+        feed = owner.create(b"journal")
+        await feed.append([b"hello\n"])
+        await feed.sync()
+        owner.feeds.remove(b"journal")
+        assert owner.feeds.names() == []
+        feed = owner.create(b"journal")
+        await feed.append([b"hello\n"])
+        async with node_at(tmp_path / "reader", owner) as reader:
+            followed = reader.feeds.follow(feed.feed_id, b"paul")
+            await until(lambda: followed.length == 1)
+        with pytest.raises(NotRemovable):
+            owner.feeds.remove(b"journal")

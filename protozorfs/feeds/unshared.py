@@ -1,0 +1,27 @@
+"""Whether a feed of one's own was made just now and nobody else can know of it."""
+
+from __future__ import annotations
+
+UNSHARED_SECONDS = (
+    60.0  # for a tool that saves through a temporary file, and its user, to remove it
+)
+
+
+class Unshared:
+    """The first minute of a feed, until its head is given to a peer or a DHT node.
+
+    Such a feed is a leftover of a tool at most: its key may go with it. Times in seconds,
+    monotonic.
+    """
+
+    def __init__(self, made_at: float | None) -> None:
+        """`made_at`: when this run made its key; None: an earlier one did, or it is not ours."""
+        self._made_at = made_at
+
+    def end(self) -> None:
+        """A head of it is about to leave this machine."""
+        self._made_at = None
+
+    def lasts(self, now: float) -> bool:
+        """True while nobody else can know of it, and it is young."""
+        return self._made_at is not None and now - self._made_at < UNSHARED_SECONDS
