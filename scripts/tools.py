@@ -374,6 +374,70 @@ COPYING_IN = (
     refused("cp -s $OUT/src src", "Invalid argument"),
 )
 
+_LOGROTATE = (
+    'printf "$PWD/f {\\nrotate 9\\n%s\\n}\\n" > $OUT/c && logrotate -f -s $OUT/state $OUT/c'
+)
+
+
+def rotated(*settings: str, right: str, says: str = r"\A\Z", code: int = 0, **left: object) -> Tool:
+    """A run of logrotate."""
+    command = _LOGROTATE.replace("%s", "\\n".join(settings))
+    return Tool(command, right, says, code, needs="logrotate", **left)  # type: ignore[arg-type]
+
+
+ROTATING = (
+    rotated("create", right="renames the feed, makes another", leaves="", makes=("f.1",)),
+    rotated(
+        "create 0600",
+        "dateext",
+        "dateformat .old",
+        right="renames the feed, makes another",
+        leaves="",
+        makes=("f.old",),
+    ),
+    rotated("copy", right="copies to a new feed", makes=("f.1",)),
+    rotated("copytruncate", right="refused: it goes on growing", says=NOT_PERMITTED, code=1),
+    rotated(
+        "create",
+        "compress",
+        right="renames it, does not compress",
+        says=NOT_PERMITTED,
+        code=1,
+        leaves="",
+        makes=("f.1",),
+    ),
+    rotated(
+        "create",
+        "rotate 0",
+        right="renames it, does not remove",
+        says=NOT_PERMITTED,
+        code=1,
+        leaves="",
+        makes=("f.1",),
+    ),
+    *(
+        Tool(f"echo more | {command}", "a new feed", makes=("new",), needs=needs, may_miss=True)
+        for command, needs in (
+            ("rotatelogs -n 2 ./new 86400 && cmp - new <<< more", "rotatelogs"),
+            ("cronolog new; cmp - new <<< more", "cronolog"),
+        )
+    ),
+)
+
+REPLACING = (
+    *(
+        Tool(f"{command} $OUT/src f", "the old feed is `f~` now", leaves=SOURCE, makes=("f~",))
+        for command in ("cp --backup", "install -b", "mv -b")
+    ),
+    Tool(
+        "diff -u f $OUT/src | patch -s -b f",
+        "the old feed is `f.orig` now",
+        leaves=SOURCE,
+        makes=("f.orig",),
+        needs="patch",
+    ),
+)
+
 FOLLOWING = (
     *(
         Tool(
@@ -405,6 +469,24 @@ FOLLOWING = (
         appends_after="world",
     ),
     Tool(
+        "dd if=.live/f bs=64k status=none",
+        "never ends, shows what is appended, until Ctrl-C",
+        r"\Ahello\nworld\nmore\Z",
+        INTERRUPTED,
+        leaves=HELLO + MORE,
+        appends_after="world",
+    ),
+    *(
+        Tool(
+            f"{command} .live/f",
+            "ends at what is here: it uses sendfile or splice",
+            r"\Ahello\nworld\Z",
+            needs=command.split()[0],
+            may_miss=command.startswith(UUTILS),
+        )
+        for command in ("busybox cat", f"{UUTILS}/cat")
+    ),
+    Tool(
         "inotifywait -e modify f",
         "the event",
         r"^f MODIFY$",
@@ -421,5 +503,7 @@ GROUPS = {
     "Reading": READING,
     "Making feeds": MAKING,
     "Copying in": COPYING_IN,
+    "Rotating logs": ROTATING,
+    "A new feed under an old name": REPLACING,
     "Following": FOLLOWING,
 }

@@ -35,9 +35,15 @@ PATCH = """--- f
 def test_leftovers_are_removed_with_their_keys(tmp_path: Path) -> None:
     with mounted_at(tmp_path, "m", free_port()) as mount:
         shell(f"echo hello > {mount.path}/f; truncate -s 1M {tmp_path}/holes")
-        patch = ["patch", "-s", "-d", mount.path, "f"]  # which removes what it cannot rename
+        patch: list[str | Path] = [
+            "patch",
+            "-s",
+            "-d",
+            mount.path,
+            "f",
+        ]  # which removes what it cannot rename
         assert subprocess.run(patch, input=PATCH.encode(), capture_output=True).returncode
-        copy = ["cp", tmp_path / "holes", mount.path / "copy"]
+        copy: list[str | Path] = ["cp", tmp_path / "holes", mount.path / "copy"]
         assert subprocess.run(copy, capture_output=True).returncode
         assert {path.name for path in mount.path.iterdir()} == {"f", "copy"}
         shell(f"echo more >> {mount.path}/copy; rm {mount.path}/copy")
