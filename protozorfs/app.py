@@ -63,7 +63,7 @@ class Node:
     port: int
 
     def create(self, name: bytes) -> Feed:
-        """A new feed of ours. Raises NameTaken, StoreFull."""
+        """A new feed of ours. Raises NameTaken, InvalidName, StoreFull."""
         return self.feeds.create(name)
 
     def get(self, feed_id: FeedId) -> Feed:

@@ -106,6 +106,14 @@ class FeedNameError(ProtozorfsError):
     """Base of what can be wrong with a feed's local name."""
 
 
+class InvalidName(FeedNameError):
+    """A name that no feed may have."""
+
+
+class NameTooLong(InvalidName):
+    """More bytes than the name of a file can have."""
+
+
 class NameTaken(FeedNameError):
     """There is a feed of that name, or that feed already has a name."""
 

@@ -21,6 +21,7 @@ from protozorfs.errors import (
     StoreFull,
 )
 from protozorfs.feeds.facts import FeedFacts, FeedReport
+from protozorfs.names import check_new_name
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
@@ -277,6 +278,7 @@ class MemoryFeeds:
         return os.statvfs("/")
 
     def _check_free(self, name: bytes) -> None:
+        check_new_name(name)
         if name in self.named:
             raise NameTaken("there is a feed of that name")
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from protozorfs import ids
+from protozorfs import ids, names
 from protozorfs.cli.text import printable
-from protozorfs.errors import DecodeError, UsageError
-from protozorfs.fs import names
+from protozorfs.errors import DecodeError, InvalidName, UsageError
 from protozorfs.store.lock import LOCK_FILE, current_holder
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Access(Protocol):
     """The operations, through a mount or on the store itself.
 
     Raises:
-        NameTaken, NoSuchFeed, NotRemovable, StoreFull, DecodeError: as `feeds` does.
+        InvalidName, NameTaken, NoSuchFeed, NotRemovable, StoreFull: as `feeds` does.
         UsageError: what else the user can mend.
     """
 
@@ -72,20 +71,18 @@ def parse_id(text: str) -> FeedId:
 
 
 def check_new_name(name: bytes, *, is_made: bool) -> None:
-    """Refuses names that a mount refuses; `is_made`: for a feed that is made, not followed.
+    """Refuses what a mount would refuse; `is_made`: for a feed that is made, not followed.
 
     Raises:
         UsageError
     """
-    if is_made and name.startswith(b"."):
+    try:
+        names.check_new_name(name)
+    except InvalidName as error:
+        raise UsageError(f"{printable(name) or 'NAME'}: {error}") from None
+    if is_made and names.is_hidden(name):
         reason = "the name of a feed that is made does not begin with a dot"
-    elif name in names.RESERVED_NAMES:
-        reason = "that name is reserved"
-    elif names.feed_id_of_name(name) is not None:
-        reason = "a feed ID is no name: it always means the feed of that ID"
-    else:
-        return
-    raise UsageError(f"{printable(name)}: {reason}")
+        raise UsageError(f"{printable(name)}: {reason}")
 
 
 def mount_point_of(store: Path) -> Path | None:

@@ -11,6 +11,7 @@ import trio
 from protozorfs.boundary import Boundary
 from protozorfs.errors import StoreError
 from protozorfs.log.feed import Log
+from protozorfs.names import own_id_name
 from protozorfs.store.database import NameRow
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def name_unnamed(store: Store) -> None:
         secret = directory.secret()
         if secret is not None and directory.file("head").size():
             now = time.time_ns()
-            name = directory.feed_id.hex().encode()
+            name = own_id_name(directory.feed_id)
             store.names.add(NameRow(name, directory.feed_id, True, now, now))
         else:
             store.remove_feed(directory.feed_id, with_secret=secret is not None)

@@ -16,6 +16,7 @@ from protozorfs.feeds.recovery import name_unnamed, open_unclean
 from protozorfs.feeds.surroundings import NodeSurroundings
 from protozorfs.feeds.visits import Visits
 from protozorfs.feeds.why import make_report
+from protozorfs.names import check_new_name, shown_name
 from protozorfs.store.database import NameRow
 from protozorfs.types import FeedId
 
@@ -62,7 +63,7 @@ class Feeds:
                 created_ns=row.created_ns,
                 mtime_ns=row.mtime_ns,
             )
-            self._add(feed, row.name)
+            self._add(feed, self._shown_name(row))
         if options.cache_size is not None:
             self._count_kept()
 
@@ -154,8 +155,10 @@ class Feeds:
         """A new owned feed; its key is made and kept here.
 
         Raises:
-            NameTaken, StoreFull, DecodeError: the name is in use; no space; not a name.
+            InvalidName: no feed may have that name.
+            NameTaken, StoreFull: the name is in use; no space.
         """
+        check_new_name(name)
         self._store.names.check_free(name)  # before a key is made for it
         pair = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
         feed_id = FeedId(pair.public_key)
@@ -180,8 +183,9 @@ class Feeds:
 
         Raises:
             NameTaken: the name is in use, or the feed has another name already.
-            StoreFull, DecodeError: as for `create`.
+            InvalidName, StoreFull: as for `create`.
         """
+        check_new_name(name)
         created_ns = time.time_ns()
         self._store.names.add(NameRow(name, feed_id, False, created_ns, created_ns))
         feed = self._by_id.get(feed_id)
@@ -213,10 +217,12 @@ class Feeds:
         """Gives a feed another local name.
 
         Raises:
-            NoSuchFeed, NameTaken, StoreFull, DecodeError
+            NoSuchFeed, InvalidName, NameTaken, StoreFull
         """
-        self._store.names.rename(old, new)
-        feed = self._names[new] = self._names.pop(old)
+        feed = self._named(old)
+        check_new_name(new)
+        self._store.names.rename(self._kept_name(feed), new)
+        self._names[new] = self._names.pop(old)
         self._name_of[feed] = new
 
     def remove(self, name: bytes) -> None:
@@ -227,9 +233,7 @@ class Feeds:
             NotRemovable: an owned feed that has blocks, unless it was made a moment ago and no head
                 of it has left this machine.
         """
-        feed = self._names.get(name)
-        if feed is None:
-            raise NoSuchFeed("no feed of that name")
+        feed = self._named(name)
         if feed.is_owned and feed.length > 0 and not feed.unshared.lasts(time.monotonic()):
             raise NotRemovable("its key would be lost: protozorfs rm --delete-key")
         self._remove(feed, name)
@@ -266,13 +270,37 @@ class Feeds:
         self._name_of[feed] = name
         self._by_id[feed.feed_id] = feed
 
+    def _named(self, name: bytes) -> Feed:
+        feed = self._names.get(name)
+        if feed is None:
+            raise NoSuchFeed("no feed of that name")
+        return feed
+
+    def _kept_name(self, feed: Feed) -> bytes:
+        """The name in the store, which need not be the one that the feed is shown by."""
+        row = self._store.names.by_feed_id(feed.feed_id)
+        assert row is not None  # every feed in `_names` has one
+        return row.name
+
+    @staticmethod
+    def _shown_name(row: NameRow) -> bytes:
+        name = shown_name(row.name, row.feed_id)
+        if name != row.name:
+            logger.warning(
+                "no feed may be called %s: this one is shown as %s"
+                " until it is given another name (mv in a mount)",
+                row.name.decode(errors="backslashreplace"),
+                name.decode(),
+            )
+        return name
+
     def _opened(self, feed: Feed) -> None:
         listener = self.surroundings.listener
         if listener is not None:
             listener.feed_opened(feed)
 
     def _remove(self, feed: Feed, name: bytes) -> None:
-        self._store.remove_name(name)
+        self._store.remove_name(self._kept_name(feed))
         del self._names[name]
         del self._name_of[feed]
         self.surroundings.grown.discard(feed)

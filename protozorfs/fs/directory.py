@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from protozorfs import names
 from protozorfs.errors import DecodeError
-from protozorfs.fs import names, policy
+from protozorfs.fs import policy
 from protozorfs.fs.errnos import Refused
 from protozorfs.fs.inodes import LiveView
 from protozorfs.types import MAX_NAME_BYTES
@@ -61,12 +62,12 @@ class Directory:
 
     def create(self, name: bytes, flags: int, *, is_rotation: bool) -> FeedView:
         """A new owned feed, for CREATE."""
+        names.check_new_name(name)
         refuse(policy.create_refusal(name, flags, is_rotation=is_rotation))
         return self._feeds.create(name)
 
     def follow(self, name: bytes, target: bytes) -> None:
         """`ln -s ID NAME`."""
-        refuse(names.new_name_refusal(name))
         self._feeds.follow(names.decode_feed_id(target), name)
 
     def rename(self, old: bytes, new: bytes, *, no_replace: bool, exchange: bool) -> None:
@@ -80,7 +81,6 @@ class Directory:
                 target_exists=target_exists, no_replace=no_replace, exchange=exchange
             )
         )
-        refuse(names.new_name_refusal(new))
         if self._feeds.by_name(old) is not None:
             self._feeds.rename(old, new)
         else:

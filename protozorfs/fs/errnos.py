@@ -12,7 +12,9 @@ from protozorfs.errors import (
     BlockUnavailable,
     Closing,
     DecodeError,
+    InvalidName,
     NameTaken,
+    NameTooLong,
     NoRoom,
     NoSuchFeed,
     NotRemovable,
@@ -57,6 +59,8 @@ ERRNOS: dict[type[Exception], int] = {
     NoRoom: errno.ENOSPC,
     StoreError: errno.EIO,  # a feed that was removed meanwhile, a disk that fails
     NotWritable: errno.EROFS,
+    InvalidName: errno.EPERM,
+    NameTooLong: errno.ENAMETOOLONG,
     NameTaken: errno.EEXIST,
     NoSuchFeed: errno.ENOENT,
     NotRemovable: errno.EPERM,

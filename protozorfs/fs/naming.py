@@ -18,9 +18,9 @@ from protozorfs.fs.errnos import Refused
 from protozorfs.fs.guard import guarded
 from protozorfs.fs.inodes import ROOT_INODE, FeedInode, Inode, Path, PathInode
 from protozorfs.fs.metadata import MetadataOperations
-from protozorfs.fs.names import LIVE_DIRECTORY, RESERVED_NAMES
 from protozorfs.fs.recent import Recent
 from protozorfs.fs.self_test import SelfTest
+from protozorfs.names import LIVE_DIRECTORY, RESERVED_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

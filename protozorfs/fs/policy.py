@@ -35,8 +35,7 @@ from __future__ import annotations
 import errno
 import os
 
-from protozorfs.fs import names
-from protozorfs.types import MAX_NAME_BYTES
+from protozorfs.names import is_hidden
 
 _OWNER_BITS = 0o700
 _ALL_BITS = 0o777
@@ -64,10 +63,11 @@ def is_temporary(flags: int) -> bool:
 
 
 def create_refusal(name: bytes, flags: int, *, is_rotation: bool) -> int:
-    """For CREATE of a name that is not there; `is_rotation` as of `Rotations.take_name`."""
-    if name.startswith(b".") or (is_temporary(flags) and not is_rotation):
-        return errno.ENAMETOOLONG if len(name) > MAX_NAME_BYTES else errno.EPERM
-    return names.new_name_refusal(name)
+    """For CREATE of a name that is not there, and that a feed may have.
+
+    `is_rotation` as of `Rotations.take_name`.
+    """
+    return errno.EPERM if is_hidden(name) or (is_temporary(flags) and not is_rotation) else 0
 
 
 def write_refusal(*, appends: bool, in_sequence: bool, offset: int, end: int) -> int:

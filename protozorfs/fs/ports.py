@@ -154,7 +154,7 @@ class FeedsView(Protocol):
     The calls that change something may write to the disk; they do not wait for the network.
 
     Raises:
-        NameTaken, NoSuchFeed, NotRemovable, StoreFull, DecodeError
+        InvalidName, NameTaken, NoSuchFeed, NotRemovable, StoreFull
     """
 
     @property

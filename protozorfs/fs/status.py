@@ -12,9 +12,9 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from protozorfs import ids
-from protozorfs.fs import names, status_text
-from protozorfs.fs.names import STATUS_DIRECTORY
+from protozorfs import ids, names
+from protozorfs.fs import status_text
+from protozorfs.names import STATUS_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -13,8 +13,9 @@ import sqlite3
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from protozorfs.errors import DecodeError, NameTaken, NoSuchFeed, StoreCorrupt, StoreFull
-from protozorfs.types import MAX_NAME_BYTES, FeedId
+from protozorfs.errors import NameTaken, NoSuchFeed, StoreCorrupt, StoreFull
+from protozorfs.names import check_file_name
+from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -150,12 +151,9 @@ class Names:
 
         Raises:
             NameTaken: another one has it.
-            DecodeError: not a name that a file can have.
+            InvalidName: not a name that a file can have.
         """
-        if not 1 <= len(name) <= MAX_NAME_BYTES:
-            raise DecodeError(f"a name has 1 to {MAX_NAME_BYTES} bytes, not {len(name)}")
-        if b"/" in name or b"\0" in name or name in (b".", b".."):
-            raise DecodeError(f"{_shown(name)} cannot be the name of a file")
+        check_file_name(name)
         if name in self._by_name:
             raise NameTaken("there is a feed of that name")
 
@@ -164,7 +162,7 @@ class Names:
 
         Raises:
             NameTaken: the name is in use, or the feed has a name.
-            DecodeError: not a name that a file can have.
+            InvalidName: not a name that a file can have.
             StoreFull: no space left.
         """
         self.check_free(row.name)
@@ -179,7 +177,7 @@ class Names:
 
         Raises:
             NoSuchFeed: there is no `old`.
-            NameTaken, DecodeError, StoreFull: as for `add`.
+            NameTaken, InvalidName, StoreFull: as for `add`.
         """
         row = self._row(old)
         self.check_free(new)

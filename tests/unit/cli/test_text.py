@@ -77,7 +77,8 @@ def test_what_the_system_says_is_a_sentence() -> None:
     ("name", "reason"),
     [
         (b".hidden", "does not begin with a dot"),
-        (b".live", "does not begin with a dot"),
+        (b".live", "that name is reserved"),
+        (b"n" * 256, "at most 255 bytes"),
         (FEED_ID.hex().encode(), "a feed ID is no name"),
     ],
 )

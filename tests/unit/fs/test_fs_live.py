@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from hypothesis import given
-from hypothesis import strategies as st
 
 from protozorfs import crypto, ids
-from protozorfs.fs import names
 from protozorfs.fs.directory import Directory
 from protozorfs.fs.errnos import Refused
 from protozorfs.fs.handles import LiveHandle
@@ -21,26 +18,13 @@ from protozorfs.fs.live import is_readable, read_live, start_of
 from protozorfs.fs.nudges import PERIOD, Nudges
 from protozorfs.fs.origins import Origins
 from protozorfs.fs.waits import Waits
-from protozorfs.types import MAX_SAFE_INTEGER, FeedId
+from protozorfs.types import FeedId
 from tests.memory_feeds import MemoryFeed, MemoryFeeds
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ID = FeedId(crypto.key_pair(b"\1" * 32).public_key)
-
-
-@given(st.binary(min_size=1, max_size=20), st.integers(0, MAX_SAFE_INTEGER))
-def test_names_of_views_from_a_block(name: bytes, block: int) -> None:
-    assert names.split_live_name(b"%s@%d" % (name, block)) == (name, block)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [b"a", b"a@", b"@1", b"a@x", b"a@-1", b"a@ 1", b"a@9007199254740992", b"a@" + b"1" * 50],
-)
-def test_names_without_a_block(name: bytes) -> None:
-    assert names.split_live_name(name) is None
 
 
 def test_which_feed_and_view_a_name_means() -> None:

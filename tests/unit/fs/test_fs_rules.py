@@ -1,4 +1,4 @@
-"""The pure rules of the mount: policy, names, errnos, attributes as text, inodes."""
+"""The pure rules of the mount: policy, errnos, attributes as text, inodes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import errno
 import os
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from protozorfs import crypto, errors, ids
-from protozorfs.fs import errnos, names, policy, xattrs
+from protozorfs.fs import errnos, policy, xattrs
 from protozorfs.fs.inodes import ROOT_INODE, Inodes
 from protozorfs.types import FeedId
 from tests.memory_feeds import MemoryFeed
@@ -49,13 +47,6 @@ def test_open(flags: int, owned: int, followed: int) -> None:
         (b"journal", os.O_RDWR, 0),
         (b"sedXXXXXX", os.O_RDWR | os.O_EXCL, errno.EPERM),
         (b".journal.swp", os.O_WRONLY, errno.EPERM),
-        (b".live", os.O_WRONLY, errno.EPERM),
-        (b"x" * 255, os.O_WRONLY, 0),
-        (b"x" * 256, os.O_WRONLY, errno.ENAMETOOLONG),
-        (b"." * 256, os.O_WRONLY, errno.ENAMETOOLONG),
-        (ids.format_hex(ID).encode(), os.O_WRONLY, errno.EPERM),
-        (ids.format_zbase32(ID).encode(), os.O_WRONLY, errno.EPERM),
-        (b"f" * 64, os.O_WRONLY, 0),  # no point of the curve, so no ID
     ],
 )
 def test_create(name: bytes, flags: int, expected: int) -> None:
@@ -124,19 +115,6 @@ def test_a_mode_is_passed_over_if_nobody_relies_on_it(
 ) -> None:
     assert policy.is_mode_harmless(wanted, present, is_shared=False) == alone
     assert policy.is_mode_harmless(wanted, present, is_shared=True) == shared
-
-
-@given(st.binary(max_size=300))
-def test_any_name_is_an_id_or_not(name: bytes) -> None:
-    feed_id = names.feed_id_of_name(name)
-    assert feed_id is None or len(feed_id) == 32
-
-
-def test_ids_as_names() -> None:
-    assert names.feed_id_of_name(ids.format_hex(ID).upper().encode()) == ID
-    assert names.feed_id_of_name(ids.format_zbase32(ID).encode()) == ID
-    with pytest.raises(errors.DecodeError):
-        names.decode_feed_id(b"\xff" * 64)
 
 
 def all_errors() -> list[type[errors.ProtozorfsError]]:

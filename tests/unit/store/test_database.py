@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from protozorfs.errors import DecodeError, NameTaken, NoSuchFeed, StoreCorrupt
+from protozorfs.errors import InvalidName, NameTaken, NoSuchFeed, StoreCorrupt
 from protozorfs.store import known_peers
 from protozorfs.store.database import NameRow, Names
 from protozorfs.store.known_peers import KnownPeer, KnownPeers
@@ -72,9 +72,9 @@ def test_a_name_and_a_feed_are_used_once(names: Names) -> None:
 @pytest.mark.parametrize("name", [b"", b"x" * 256, b"a/b", b"a\0", b".", b".."])
 def test_what_cannot_be_a_file_name_is_refused(names: Names, name: bytes) -> None:
     names.add(row(b"a", 1))
-    with pytest.raises(DecodeError):
+    with pytest.raises(InvalidName):
         names.add(row(name, 2))
-    with pytest.raises(DecodeError):
+    with pytest.raises(InvalidName):
         names.rename(b"a", name)
     assert names.all() == [row(b"a", 1)]
 
