@@ -21,7 +21,10 @@ from protozorfs.errors import (
     StoreFull,
 )
 from protozorfs.feeds.facts import FeedFacts, FeedReport
+from protozorfs.feeds.numbers import Numbers, identity_of_feed
 from protozorfs.names import check_new_name
+from protozorfs.store.memory_files import MemoryFiles
+from protozorfs.store.numbers import KeptNumbers
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
@@ -201,6 +204,7 @@ class MemoryFeeds:
     def __init__(self, *, is_local: bool = False) -> None:
         self.named: dict[bytes, MemoryFeed] = {}
         self.visited: dict[FeedId, MemoryFeed] = {}
+        self.numbers = Numbers(KeptNumbers(MemoryFiles(), bytes(32)))
         self._is_local = is_local
         self.is_broken = False
         self.surroundings = MemorySurroundings()
@@ -238,11 +242,15 @@ class MemoryFeeds:
                 return feed
         return self.visited.get(feed_id)
 
+    def by_number(self, number: int) -> MemoryFeed | None:
+        feed_id = self.numbers.feed_of(number)
+        return None if feed_id is None else self.by_id(feed_id)
+
     def create(self, name: bytes) -> MemoryFeed:
         self._check_free(name)
         pair = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
         feed = self.named[name] = MemoryFeed(FeedId(pair.public_key), is_owned=True)
-        feed.watchers = self.surroundings.watchers
+        self._known(feed)
         return feed
 
     def follow(self, feed_id: FeedId, name: bytes) -> MemoryFeed:
@@ -255,7 +263,12 @@ class MemoryFeeds:
         return feed
 
     def visit(self, feed_id: FeedId) -> MemoryFeed:
-        return self.visited.setdefault(feed_id, self._remote(feed_id))
+        feed = self.by_id(feed_id)
+        if feed is None:
+            feed = MemoryFeed(feed_id, is_owned=False, is_local=self._is_local)
+            self.visited[feed_id] = feed
+            self._known(feed)
+        return feed
 
     def rename(self, old: bytes, new: bytes) -> None:
         self._check_free(new)
@@ -267,12 +280,12 @@ class MemoryFeeds:
             raise NoSuchFeed("no feed of that name")
         if feed.is_owned and feed.length:
             raise NotRemovable("its key would be lost")
-        del self.named[name]
+        self._forget(name)
 
     def delete_key(self, name: bytes, feed_id: FeedId) -> None:
         if self.named[name].feed_id != feed_id:
             raise NoSuchFeed("no feed of that name and ID")
-        del self.named[name]
+        self._forget(name)
 
     def statvfs(self) -> os.statvfs_result:
         return os.statvfs("/")
@@ -282,7 +295,10 @@ class MemoryFeeds:
         if name in self.named:
             raise NameTaken("there is a feed of that name")
 
-    def _remote(self, feed_id: FeedId) -> MemoryFeed:
-        feed = MemoryFeed(feed_id, is_owned=False, is_local=self._is_local)
+    def _known(self, feed: MemoryFeed) -> None:
         feed.watchers = self.surroundings.watchers
-        return feed
+        self.numbers.take(identity_of_feed(feed.feed_id))
+
+    def _forget(self, name: bytes) -> None:
+        feed = self.named.pop(name)
+        self.numbers.give_back(identity_of_feed(feed.feed_id))

@@ -12,12 +12,14 @@ from protozorfs import crypto
 from protozorfs.boundary import Boundary
 from protozorfs.errors import NoSuchFeed, NotRemovable, StoreError
 from protozorfs.feeds.feed import Feed
+from protozorfs.feeds.numbers import Numbers, identity_of_feed
 from protozorfs.feeds.recovery import name_unnamed, open_unclean
 from protozorfs.feeds.surroundings import NodeSurroundings
 from protozorfs.feeds.visits import Visits
 from protozorfs.feeds.why import make_report
 from protozorfs.names import check_new_name, shown_name
 from protozorfs.store.database import NameRow
+from protozorfs.store.numbers import KeptNumbers
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Feeds:
 
     Attributes:
         surroundings: the node as feeds see it, and who watches them grow.
+        numbers: inode numbers of the feeds that are here, and of what else a mount shows.
     """
 
     def __init__(self, store: Store, options: Options) -> None:
@@ -51,6 +54,7 @@ class Feeds:
         self._name_of: dict[Feed, bytes] = {}
         self._by_id: dict[FeedId, Feed] = {}
         self._visits = Visits()
+        self.numbers = Numbers(KeptNumbers(store.files, store.node_key.seed))
         self._informant: Informant | None = None
         self.surroundings = NodeSurroundings(store, options, self._handles_changed)
         name_unnamed(store)
@@ -129,6 +133,11 @@ class Feeds:
     def by_id(self, feed_id: FeedId) -> Feed | None:
         """The feed of that ID, if it is named or visited."""
         return self._by_id.get(feed_id)
+
+    def by_number(self, number: int) -> Feed | None:
+        """The feed whose file has that inode number, if it is named or visited."""
+        feed_id = self.numbers.feed_of(number)
+        return None if feed_id is None else self._by_id.get(feed_id)
 
     def name_of(self, feed: Feed) -> bytes | None:
         """The local name of a feed; None if it is only visited."""
@@ -209,7 +218,7 @@ class Feeds:
             if forgotten is not None:
                 self._discard(forgotten)
             feed = self._visitor(feed_id, time.time_ns())
-            self._by_id[feed_id] = feed
+            self._know(feed)
             self._visits.touch(feed, trio.current_time())
         return feed
 
@@ -268,7 +277,12 @@ class Feeds:
     def _add(self, feed: Feed, name: bytes) -> None:
         self._names[name] = feed
         self._name_of[feed] = name
-        self._by_id[feed.feed_id] = feed
+        self._know(feed)
+
+    def _know(self, feed: Feed) -> None:
+        if feed.feed_id not in self._by_id:
+            self._by_id[feed.feed_id] = feed
+            self.numbers.take(identity_of_feed(feed.feed_id))
 
     def _named(self, name: bytes) -> Feed:
         feed = self._names.get(name)
@@ -314,6 +328,7 @@ class Feeds:
             listener.feed_closed(feed)
         self._visits.end(feed)
         del self._by_id[feed.feed_id]
+        self.numbers.give_back(identity_of_feed(feed.feed_id))
         feed.discard()
         self.surroundings.room.closed(feed)
         self._remove_files(feed)

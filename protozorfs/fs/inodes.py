@@ -1,8 +1,8 @@
-"""Inode numbers: what each means, how often the kernel knows it, what size it was told.
+"""Inodes: what each number means, how often the kernel knows it, what size it was told.
 
 A feed has one inode whatever name or ID it is reached by, and one more for each of its live views.
-Numbers are never used again while the mount lives. Entries go when the kernel forgets them, so
-lookups of many IDs leave nothing.
+The number follows from what the inode is (`feeds.numbers`), so an entry can go when the kernel
+forgets it, and comes back with the same number: lookups of many IDs leave nothing.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from protozorfs.feeds.numbers import identity_of_feed
 from protozorfs.fs.readahead import Readahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from protozorfs.fs.ports import FeedView
+    from protozorfs.fs.ports import FeedView, NumbersView
     from protozorfs.types import FeedId
 
 ROOT_INODE = 1
+FIRST_THROWN_AWAY = 1 << 53  # and up: beyond all numbers that are derived
+_BLOCK_BYTES = 8  # of a block number in the identity of a live view
 
-Path = tuple[bytes, ...]  # the names below the mount point; its own is empty
+# The names below the mount point, whose own is empty. A feed of the status has its ID there.
+Path = tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,11 @@ class FeedInode:
     open_feed: FeedView | None = None
     handles: int = 0
 
+    @property
+    def identity(self) -> bytes:
+        """What it is, for its number."""
+        return _identity_of(self.feed_id, self.live)
+
     def tell(self, length: int, mtime_ns: int) -> None:
         """Notes what the kernel is about to be told.
 
@@ -91,18 +100,24 @@ class PathInode:
     lookups: int = 0
     handles: int = 0
 
+    @property
+    def identity(self) -> bytes:
+        """What it is, for its number."""
+        return _identity_of_path(self.path)
+
 
 Inode = FeedInode | PathInode
 
 
 class Inodes:
-    """The table. Not found means that the kernel cannot know the number either."""
+    """The table. Not found means that the kernel does not know the number any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: NumbersView) -> None:
+        self._numbers = numbers
         self._by_number: dict[int, Inode] = {}
         self._feeds: dict[tuple[FeedId, LiveView | None], FeedInode] = {}
         self._paths: dict[Path, PathInode] = {}
-        self._next_number = ROOT_INODE + 1
+        self._next_thrown_away = FIRST_THROWN_AWAY
 
     def __len__(self) -> int:
         return len(self._by_number)
@@ -114,7 +129,8 @@ class Inodes:
         """
         inode = self._feeds.get((feed_id, live))
         if inode is None:
-            inode = FeedInode(self.throw_away(), feed_id, live)
+            number = self._numbers.take(_identity_of(feed_id, live))
+            inode = FeedInode(number, feed_id, live)
             self._feeds[feed_id, live] = inode
             self._by_number[inode.number] = inode
         return inode
@@ -123,7 +139,8 @@ class Inodes:
         """The inode of a directory or a file of the status, made when it is new."""
         inode = self._paths.get(path)
         if inode is None:
-            inode = PathInode(self.throw_away(), path, is_directory)
+            number = self._numbers.take(_identity_of_path(path))
+            inode = PathInode(number, path, is_directory)
             self._paths[path] = inode
             self._by_number[inode.number] = inode
         return inode
@@ -137,9 +154,10 @@ class Inodes:
         return self._by_number.get(number)
 
     def throw_away(self) -> int:
-        """A number that means nothing: for the answer to SYMLINK, which must not be a feed's."""
-        number = self._next_number
-        self._next_number += 1
+        """A number that means nothing, never given again while the mount lives: for the answer to
+        SYMLINK, which must not be a feed's."""
+        number = self._next_thrown_away
+        self._next_thrown_away += 1
         return number
 
     def forget(self, number: int, lookups: int) -> None:
@@ -167,7 +185,19 @@ class Inodes:
         if inode.lookups > 0 or inode.handles:
             return
         del self._by_number[inode.number]
+        self._numbers.give_back(inode.identity)
         if isinstance(inode, FeedInode):
             del self._feeds[inode.feed_id, inode.live]
         else:
             del self._paths[inode.path]
+
+
+def _identity_of(feed_id: FeedId, live: LiveView | None) -> bytes:
+    if live is None:
+        return identity_of_feed(feed_id)
+    block = live.start_block
+    return b"live " + feed_id + (b"" if block is None else block.to_bytes(_BLOCK_BYTES, "little"))
+
+
+def _identity_of_path(path: Path) -> bytes:
+    return b"path " + b"/".join(path)

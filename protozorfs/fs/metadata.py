@@ -62,7 +62,7 @@ class MetadataOperations(RefusedOperations):
         self._live_from_end = parts.live_from_end
         self._directory = Directory(parts.feeds)
         self._attributes = Attributes()
-        self._inodes = Inodes()
+        self._inodes = Inodes(parts.feeds.numbers)
         self._handles: dict[int, AnyHandle] = {}
         self._rotations = Rotations()
         self._is_shared = parts.is_shared

@@ -51,9 +51,13 @@ class NameOperations(MetadataOperations):
         """A name, or a feed ID that need not be followed."""
         if name == SelfTest.NAME and self._self_test.is_asking(ctx.pid):
             return self._attributes.hidden(SelfTest.INODE)
+        inode: Inode | None
         if name in (b".", b".."):
+            inode = self._find_by_number(parent_inode, name)
+        else:
+            inode = self._find(self._path(parent_inode), name)
+        if inode is None:
             return self._attributes.root(self._root_mtime_ns)
-        inode = self._find(self._path(parent_inode), name)
         attributes = self._told(inode)
         inode.lookups += 1
         return attributes
@@ -149,14 +153,40 @@ class NameOperations(MetadataOperations):
 
     def _find(self, parent: Path, name: bytes) -> Inode:
         """The inode of a name in a directory. Raises Refused: ENOENT, ENAMETOOLONG."""
-        path = (*parent, name)
         if parent == _ROOT and name not in RESERVED_NAMES:
             return self._inodes.of_feed(self._directory.find(name))
         if parent == _LIVE:
             return self._inodes.of_feed(*self._directory.find_live(name))
-        is_directory = True if path == _LIVE else self._status.is_directory(path)
-        if is_directory is None:
+        if (*parent, name) == _LIVE:
+            return self._of_path(_LIVE)
+        path = self._status.find(parent, name)
+        if path is None:
             raise Refused(errno.ENOENT)
+        return self._of_path(path)
+
+    def _find_by_number(self, number: int, name: bytes) -> Inode | None:
+        """What a file handle (`open_by_handle_at`, NFS) means once the kernel has forgotten its
+        inode: for `.` the inode of that number, for `..` its directory. None is the root.
+
+        Raises:
+            Refused: ESTALE, neither a feed that is named or visited nor anything that is in use.
+        """
+        if number == ROOT_INODE:
+            return None
+        inode = self._inodes.get(number)
+        if inode is None:
+            feed = self._feeds.by_number(number)
+            if feed is None:
+                raise Refused(errno.ESTALE)
+            inode = self._inodes.of_feed(feed.feed_id)
+        if name == b".":
+            return inode
+        directory = _directory_of(inode)
+        self._inodes.forget(number, 0)  # it may have been made just now
+        return None if directory == _ROOT else self._of_path(directory)
+
+    def _of_path(self, path: Path) -> PathInode:
+        is_directory = path == _LIVE or bool(self._status.is_directory(path))
         return self._inodes.of_path(path, is_directory=is_directory)
 
     def _entries(self, path: Path) -> Sequence[bytes]:
@@ -197,3 +227,9 @@ class NameOperations(MetadataOperations):
                 raise Refused(errno.EPERM)
         finally:
             self._inodes.forget(number, 0)
+
+
+def _directory_of(inode: Inode) -> Path:
+    if isinstance(inode, PathInode):
+        return inode.path[:-1]
+    return _ROOT if inode.live is None else _LIVE

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class Operations(NameOperations):
     """The handlers of one mount."""
 
-    supports_dot_lookup = False
+    supports_dot_lookup = True  # a number means a feed, whether the kernel has it in memory or not
     enable_writeback_cache = False  # it would turn appends into page writes at any offset
 
     def __init__(self, parts: Parts) -> None:

@@ -148,6 +148,16 @@ class SurroundingsView(Protocol):
         ...
 
 
+class NumbersView(Protocol):
+    """Inode numbers, of files that are named by identities: the same for ever, none for two."""
+
+    def take(self, identity: bytes) -> int:
+        """The number of a file; nothing else gets it before each `take` was given back."""
+        ...
+
+    def give_back(self, identity: bytes) -> None: ...
+
+
 class FeedsView(Protocol):
     """All feeds of the store, by local name and by ID.
 
@@ -159,6 +169,8 @@ class FeedsView(Protocol):
 
     @property
     def surroundings(self) -> SurroundingsView: ...
+    @property
+    def numbers(self) -> NumbersView: ...
     def names(self) -> Sequence[tuple[bytes, FeedView]]:
         """Every named feed, sorted by name."""
         ...
@@ -166,6 +178,10 @@ class FeedsView(Protocol):
     def by_name(self, name: bytes) -> FeedView | None: ...
     def by_id(self, feed_id: FeedId) -> FeedView | None:
         """A feed that has a name or is being visited."""
+        ...
+
+    def by_number(self, number: int) -> FeedView | None:
+        """The same, by the inode number of its file."""
         ...
 
     def create(self, name: bytes) -> FeedView:

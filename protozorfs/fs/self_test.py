@@ -30,7 +30,9 @@ class SelfTest:
     """
 
     NAME = b".protozorfs-self-test"
-    INODE = 0x5E1F7E57_1A90_4D21  # unlike any number that a container may hold by chance
+    # Unlike any number that a container may hold by chance; beyond those of files (`feeds.numbers`)
+    # and below 2**63.
+    INODE = 0x5E1F7E57_1A90_4D21
     HANDLE = 2**63 - 1
     OFFSET = 123_456_789
     SIZE = 4_242

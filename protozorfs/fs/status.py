@@ -4,7 +4,8 @@
     feeds/NAME/{id,head,peers,progress,why}
 
 A file is made when it is looked at, from what is known at once. NAME is a feed's name, or the ID of
-a feed that is visited.
+a feed that is visited. In paths here it is always the ID: what is about a feed stays the same file
+when the feed gets another name.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from protozorfs.fs.ports import FeedsView, FeedView
 
 _FEEDS = b"feeds"
+STATUS_PATH: Path = (STATUS_DIRECTORY,)
+_FEEDS_PATH: Path = (*STATUS_PATH, _FEEDS)
 _FEED_FILES: Mapping[bytes, Callable[[FeedView, FeedReport], str]] = {
     b"head": status_text.head,
     b"id": lambda feed, report: ids.format_hex(feed.feed_id) + "\n",
@@ -34,7 +37,7 @@ _FEED_FILES: Mapping[bytes, Callable[[FeedView, FeedReport], str]] = {
 
 
 class StatusTree:
-    """The directories and files, by their names below the mount point."""
+    """The directories and files, by their paths."""
 
     def __init__(self, feeds: FeedsView, log_lines: Callable[[], Iterable[str]]) -> None:
         self._feeds = feeds
@@ -44,6 +47,14 @@ class StatusTree:
             b"status.json": lambda: status_text.status_json(feeds),
             b"version": lambda: version("protozorfs") + "\n",
         }
+
+    def find(self, directory: Path, name: bytes) -> Path | None:
+        """The path of a name in a directory; None if there is no such thing."""
+        if directory == _FEEDS_PATH:
+            feed = self._named(name)
+            return None if feed is None else (*directory, names.own_id_name(feed.feed_id))
+        path = (*directory, name)
+        return path if self.is_directory(path) is not None else None
 
     def entries(self, path: Path) -> Sequence[bytes]:
         """The names in a directory."""
@@ -61,9 +72,9 @@ class StatusTree:
                 return True
             case (name,):
                 return True if name == _FEEDS else False if name in self._files else None
-            case (b"feeds", name):
-                return True if self._feed(name) is not None else None
-            case (b"feeds", name, file) if self._feed(name) is not None:
+            case (b"feeds", digits):
+                return True if self._feed(digits) is not None else None
+            case (b"feeds", digits, file) if self._feed(digits) is not None:
                 return False if file in _FEED_FILES else None
         return None
 
@@ -82,16 +93,13 @@ class StatusTree:
         report = self._feeds.report(feed.feed_id)
         return _encoded(_FEED_FILES[below[2]](feed, report))
 
-    def _feed(self, name: bytes) -> FeedView | None:
-        feed = self._feeds.by_name(name)
-        if feed is None:
-            feed_id = names.feed_id_of_name(name)
-            feed = None if feed_id is None else self._feeds.by_id(feed_id)
-        return feed
+    def _named(self, name: bytes) -> FeedView | None:
+        return self._feeds.by_name(name) or self._feed(name)
+
+    def _feed(self, digits: bytes) -> FeedView | None:
+        feed_id = names.feed_id_of_name(digits)
+        return None if feed_id is None else self._feeds.by_id(feed_id)
 
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")  # names are bytes, of whatever encoding
-
-
-STATUS_PATH: Path = (STATUS_DIRECTORY,)

@@ -5,6 +5,7 @@ STORE/                          owner-only
     lock                        held while a process has the store open
     node_key                    32 bytes: the seed of the node's own key
     node_key_place              what tells the store from a copy of it, which gets a key of its own
+    inodes                      what inode numbers are derived with
     dht                         ids and contacts of the DHT
     spare                       takes 128 KiB, so that feeds can be removed from a full disk
     names.db  stale.db          SQLite

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FEEDS = "feeds"
 _DATABASES = ("names.db", "stale.db")
-_WRITTEN = ("format", "node_key", "node_key_place", "dht")  # through a file ".new"
+_WRITTEN = ("format", "node_key", "node_key_place", "inodes", "dht")  # through a file ".new"
 # All that there may be of a store into which nothing was put.
 _EMPTY_STORE = frozenset(
     {

@@ -40,7 +40,7 @@ def test_which_feed_and_view_a_name_means() -> None:
 
 
 def test_views_have_inodes_of_their_own() -> None:
-    inodes = Inodes()
+    inodes = Inodes(MemoryFeeds().numbers)
     plain, live, later = (inodes.of_feed(ID, v) for v in (None, LiveView(None), LiveView(1)))
     assert len({plain.number, live.number, later.number}) == 3
     assert inodes.of_feed(ID, LiveView(1)) is later

@@ -11,7 +11,7 @@ from protozorfs import crypto, errors, ids
 from protozorfs.fs import errnos, policy, xattrs
 from protozorfs.fs.inodes import ROOT_INODE, Inodes
 from protozorfs.types import FeedId
-from tests.memory_feeds import MemoryFeed
+from tests.memory_feeds import MemoryFeed, MemoryFeeds
 
 ID = FeedId(crypto.key_pair(b"\1" * 32).public_key)
 OTHER = FeedId(crypto.key_pair(b"\2" * 32).public_key)
@@ -166,7 +166,7 @@ def test_xattrs() -> None:
 
 
 def test_an_inode_lives_as_long_as_the_kernel_or_a_handle_knows_it() -> None:
-    inodes = Inodes()
+    inodes = Inodes(MemoryFeeds().numbers)
     inode = inodes.of_feed(ID)
     assert inode.number != ROOT_INODE
     inode.lookups += 2
@@ -177,12 +177,12 @@ def test_an_inode_lives_as_long_as_the_kernel_or_a_handle_knows_it() -> None:
     assert inodes.get(inode.number) is inode
     inodes.closed(inode)
     assert inodes.get(inode.number) is None
-    assert inodes.of_feed(ID).number > inode.number  # never used again
-    inodes.forget(10_000, 1)  # a throw-away number: unknown
+    assert inodes.of_feed(ID).number == inode.number
+    inodes.forget(inodes.throw_away(), 1)
 
 
 def test_a_handle_keeps_its_feed_and_gives_it_back() -> None:
-    inodes = Inodes()
+    inodes = Inodes(MemoryFeeds().numbers)
     inode, feed = inodes.of_feed(ID), MemoryFeed(ID, is_owned=False)
     inode.lookups += 1
     inodes.opened(inode, feed)

@@ -172,10 +172,18 @@ def test_the_tree(feeds: KnownFeeds) -> None:
     assert tree.read((*root, b"log")) == b"one\ntwo\n"
     assert tree.read((*root, b"feeds", b"gone", b"why")) == b""
     hex_id = ID.hex().encode()
+    of_paul = (*root, b"feeds", hex_id)
     for name in (b"paul", hex_id):
-        assert tree.read((*root, b"feeds", name, b"id")) == hex_id + b"\n"
-        assert tree.is_directory((*root, b"feeds", name)) is True
-        assert tree.is_directory((*root, b"feeds", name, b"why")) is False
+        assert tree.find((*root, b"feeds"), name) == of_paul
+    assert tree.find(of_paul, b"id") == (*of_paul, b"id")
+    assert tree.find(of_paul, b"x") is None
+    assert tree.find((*root, b"feeds"), b"x") is None
+    assert tree.read((*of_paul, b"id")) == hex_id + b"\n"
+    assert tree.is_directory(of_paul) is True
+    assert tree.is_directory((*of_paul, b"why")) is False
+    feeds.rename(b"paul", b"p")
+    assert tree.find((*root, b"feeds"), b"p") == of_paul
+    feeds.rename(b"p", b"paul")
     for path in ((b"x",), (b"feeds", b"x"), (b"feeds", b"paul", b"x"), (b"feeds",) * 4):
         assert tree.is_directory((*root, *path)) is None
     assert tree.entries((*root, b"feeds")) == [b"journal", b"paul"]
