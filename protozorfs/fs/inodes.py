@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from protozorfs.feeds.numbers import identity_of_feed
 from protozorfs.fs.readahead import Readahead
@@ -51,6 +52,7 @@ class FeedInode:
         open_feed: the feed of the open handles; None without any. After a removal the handles
             that are still open go on with it.
         handles: how many handles are open.
+        pages_of: the feed that was opened last. What the kernel has in its page cache is of it.
     """
 
     number: int
@@ -63,11 +65,25 @@ class FeedInode:
     readahead: Readahead = field(default_factory=Readahead)
     open_feed: FeedView | None = None
     handles: int = 0
+    pages_of: ref[FeedView] | None = None
 
     @property
     def identity(self) -> bytes:
         """What it is, for its number."""
         return _identity_of(self.feed_id, self.live)
+
+    def may_keep_pages(self, feed: FeedView) -> bool:
+        """Whether the kernel may keep what it has cached when this feed is opened now.
+
+        Not when the last one opened was another of the same ID: one that was removed, or forgotten,
+        and has come back with whatever history its key has signed meanwhile. Nobody has that one
+        open any more, so that nobody waits for its pages: to drop them then holds nothing up.
+        """
+        before, self.pages_of = self.pages_of, ref(feed)
+        is_same = before is None or before() is feed
+        if not is_same:
+            self.readahead.forget()
+        return is_same
 
     def tell(self, length: int, mtime_ns: int) -> None:
         """Notes what the kernel is about to be told.

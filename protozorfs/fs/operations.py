@@ -224,10 +224,11 @@ class Operations(NameOperations):
             syncs=self._syncs or bool(flags & os.O_DSYNC),  # O_SYNC includes O_DSYNC
         )
         self._inodes.opened(inode, feed)
+        may_keep = inode.may_keep_pages(feed) and not feed.is_owned
         # Direct: waiting reads, growth, whole appends and interrupts are right in this mode only.
         # An open that dropped the pages would wait, and could not be killed, while another process
         # waits for one of them (sendfile, mmap). Reads of an owned feed never wait.
-        return pyfuse3.FileInfo(fh=handle, direct_io=True, keep_cache=not feed.is_owned)
+        return pyfuse3.FileInfo(fh=handle, direct_io=True, keep_cache=may_keep)
 
     def _opened_live(
         self, inode: FeedInode, live: LiveView, feed: FeedView, flags: int
@@ -240,7 +241,8 @@ class Operations(NameOperations):
             never_waits=bool(flags & os.O_NONBLOCK),
         )
         self._inodes.opened(inode, feed)
-        return pyfuse3.FileInfo(fh=handle, direct_io=True, keep_cache=True)  # as of feeds
+        may_keep = inode.may_keep_pages(feed)  # as of feeds
+        return pyfuse3.FileInfo(fh=handle, direct_io=True, keep_cache=may_keep)
 
     def _opened_text(self, inode: PathInode, flags: int) -> pyfuse3.FileInfo:
         if policy.wants_to_write(flags):

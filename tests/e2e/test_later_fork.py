@@ -6,8 +6,10 @@ If the feed is ours, the program has its key, too: nothing is appended any more.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,3 +116,25 @@ def test_a_feed_that_was_cut_before_is_read_as_it_is_now(tmp_path: Path) -> None
         with node_reader(writer.feed_id, connect=[at(port)], length=12) as reader:
             assert reader.figures()["fork"] == 1
             assert reader.received() == data
+
+
+def test_a_cut_feed_that_is_followed_again_is_read_as_it_is_now(tmp_path: Path) -> None:
+    """Through the page cache, too: the kernel keeps the inode, for the name that is the ID."""
+    before = b"".join(generated_block(index, BLOCK_BYTES) for index in range(BLOCKS))
+    after = before[: 10 * BLOCK_BYTES] + b"x" * (10 * BLOCK_BYTES)
+    with node_writer(SEED, blocks=BLOCKS) as writer, ExitStack() as mounts:
+        assert writer.address is not None
+        mount = mounts.enter_context(mounted_at(tmp_path, "m", free_port(), writer.address))
+        by_id = mount.path / writer.feed_id.hex()
+        feed = follow(writer.feed_id, mount.path / "cut")
+        wait_whole(feed, len(before))
+        number = by_id.stat().st_ino
+        shutil.copyfile(by_id, tmp_path / "before")  # by sendfile
+        writer.truncate(10)
+        writer.append("x" * (10 * BLOCK_BYTES))
+        feed.unlink()
+        expect_followed(follow(writer.feed_id, feed), after)
+        assert by_id.stat().st_ino == feed.stat().st_ino == number
+        shutil.copyfile(by_id, tmp_path / "after")
+    assert (tmp_path / "before").read_bytes() == before
+    assert (tmp_path / "after").read_bytes() == after

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from protozorfs import crypto
 from tests.errnos import expect
 from tests.file_handles import forget_all, handle_of, open_handle
+from tests.memory_control import pattern_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,3 +104,27 @@ def test_handles_of_what_is_no_feed_are_stale_once_it_is_forgotten(shared: Stage
     for handle in handles:
         expect(errno.ESTALE, lambda handle=handle: open_handle(shared.path, handle))  # type: ignore[misc]
     live.stat()  # the mount is well
+
+
+def test_pages_of_another_history_are_not_shown(shared: Staged) -> None:
+    """The inode stays in the kernel, by the name that is the feed's ID; so do its cached pages."""
+    path = shared.followed(SIZE, SIZE)
+    feed_id = os.getxattr(path, "protozorfs.id").decode()
+    views = [shared.path / feed_id, shared.path / ".live" / path.name, path]
+    shared.control("set", path.name, mtime_ns=10**18)
+    assert [read_cached(view) for view in views] == [pattern_bytes(SIZE)] * 3
+    path.unlink()
+    path.symlink_to(feed_id)
+    shared.control("stage", path.name, blocks=["x" * SIZE])
+    shared.control("set", path.name, mtime_ns=10**18)  # as it was: nothing else tells the two
+    assert [read_cached(view) for view in views] == [b"x" * SIZE] * 3
+
+
+def read_cached(path: Path) -> bytes:
+    """The first bytes of a file as the pages in the kernel's cache have them. (A new mapping would
+    drop those first.)"""
+    with path.open("rb") as file, tempfile.TemporaryFile() as copy:
+        while copy.tell() < SIZE:
+            os.sendfile(copy.fileno(), file.fileno(), None, SIZE - copy.tell())
+        copy.seek(0)
+        return copy.read()

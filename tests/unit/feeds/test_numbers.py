@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -168,3 +169,16 @@ async def test_feeds_that_are_forgotten_leave_no_number(tmp_path: Path) -> None:
         for count in range(MAX_VISITS + 5):
             feeds.visit(FeedId(crypto.key_pair(count.to_bytes(32, "big")).public_key))
         assert len(feeds.numbers._known) == MAX_VISITS
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_a_feed_that_comes_back_is_another_unless_it_is_open(
+    tmp_path: Path, is_open: bool
+) -> None:
+    """What the mount goes by when it drops pages of another history: fs/inodes.py."""
+    with opened(tmp_path / "store") as feeds:
+        feed = feeds.follow(ID, b"paul")
+        if is_open:
+            feed.acquire()
+        feeds.remove(b"paul")
+        assert (feeds.follow(ID, b"paul") is feed) == is_open

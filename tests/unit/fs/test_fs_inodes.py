@@ -24,7 +24,7 @@ from protozorfs.fs.self_test import SelfTest
 from protozorfs.store.memory_files import MemoryFiles
 from protozorfs.store.numbers import KeptNumbers
 from protozorfs.types import FeedId
-from tests.memory_feeds import MemoryFeeds
+from tests.memory_feeds import MemoryFeed, MemoryFeeds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -205,6 +205,17 @@ async def test_directories_of_what_is_looked_up_by_number() -> None:
     with pytest.raises(FUSEError) as caught:
         await number(NUMBERS.stop - 1, b".")
     assert os.strerror(caught.value.errno) == "Stale file handle"
+
+
+def test_pages_are_kept_until_the_feed_is_another() -> None:
+    inode = FeedInode(2, IDS[0])
+    first, second = (MemoryFeed(IDS[0], is_owned=False) for _ in range(2))
+    assert inode.may_keep_pages(first)  # there are none yet
+    assert inode.may_keep_pages(first)
+    assert not inode.may_keep_pages(second)
+    assert inode.may_keep_pages(second)
+    del second
+    assert not inode.may_keep_pages(MemoryFeed(IDS[0], is_owned=False))
 
 
 def test_live_views_have_identities_of_their_own() -> None:
