@@ -17,7 +17,7 @@ from protozorfs.dht.operations import ItemFound, PeersFound
 from protozorfs.dht.routing import BUCKET_SIZE
 from protozorfs.errors import DecodeError, InvalidSignature, LocalProtocolError
 from protozorfs.ids import discovery_key_of, public_key_of
-from protozorfs.swarm.head import decode_kept, encode_kept, read_item, sign_record
+from protozorfs.swarm.head import decode_kept, encode_kept, read_item, sign_record, verify_kept
 from protozorfs.swarm.schedule import Job, Schedule, Upkeep
 
 if TYPE_CHECKING:
@@ -113,13 +113,18 @@ class DhtUpkeep:
         self.schedule.reader_waits(feed.feed_id, trio.current_time())
         self._changed.set()
 
+    def head_wanted(self, feed: Feed) -> None:
+        """Somebody opens a feed of which nothing is known."""
+        self.schedule.head_wanted(feed.feed_id, trio.current_time())
+        self._changed.set()
+
     def connected(self, feed: Feed, is_connected: bool) -> None:
         """The feed got its first live peer, or lost its last."""
         self.schedule.connected(feed.feed_id, is_connected, trio.current_time())
         self._changed.set()
 
     def is_searching(self, feed: Feed) -> bool:
-        """The first search for the feed is not over."""
+        """The first search for the feed is not over, or a later one runs."""
         return self.schedule.is_searching(feed.feed_id)
 
     @property
@@ -168,7 +173,7 @@ class DhtUpkeep:
                 self.schedule.reader_gone(feed.feed_id)
             self.schedule.done(job, trio.current_time(), **turn._asdict())
             self._changed.set()
-        if feed is not None:
+        if feed is not None and self._is_here(feed):
             self._finds.search_ended(feed)
 
     async def _announce(self, feed: Feed, priority: Priority) -> _Turn:
@@ -208,33 +213,23 @@ class DhtUpkeep:
         head = feed.published_head
         if keys is not None and head is not None and head.length and head.fork == 0:
             return sign_record(head, keys)
-        self.verify_kept(feed)
+        verify_kept(feed)
         if feed.known_head.record is None:
             return None
         return decode_kept(feed.known_head.record, feed.feed_id)[0]
 
-    def verify_kept(self, feed: Feed) -> None:
-        """Makes a record that was kept in an earlier run count, once it is verified again."""
-        if not feed.has_files:
-            return
-        log, known = feed.log, feed.known_head  # opening the log reads what is kept
-        if not log.length and known.record is None:
-            return
-        if known.head is not None or known.record is None:
-            return
-        try:
-            _, head = decode_kept(known.record, feed.feed_id)
-        except (DecodeError, InvalidSignature) as error:
-            logger.warning("the record kept of %s is damaged: %s", feed.feed_id.hex(), error)
-            known.record = None
-            return
-        feed.learn_head(head, known.record)
-
     def _check_rivals(self, feed: Feed, put: PutItem) -> None:
-        for item in put.rivals:
-            self._learn(feed, item)
+        if self._is_here(feed):
+            for item in put.rivals:
+                self._learn(feed, item)
+
+    def _is_here(self, feed: Feed) -> bool:
+        """False if it was let go while the DHT was asked; it may have come back as another."""
+        return self._feeds.get(feed.feed_id) is feed
 
     def _on_found(self, feed: Feed, found: Found) -> None:
+        if not self._is_here(feed):
+            return
         match found:
             case PeersFound(peers=peers):
                 self._finds.peers_found(feed, [peer.to_address() for peer in peers])
@@ -250,7 +245,7 @@ class DhtUpkeep:
             return
         if head.fork != feed.fork:
             return  # a feed that has begun with a later fork keeps to it
-        self.verify_kept(feed)
+        verify_kept(feed)
         if feed.conflicts.check_head(feed.log, feed.known_head.head, head):
             logger.error("feed %s: two histories are signed", feed.feed_id.hex())
         elif head.length >= feed.length and head.byte_length < feed.byte_length:

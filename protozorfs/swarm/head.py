@@ -18,6 +18,7 @@ only by way of the tree. Only fork 0 is published; see docs/formats.md. No I/O h
 
 from __future__ import annotations
 
+import logging
 import struct
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from protozorfs.types import MAX_SAFE_INTEGER, Head, Signature, TreeHash
 
 if TYPE_CHECKING:
     from protozorfs.crypto import KeyPair
+    from protozorfs.feeds.feed import Feed
     from protozorfs.types import FeedId
 
 VERSION = 1
@@ -37,6 +39,8 @@ _RECORD = struct.Struct("<BQQQ32s64s")
 RECORD_BYTES = 121
 SIGNATURE_BYTES = 64
 assert _RECORD.size == RECORD_BYTES
+
+logger = logging.getLogger(__name__)
 
 
 def encode_record(head: Head) -> bytes:
@@ -118,3 +122,25 @@ def decode_kept(data: bytes, feed_id: FeedId) -> tuple[SignedItem, Head]:
     if verify_item(item) is None:
         raise InvalidSignature("a kept head record whose signature is not the feed's")
     return item, read_item(item, feed_id)
+
+
+def verify_kept(feed: Feed) -> None:
+    """Makes a record that was kept in an earlier run count, once it is verified again.
+
+    Raises:
+        StoreError: the feed's log cannot be opened.
+    """
+    if not feed.has_files:
+        return
+    log, known = feed.log, feed.known_head  # opening the log reads what is kept
+    if not log.length and known.record is None:
+        return
+    if known.head is not None or known.record is None:
+        return
+    try:
+        _, head = decode_kept(known.record, feed.feed_id)
+    except (DecodeError, InvalidSignature) as error:
+        logger.warning("the record kept of %s is damaged: %s", feed.feed_id.hex(), error)
+        known.record = None
+        return
+    feed.learn_head(head, known.record)

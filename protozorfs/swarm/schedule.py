@@ -34,6 +34,7 @@ NEVER = -math.inf
 FIRST_RETRY = 3.0
 MAX_RETRY = 900.0
 READER_RETRY = 60.0  # the longest while a reader waits
+REOPEN_RETRY = 15.0  # opens of a feed that was just looked for in vain do not make us ask again
 SPREAD_PER_FEED = 0.3  # seconds: over so much are the first turns of many feeds spread
 MAX_SPREAD = 900.0
 JITTER = 0.1  # of an interval, both ways, so that feeds do not fall into step
@@ -57,11 +58,12 @@ class Upkeep(enum.Enum):
 
 
 class Job(NamedTuple):
-    """One turn of upkeep."""
+    """One turn of upkeep. `adding`: which adding of the feed it belongs to, of how many ever."""
 
     feed_id: FeedId
     upkeep: Upkeep
     priority: Priority
+    adding: int
 
 
 class Turns(NamedTuple):
@@ -76,6 +78,7 @@ class Turns(NamedTuple):
 class _Entry:
     feed_id: FeedId
     is_owned: bool
+    adding: int
     is_connected: bool = False
     is_urgent: bool = False
     due: dict[Upkeep, float] = field(default_factory=dict)
@@ -86,6 +89,7 @@ class _Entry:
     last_put: float = NEVER
     has_new_head: bool = False
     refreshed: float | None = None
+    tried: float = NEVER  # when the last turn ended, whatever came of it
 
     @property
     def priority(self) -> Priority:
@@ -104,6 +108,7 @@ class Schedule:
         self._entries: dict[FeedId, _Entry] = {}
         self._heap: list[tuple[float, int, _Entry, Upkeep]] = []
         self._versions = itertools.count()
+        self._addings = itertools.count()
         self._queues: dict[Priority, deque[tuple[_Entry, Upkeep]]] = {
             priority: deque() for priority in MAX_RUNNING
         }
@@ -116,7 +121,7 @@ class Schedule:
 
     def add(self, feed_id: FeedId, *, is_owned: bool, now: float) -> None:
         """A feed is here: its turns begin, at once if there are few feeds."""
-        entry = self._entries[feed_id] = _Entry(feed_id, is_owned)
+        entry = self._entries[feed_id] = _Entry(feed_id, is_owned, next(self._addings))
         spread = min(MAX_SPREAD, SPREAD_PER_FEED * (len(self._entries) - 1))
         for upkeep in Upkeep:
             self._set_due(entry, upkeep, now + spread * self._chance())
@@ -146,6 +151,12 @@ class Schedule:
             entry.retry.pop(upkeep, None)
             if upkeep not in entry.running:
                 self._hasten(entry, upkeep, now)
+
+    def head_wanted(self, feed_id: FeedId, now: float) -> None:
+        """Somebody opens a feed of which nothing is known."""
+        entry = self._entries.get(feed_id)
+        if entry is not None and now >= entry.tried + REOPEN_RETRY:
+            self.reader_waits(feed_id, now)
 
     def reader_gone(self, feed_id: FeedId) -> None:
         """Nobody waits any more."""
@@ -180,7 +191,7 @@ class Schedule:
                     entry.has_new_head = False
                     entry.last_put = now
                 self._running += 1
-                jobs.append(Job(entry.feed_id, upkeep, entry.priority))
+                jobs.append(Job(entry.feed_id, upkeep, entry.priority, entry.adding))
         return jobs
 
     def nothing_put(self, feed_id: FeedId) -> None:
@@ -198,9 +209,10 @@ class Schedule:
         """
         self._running -= 1
         entry = self._entries.get(job.feed_id)
-        if entry is None:
-            return
+        if entry is None or entry.adding != job.adding:
+            return  # let go meanwhile; if it came back, it has turns of its own
         entry.running.discard(job.upkeep)
+        entry.tried = now
         if answered:
             entry.refreshed = now
         self._set_due(entry, job.upkeep, now + self._interval(entry, job.upkeep, found, now))
@@ -212,9 +224,11 @@ class Schedule:
         return self._heap[0][0] if self._heap else None
 
     def is_searching(self, feed_id: FeedId) -> bool:
-        """The first search for a head and peers of that feed is not over."""
+        """The first search for a head and peers of that feed is not over, or a later one runs."""
         entry = self._entries.get(feed_id)
-        return entry is not None and len(entry.retry) < len(Upkeep) and not entry.is_owned
+        if entry is None or entry.is_owned:
+            return False
+        return len(entry.retry) < len(Upkeep) or bool(entry.running)
 
     def turns_of(self, feed_id: FeedId) -> Turns | None:
         """What has been done for a feed and what is next; None for one that is not here."""

@@ -17,6 +17,7 @@ from protozorfs.swarm.schedule import (
     MAX_RUNNING,
     MIN_PUT_INTERVAL,
     READER_RETRY,
+    REOPEN_RETRY,
     Job,
     Schedule,
     Upkeep,
@@ -148,7 +149,7 @@ def test_the_first_head_is_put_at_once() -> None:
     schedule.nothing_put(feed_id(1))
     for job in jobs:
         schedule.done(job, 0.2, found=True)
-    assert Job(feed_id(1), Upkeep.HEAD, Priority.OWNED) in schedule.next_jobs(0.2)
+    assert Job(feed_id(1), Upkeep.HEAD, Priority.OWNED, 0) in schedule.next_jobs(0.2)
 
 
 def test_a_reader_that_waits_is_served_before_others_and_often() -> None:
@@ -213,3 +214,36 @@ def test_ten_thousand_feeds_over_a_day() -> None:
     share = schedule.refreshed_share(runner.now)
     print(f"{feeds} feeds: {mean / hours:.2f} turns per feed and hour, {share:.0%} fresh")
     assert share > 0.2
+
+
+def test_a_feed_that_is_back_has_turns_of_its_own() -> None:
+    """What was begun before it was let go tells nothing about it, and puts nothing off."""
+    schedule = Schedule(random.Random(1))
+    schedule.add(feed_id(1), is_owned=False, now=0.0)
+    old = schedule.next_jobs(0.0)
+    schedule.remove(feed_id(1))
+    schedule.add(feed_id(1), is_owned=False, now=1.0)
+    for job in old:
+        schedule.done(job, 1.1, found=False)
+    assert schedule.is_searching(feed_id(1))
+    new = schedule.next_jobs(1.1)
+    assert {job.upkeep for job in new} == set(Upkeep)
+    for job in new:
+        schedule.done(job, 2.0, found=False)
+    assert not schedule.is_searching(feed_id(1))
+
+
+def test_opens_of_an_unknown_feed_are_looked_into_at_once_and_not_all_the_time() -> None:
+    schedule = Schedule(random.Random(1))
+    for number in range(1, 3000):
+        schedule.add(feed_id(number), is_owned=False, now=0.0)
+    schedule.head_wanted(feed_id(7), 0.0)  # its first turn would come within 15 minutes
+    runner = Runner(schedule, finds=False)
+    for second in range(1, 601):
+        runner.run_until(float(second))
+        if not schedule.is_searching(feed_id(7)):
+            schedule.reader_gone(feed_id(7))
+            schedule.head_wanted(feed_id(7), runner.now)
+    turns = [at for at, job in runner.started if job == Job(feed_id(7), Upkeep.HEAD, *job[2:])]
+    assert turns[0] == 0.0
+    assert 600 / (2 * REOPEN_RETRY) <= len(turns) <= 600 / REOPEN_RETRY + 1
