@@ -5,6 +5,9 @@
     new here, or new links   at once, and again 2 and 6 seconds after the first time
     heard from another node  soon, if not within the last minute, so that both know each other;
                              the first repeat is made then
+    the same, not connected  soon, within the minute, too, as far as EARLY_RATE allows: a node that
+                             nobody can dial does not wait for the minute to pass
+    a reader waits for it    next, if it is new; once more, if not within the last minute
     everything               every 5 minutes at the latest, as one rotation: the oldest first
 
 One datagram leaves at a time, MIN_SPACING apart, and carries whatever is due, in the order of the
@@ -42,6 +45,16 @@ MIN_SPACING = 0.1  # seconds between datagrams; 10 000 new infohashes take 42 se
 # An answer waits up to so long, so that not all nodes of a link answer in the same instant.
 ANSWER_DELAY = 0.25  # seconds
 
+# An answer within MIN_AGE: BEP 14 is afraid of storms, so neither one source, nor all of them
+# together, whatever they invent, get more than a few.
+EARLY_AGE = 1.0  # seconds: one answer is for all who ask at about the same time
+EARLY_RATE = 0.1  # answers per second to one source
+EARLY_BURST = 8.0
+ALL_EARLY_RATE = 0.5
+ALL_EARLY_BURST = 32.0
+# After the last announcement of a series, for answers and whoever is busy. Who answers dials, too.
+LISTEN_SECONDS = 2.0
+
 # A node sends 10 datagrams a second at most; several nodes on one host share its address.
 SOURCE_RATE = 50.0  # datagrams per second
 SOURCE_BURST = 100.0
@@ -75,16 +88,28 @@ class Announcement(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """One infohash. `count`: announcements since it was new."""
+    """One infohash.
+
+    Attributes:
+        count: announcements since it was new.
+        is_awaited: somebody may still answer them for the first time.
+    """
 
     announced_at: float
     count: int = 0
+    is_awaited: bool = True
 
 
 class _Repeat(NamedTuple):
     due: float
     infohash: bytes
     entry: _Entry  # the infohash may have been removed, and added again, meanwhile
+
+
+class _Listening(NamedTuple):
+    until: float
+    infohash: bytes
+    entry: _Entry
 
 
 @dataclass(slots=True)
@@ -114,10 +139,13 @@ class LocalDiscovery:
         self._answers: dict[bytes, None] = {}
         self._answer_at = 0.0
         self._repeats: tuple[deque[_Repeat], ...] = tuple(deque() for _ in REPEAT_DELAYS)
+        self._listening: deque[_Listening] = deque()  # by time
         self._rotate_at = 0.0
         self._send_at = 0.0
         self._source_limits = KeyedBuckets(SOURCE_RATE, SOURCE_BURST)
         self._total_limit = KeyedBuckets(TOTAL_RATE, TOTAL_BURST)
+        self._early_limits = KeyedBuckets(EARLY_RATE, EARLY_BURST)
+        self._all_early_limit = KeyedBuckets(ALL_EARLY_RATE, ALL_EARLY_BURST)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -136,6 +164,37 @@ class LocalDiscovery:
         if self._entries.pop(infohash, None) is not None:
             self._new.pop(infohash, None)
             self._answers.pop(infohash, None)
+
+    def ask(self, infohash: bytes, now: float) -> None:
+        """A reader waits for somebody who has it: announces it as soon as it may be."""
+        entry = self._entries.get(infohash)
+        if entry is None:
+            return
+        if infohash in self._new:
+            self._new[infohash] = self._new.pop(infohash)  # the last one is announced first
+        elif now >= entry.announced_at + MIN_AGE:
+            entry.is_awaited = True
+            self._new[infohash] = None
+
+    def may_answer(self, infohash: bytes) -> bool:
+        """Somebody may still answer what was announced, or is about to be."""
+        entry = self._entries.get(infohash)
+        return entry is not None and entry.is_awaited
+
+    def take_unanswered(self, now: float) -> list[bytes]:
+        """Those infohashes for which `may_answer` has become False since the last call."""
+        ended = []
+        while self._listening and self._listening[0].until <= now:
+            _, infohash, entry = self._listening.popleft()
+            if self._entries.get(infohash) is entry:
+                entry.is_awaited = False
+                ended.append(infohash)
+        return ended
+
+    def announced_at(self, infohash: bytes) -> float | None:
+        """When it was announced last; None before the first time."""
+        entry = self._entries.get(infohash)
+        return None if entry is None or not entry.count else entry.announced_at
 
     def links_changed(self, now: float) -> None:
         """Everything is new again: there is a link on which nothing was announced yet."""
@@ -169,6 +228,19 @@ class LocalDiscovery:
             self._answer(infohash, now)
         address = Address(source_host, heard.port)
         return [Found(infohash, address) for infohash in ours]
+
+    def answer_early(self, found: Found, now: float) -> None:
+        """Answers a peer that is not connected yet, although the minute may not be over."""
+        entry = self._entries.get(found.infohash)
+        if (
+            entry is not None
+            and entry.count > len(REPEAT_DELAYS)  # else it is announced soon in any case
+            and now >= entry.announced_at + EARLY_AGE
+            and found.infohash not in self._answers
+            and self._early_limits.allow(found.address.host.encode(), 1.0, now)
+            and self._all_early_limit.allow(_ALL_SOURCES, 1.0, now)
+        ):
+            self._queue_answer(found.infohash, now)
 
     def messages_to_send(self, now: float) -> list[Announcement]:
         """What to send to every group now: one datagram, or none."""
@@ -212,8 +284,10 @@ class LocalDiscovery:
         entry = self._entries[infohash]
         # The first repeat may as well come now; the last one keeps its time, against losses.
         is_due = entry.count == 1 or now >= entry.announced_at + MIN_AGE
-        if infohash in self._new or not is_due:
-            return
+        if infohash not in self._new and is_due:
+            self._queue_answer(infohash, now)
+
+    def _queue_answer(self, infohash: bytes, now: float) -> None:
         if not self._answers:
             self._answer_at = now + ANSWER_DELAY * self._chance()
         self._answers[infohash] = None
@@ -227,6 +301,8 @@ class LocalDiscovery:
         if entry.count < len(REPEAT_DELAYS):
             due = now + REPEAT_DELAYS[entry.count]
             self._repeats[entry.count].append(_Repeat(due, infohash, entry))
+        elif entry.is_awaited:
+            self._listening.append(_Listening(now + LISTEN_SECONDS, infohash, entry))
         entry.count += 1
 
     # Each of these takes what it yields out of its queue; `_announced` is called in between.

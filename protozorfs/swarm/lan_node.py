@@ -71,6 +71,11 @@ class LanNode:
         """The links in use, by name and family, and what is wrong with each; empty if nothing."""
         return {str(leg.link): leg.trouble for leg in self._legs.values()}
 
+    @property
+    def can_ask(self) -> bool:
+        """What is announced goes out on some link."""
+        return any(not leg.trouble for leg in self._legs.values())
+
     def wake(self) -> None:
         """The engine may have something to send."""
         self._changed.set()

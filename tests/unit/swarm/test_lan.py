@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from protozorfs.dht.rate_limits import MAX_TRACKED_HOSTS
 from protozorfs.swarm.lan import (
+    ALL_EARLY_BURST,
+    ALL_EARLY_RATE,
     ANSWER_DELAY,
+    EARLY_BURST,
+    EARLY_RATE,
+    LISTEN_SECONDS,
     MIN_AGE,
     MIN_SPACING,
     REPEAT_DELAYS,
@@ -310,3 +315,129 @@ def test_whatever_happens_everything_is_announced_in_time(
         assert times[-1] >= world.now - FIVE_MINUTES
         for earlier, later in itertools.pairwise(times[2:]):
             assert MIN_AGE <= later - earlier <= FIVE_MINUTES
+
+
+def test_somebody_may_answer_until_a_while_after_the_last_repeat() -> None:
+    world = new_world()
+    assert not world.engine.may_answer(ONE)
+    world.engine.add(ONE, world.now)
+    assert world.engine.announced_at(ONE) is None
+    start = world.now
+    world.run(REPEATS_END + LISTEN_SECONDS - 0.1)
+    assert world.engine.may_answer(ONE)
+    assert world.engine.announced_at(ONE) == start + REPEATS_END
+    assert world.engine.take_unanswered(world.now) == []
+    world.run(0.2)
+    assert world.engine.take_unanswered(world.now) == [ONE]
+    assert not world.engine.may_answer(ONE)
+    world.run(FIVE_MINUTES)
+    assert world.engine.take_unanswered(world.now) == [], "nobody waits for what comes by turns"
+
+
+def test_who_waits_has_it_announced_once_more_if_a_minute_has_passed() -> None:
+    world = new_world()
+    world.engine.add(ONE, world.now)
+    world.run(REPEATS_END + MIN_AGE / 2)
+    world.engine.take_unanswered(world.now)
+    world.sent.clear()
+    world.engine.ask(ONE, world.now)
+    assert not world.engine.may_answer(ONE), "it was announced less than a minute ago"
+    world.run(MIN_AGE / 2)
+    for _ in range(10):
+        world.engine.ask(ONE, world.now)
+        assert world.engine.may_answer(ONE)
+        world.run(LISTEN_SECONDS / 20)
+    assert len(world.sent) == 1
+    world.run(LISTEN_SECONDS)
+    assert world.engine.take_unanswered(world.now) == [ONE]
+    world.engine.ask(bytes(20), world.now)
+    assert bytes(20) not in world.engine
+
+
+def test_who_waits_comes_first_among_thousands() -> None:
+    world = new_world()
+    infohashes = infohashes_up_to(10_000)
+    for infohash in infohashes:
+        world.engine.add(infohash, world.now)
+    world.engine.ask(infohashes[0], world.now)
+    world.run(MIN_SPACING)
+    assert infohashes[0] in world.sent[0][1]
+
+
+def test_what_was_let_go_and_came_back_is_asked_anew() -> None:
+    world = new_world()
+    world.engine.add(ONE, world.now)
+    world.run(REPEATS_END)
+    world.engine.remove(ONE)
+    world.engine.add(ONE, world.now)
+    world.run(LISTEN_SECONDS + 0.1)
+    assert world.engine.take_unanswered(world.now) == [], "the answers to its first time"
+    assert world.engine.may_answer(ONE)
+
+
+def found(number: int) -> Found:
+    return Found(ONE, Address(f"10.0.{number // 256}.{number % 256}", PORT))
+
+
+def at_rest(seed: int = 0) -> World:
+    """An engine whose only infohash was announced a few seconds ago."""
+    world = new_world(seed)
+    world.engine.add(ONE, world.now)
+    world.run(REPEATS_END + 5)
+    world.sent.clear()
+    return world
+
+
+def test_a_peer_that_is_not_connected_is_answered_within_the_minute() -> None:
+    world = at_rest()
+    asked = world.now
+    world.engine.receive_datagram(heard(ONE), HOST, asked)
+    world.engine.answer_early(Found(ONE, Address(HOST, PORT)), asked)
+    world.run(1)
+    [answered] = world.times_of(ONE)
+    assert asked <= answered <= asked + ANSWER_DELAY
+    world.engine.answer_early(Found(ONE, Address(HOST, PORT)), answered + 0.1)
+    world.run(1)
+    assert len(world.sent) == 1, "one answer is for all who ask at about the same time"
+
+
+def test_an_early_answer_takes_no_repeat_away() -> None:
+    world = new_world()
+    start = world.now
+    world.engine.add(ONE, start)
+    while world.now < start + REPEATS_END - 0.2:
+        world.run(0.5)
+        world.engine.answer_early(Found(ONE, Address(HOST, PORT)), world.now)
+    world.run(1)
+    assert world.times_of(ONE) == [start, start + REPEAT_DELAYS[0], start + REPEATS_END]
+
+
+def test_one_source_gets_few_early_answers() -> None:
+    world = at_rest()
+    seconds = 50
+    for _ in range(seconds * 10):
+        world.engine.answer_early(found(7), world.now)
+        world.run(0.1)
+    assert EARLY_BURST <= len(world.sent) <= EARLY_BURST + EARLY_RATE * seconds + 1
+    world.run(1)
+    known = len(world.sent)
+    world.engine.answer_early(found(8), world.now)
+    world.run(1)
+    assert len(world.sent) == known + 1, "another is answered"
+
+
+def test_whatever_strangers_ask_the_early_answers_are_bounded() -> None:
+    """They invent sources and know all that is here."""
+    world = new_world()
+    infohashes = infohashes_up_to(50)
+    for infohash in infohashes:
+        world.engine.add(infohash, world.now)
+    world.run(REPEATS_END + 5)
+    world.sent.clear()
+    seconds = 40  # until the minute is over for the first of them
+    for count in range(seconds * 20):
+        infohash = infohashes[count % 50]
+        world.engine.answer_early(Found(infohash, found(count).address), world.now)
+        world.run(0.05)
+    announced = sum(len(batch) for _, batch in world.sent)
+    assert announced <= ALL_EARLY_BURST + ALL_EARLY_RATE * seconds + 1
