@@ -142,7 +142,7 @@ class Connections:
                 return "connected already"
             ends.driver.end("replaced by a newer connection")
         for peer in entry.peers:
-            self.table.connected(peer)
+            self.table.connected(peer, session.name)
         if entry.peer is None:
             self.reachability.was_dialled(entry.host)
         logger.info("connected to %s", session.name)
@@ -157,7 +157,7 @@ class Connections:
 
     def _adopt(self, stays: Entry, ends: Entry) -> None:
         for peer in ends.peers:
-            self.table.connected(peer)
+            self.table.connected(peer, stays.session.name)
             stays.adopted.append(peer)
         ends.peer = None
         ends.adopted = []

@@ -24,6 +24,7 @@ UNWANTED_DELAY = 60.0  # until a peer whose feeds have enough connections is con
 MAX_FAILURES = 6  # in a row, then a peer that was only found is forgotten
 MAX_PEERS = 4096  # in all; anybody may have put them where we found them
 MAX_PEERS_PER_FEED = 64  # that were found; many more than are ever connected
+HASTE_INTERVAL = 5.0  # seconds between two dials of one peer before its back-off is over
 JITTER = 0.25  # of a delay, so that peers that lost each other do not dial in step
 
 
@@ -36,7 +37,10 @@ class Peer:
         feeds: for which it was found; these are shown to it.
         is_dialling, is_connected: what goes on with it.
         was_tried: the first attempt is over.
-        next_dial: the earliest time of the next attempt; seconds, monotonic.
+        connected_as: the name of the connection; empty if there is none.
+        next_dial: the end of the back-off; seconds, monotonic.
+        put_off_until: until then its feeds have enough connections.
+        hastened_at: when its back-off was ended before its time.
         failures, bans: in a row.
         why: what ended the last attempt or connection.
     """
@@ -47,10 +51,22 @@ class Peer:
     is_dialling: bool = False
     is_connected: bool = False
     was_tried: bool = False
+    connected_as: str = ""
     next_dial: float = 0.0
+    put_off_until: float = -math.inf
+    hastened_at: float = -math.inf
     failures: int = 0
     bans: int = 0
     why: str = ""
+
+    @property
+    def due(self) -> float:
+        """The earliest time of the next attempt."""
+        return max(self.next_dial, self.put_off_until)
+
+    def concerns(self, feed_id: FeedId) -> bool:
+        """The feed may be shown to it."""
+        return self.is_users or feed_id in self.feeds
 
 
 @dataclass(slots=True)
@@ -65,6 +81,10 @@ class PeerTable:
 
     def __len__(self) -> int:
         return len(self._peers)
+
+    def find(self, address: Address) -> Peer | None:
+        """The entry of an address, if it is known."""
+        return self._peers.get(address)
 
     def is_found(self, address: Address, feed_id: FeedId) -> bool:
         """It was found for that feed before."""
@@ -103,23 +123,49 @@ class PeerTable:
         """Those to dial now, the user's first. Who is not wanted now is put off for a while."""
         due = []
         for peer in self._idle():
-            if peer.next_dial > now:
+            if peer.due > now:
                 continue
             if peer.is_users or is_wanted(peer):
                 due.append(peer)
             else:
-                peer.next_dial = now + UNWANTED_DELAY
+                peer.put_off_until = now + UNWANTED_DELAY
         return sorted(due, key=lambda peer: (not peer.is_users, peer.failures))
 
     def hurry(self, feed_ids: Set[FeedId], now: float) -> None:
         """Feeds need peers: those put off because they had enough are due again."""
         for peer in self._idle():
-            if not (peer.failures or peer.bans or peer.feeds.isdisjoint(feed_ids)):
-                peer.next_dial = min(peer.next_dial, now)
+            if not peer.feeds.isdisjoint(feed_ids):
+                peer.put_off_until = min(peer.put_off_until, now)
+
+    def hasten(self, peer: Peer, now: float) -> bool:
+        """Ends a back-off before its time, since the peer was just heard of, or a reader waits.
+
+        False, and no effect, if that was done just before, or the peer is left alone.
+        """
+        if peer.bans or math.isinf(peer.next_dial) or now < peer.hastened_at + HASTE_INTERVAL:
+            return False
+        peer.hastened_at = now
+        peer.next_dial = min(peer.next_dial, now)
+        peer.put_off_until = min(peer.put_off_until, now)
+        return True
+
+    def hasten_all(self, feed_id: FeedId, now: float) -> None:
+        """The same for all peers that the feed may be shown to."""
+        for peer in self._idle():
+            if peer.concerns(feed_id):
+                self.hasten(peer, now)
+
+    def may_be_reached(self, feed_id: FeedId, now: float) -> bool:
+        """A peer that the feed may be shown to is being dialled, or is due."""
+        return any(
+            not peer.is_connected and (peer.is_dialling or not peer.was_tried or peer.due <= now)
+            for peer in self._peers.values()
+            if peer.concerns(feed_id)
+        )
 
     def next_due(self) -> float | None:
         """When the next one may be dialled; None if there is none."""
-        return min((peer.next_dial for peer in self._idle()), default=None)
+        return min((peer.due for peer in self._idle()), default=None)
 
     def failed(self, peer: Peer, why: str, now: float, chance: float) -> None:
         """An attempt failed, or a connection ended. `chance` is in [0, 1)."""
@@ -129,7 +175,7 @@ class PeerTable:
         self._end(peer, why, now + delay * (1 + JITTER * chance))
         if peer.failures >= MAX_FAILURES:
             self._drop_feeds(peer)
-            self._forget_if_useless(peer)
+        self._forget_if_useless(peer)
 
     def misbehaved(self, peer: Peer, why: str, now: float, chance: float) -> None:
         """It sent something invalid: it is left alone."""
@@ -141,9 +187,10 @@ class PeerTable:
         """It turned out to be ourselves: never again in this run."""
         self._end(peer, "that is this node itself", math.inf)
 
-    def connected(self, peer: Peer) -> None:
-        """The handshake is over."""
+    def connected(self, peer: Peer, name: str) -> None:
+        """The handshake of the connection of that name is over."""
         peer.is_connected = True
+        peer.connected_as = name
         peer.is_dialling = False
         peer.was_tried = True
         peer.failures = 0
@@ -179,6 +226,7 @@ class PeerTable:
     def _end(peer: Peer, why: str, next_dial: float) -> None:
         peer.is_dialling = False
         peer.is_connected = False
+        peer.connected_as = ""
         peer.was_tried = True
         peer.why = why
         peer.next_dial = next_dial

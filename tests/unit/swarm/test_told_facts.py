@@ -29,7 +29,7 @@ def test_the_state_of_an_address() -> None:
     assert told() == (PeerState.WAITING, 0.0, "")
     peer.is_dialling = True
     assert told() == (PeerState.DIALLING, None, "")
-    table.connected(peer)
+    table.connected(peer, "a:1")
     assert told() == (PeerState.CONNECTED, None, "")
     table.failed(peer, "refused", NOW, 0.0)
     assert told() == (PeerState.WAITING, 0.25, "refused")
