@@ -94,6 +94,10 @@ class BlockUnavailable(ProtozorfsError):
     """A block that is known, but not held here."""
 
 
+class HeadUnknown(ProtozorfsError):
+    """Nothing is known of a feed, not even how long it is: nobody who has it was found."""
+
+
 class InvalidRequest(ProtozorfsError):
     """A request that no proof can answer; the reply is no-data, reason 2."""
 

@@ -29,7 +29,7 @@ class Options:
         sparse: fetch only what is read, not whole feeds.
         local: never fetch for a reader; a read of missing bytes is refused.
         read_timeout: seconds that a read waits for missing bytes; None: for ever.
-        head_timeout: seconds that the first open of a feed with an unknown head waits.
+        head_timeout: seconds that an open of a feed with an unknown head waits.
         cache_size: bytes that the blocks of followed feeds may take on the disk; None: no limit.
         live_from: where a live view starts, "start" or "end".
         noinotify: do not wake inotify watchers of feeds that grow.

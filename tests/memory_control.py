@@ -125,6 +125,7 @@ def _shown(feed: MemoryFeed) -> dict[str, Any]:
         "handles": feed.handles,
         "syncs": feed.syncs,
         "waiting": feed.waiting_count,
+        "looks": feed.looks,
     }
 
 

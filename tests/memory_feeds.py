@@ -13,6 +13,7 @@ from protozorfs import crypto
 from protozorfs.errors import (
     BlockUnavailable,
     Closing,
+    HeadUnknown,
     NameTaken,
     NoSuchFeed,
     NotRemovable,
@@ -82,9 +83,15 @@ class MemoryReader:
         while self.block_start(block_index) is None:
             await feed.changed.wait()
 
+    def look_for_head(self) -> None:
+        self._feed.looks += 1
+
     async def wait_first_head(self) -> None:
         feed = self._feed
-        if feed.attempt is not None:
+        feed.looks += 1
+        while feed.is_unknown:
+            if feed.attempt is None:
+                raise HeadUnknown("nobody to ask")
             await feed.attempt.wait()
 
 
@@ -110,11 +117,16 @@ class MemoryFeed:
         self.syncs = 0
         self.fault = ""  # of the next appends
         self.is_damaged = False
-        self.attempt: trio.Event | None = None
+        self.attempt: trio.Event | None = None  # to find its head; it ends it
+        self.looks = 0  # how often it was looked for
         self.waiting_count = 0
         self.hides_blocks = False  # their positions are not known
         self.watchers: list[Callable[[MemoryFeed], None]] = []
         self.changed = trio.Event()
+
+    @property
+    def is_unknown(self) -> bool:
+        return not self.is_owned and not self.blocks
 
     @property
     def state(self) -> str:

@@ -23,13 +23,13 @@ NEW_NAME = b"new-feed"  # of a feed that gets such a name, until its ID is known
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedLine:
-    """One feed as `protozorfs ls` shows it."""
+    """One feed as `protozorfs ls` shows it; the lengths are None while nothing is known of it."""
 
     name: bytes
     feed_id: FeedId
     state: str
-    length: int  # blocks
-    byte_length: int
+    length: int | None  # blocks
+    byte_length: int | None
     held_bytes: int
     peer_count: int
 

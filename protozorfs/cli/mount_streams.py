@@ -13,6 +13,7 @@ from protozorfs import ids
 from protozorfs.cli.access import NEW_NAME, short_name
 from protozorfs.cli.through_mount import MountAccess
 from protozorfs.errors import UsageError
+from protozorfs.feeds.why import AT_REST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,10 +48,30 @@ def read(feed_id: FeedId, mount_point: Path, *, follow: bool) -> None:
     """Copies a feed to standard output."""
     mount = MountAccess(mount_point)
     name = ids.format_hex(feed_id).encode()
-    with open(mount.path(name), "rb", buffering=0) as feed:
-        if not follow and mount.is_unknown(name):
-            raise UsageError(NOT_FOUND)
-        _copy(feed.fileno(), 1, follow=follow)
+    feed = _open_known(mount, name, waits=follow)
+    try:
+        _copy(feed, 1, follow=follow)
+    finally:
+        os.close(feed)
+
+
+def not_found(why: str) -> UsageError:
+    """The error about a feed of which nothing is known; `why` as the status says it."""
+    return UsageError(f"{NOT_FOUND}: {why.removeprefix(AT_REST)}")
+
+
+def _open_known(mount: MountAccess, name: bytes, *, waits: bool) -> int:
+    """A descriptor of a feed's file, which cannot be opened while nothing is known of it."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if waits else 0)
+    while True:
+        try:
+            return os.open(mount.path(name), flags)
+        except OSError as error:
+            if error.errno != errno.ENODATA:
+                raise
+            if not waits:
+                raise not_found(mount.why(name)) from None
+        pause_while_read(1, FOLLOW_SECONDS)
 
 
 def _copy(source: int, target: int, *, follow: bool) -> None:

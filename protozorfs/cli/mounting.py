@@ -49,7 +49,7 @@ options:
   dht_rate=N          DHT packets per second
   sparse              fetch only what is read; local: fetch nothing for readers
   read_timeout=S      seconds that a read waits for missing bytes
-  head_timeout=S      seconds that the first open of an unknown feed waits
+  head_timeout=S      seconds that an open waits of a feed that is not found yet
   cache_size=SIZE     bytes that followed feeds may take, such as 500M
   live_from=start|end, noinotify, force_append, ephemeral_id, debug[=MODULE:...]
   ro, sync, allow_other, ...: as libfuse knows them

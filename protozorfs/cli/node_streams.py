@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,14 @@ from protozorfs import app, ids
 from protozorfs.cli.access import NEW_NAME, short_name
 from protozorfs.cli.mount_streams import (
     CHUNK_BYTES,
-    NOT_FOUND,
+    not_found,
     pause_while_read,
     say_what_is_read,
     write_all,
 )
 from protozorfs.cli.running import run_async
-from protozorfs.errors import UsageError
+from protozorfs.errors import HeadUnknown
+from protozorfs.options import DEFAULT_HEAD_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -87,9 +89,10 @@ async def _copy(node: Node, feed_id: FeedId, *, follow: bool) -> None:
             async for data in node.read_stream(feed):
                 await _print(data)
             return
-        await feed.reader.wait_first_head()
-        if feed.length == 0 and not feed.is_owned:
-            raise UsageError(NOT_FOUND)
+        with trio.move_on_after(DEFAULT_HEAD_TIMEOUT), suppress(HeadUnknown):
+            await feed.reader.wait_first_head()
+        if feed.is_unknown:
+            raise not_found(node.feeds.report(feed_id).why)
         offset = 0
         end = feed.byte_length
         while offset < end:

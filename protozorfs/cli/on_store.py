@@ -75,8 +75,8 @@ def _line(name: bytes, feed: Feed) -> FeedLine:
         name=name,
         feed_id=feed.feed_id,
         state=feed.state,
-        length=feed.length,
-        byte_length=feed.byte_length,
+        length=None if feed.is_unknown else feed.length,
+        byte_length=None if feed.is_unknown else feed.byte_length,
         held_bytes=feed.held_bytes,
         peer_count=feed.peer_count,
     )

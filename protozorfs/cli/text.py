@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 HEADINGS = ("NAME", "STATE", "BLOCKS", "BYTES", "HELD", "PEERS", "ID")
 SEPARATOR = "  "
+UNKNOWN = "?"
 CUT = ".."  # in place of what does not fit
 MIN_ID_DIGITS = 8  # as in the names of feeds that were given none
 LEFT_ALIGNED = {"NAME", "STATE", "ID"}
@@ -75,12 +76,16 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - len(CUT)] + CUT
 
 
+def _count(number: int | None) -> str:
+    return UNKNOWN if number is None else str(number)
+
+
 def _cells(feed: FeedLine) -> tuple[str, ...]:
     return (
         printable(feed.name),
         feed.state,
-        str(feed.length),
-        str(feed.byte_length),
+        _count(feed.length),
+        _count(feed.byte_length),
         str(feed.held_bytes),
         str(feed.peer_count),
         ids.format_hex(feed.feed_id),

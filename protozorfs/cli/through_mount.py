@@ -19,6 +19,7 @@ from protozorfs.errors import (
     StoreFull,
     UsageError,
 )
+from protozorfs.names import STATUS_DIRECTORY
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
@@ -68,9 +69,11 @@ class MountAccess:
     def feed_id_of(self, name: bytes) -> FeedId:
         return FeedId(bytes.fromhex(self._attribute(name, "id")))
 
-    def is_unknown(self, name: bytes) -> bool:
-        """True for a feed of others of which nothing has been found yet."""
-        return self._attribute(name, "owned") == "0" and self._attribute(name, "length") == "0"
+    def why(self, name: bytes) -> str:
+        """What stands between a feed and its reader, in one sentence."""
+        path = os.path.join(self.path(STATUS_DIRECTORY), b"feeds", name, b"why")
+        with _meaning(self.mount_point), open(path) as file:
+            return file.read().rstrip("\n")
 
     def remove(self, name: bytes) -> None:
         # Asked first, so that only feeds are ever unlinked, whatever the path names. The mount lets
@@ -94,8 +97,8 @@ class MountAccess:
             name=name,
             feed_id=self.feed_id_of(name),
             state=self._attribute(name, "state"),
-            length=int(self._attribute(name, "length")),
-            byte_length=int(self._attribute(name, "bytes")),
+            length=self._length(name, "length"),
+            byte_length=self._length(name, "bytes"),
             held_bytes=int(self._attribute(name, "local")),
             peer_count=int(self._attribute(name, "peers")),
         )
@@ -109,6 +112,16 @@ class MountAccess:
         if known is None:
             return MEANINGS[errno.EEXIST][1]
         return f"this feed is here already, as {printable(known)}"
+
+    def _length(self, name: bytes, attribute: str) -> int | None:
+        """A length, which there is none of while nothing is known of the feed."""
+        with _meaning(self.mount_point):
+            try:
+                return int(os.getxattr(self.path(name), f"protozorfs.{attribute}"))
+            except OSError as error:
+                if error.errno != errno.ENODATA:
+                    raise
+                return None
 
     def _attribute(self, name: bytes, attribute: str) -> str:
         with _meaning(self.mount_point):

@@ -81,12 +81,35 @@ class SearchFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LanFacts:
+    """The questions about one feed on the local network.
+
+    Attributes:
+        has_links: there is a link on which to ask.
+        may_answer: an answer may still come.
+        asked_seconds: since the last question; None before it.
+    """
+
+    has_links: bool
+    may_answer: bool
+    asked_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeedFacts:
-    """What the swarm knows of one feed: who has it open, who else might, the search (if any)."""
+    """What the swarm knows of one feed.
+
+    Attributes:
+        links: who has it open.
+        others: who else might have it.
+        search: on the DHT; None with `nodht`.
+        lan: on the local network; None with `nolan`.
+    """
 
     links: Sequence[LinkFacts] = ()
     others: Sequence[PeerFacts] = ()
     search: SearchFacts | None = None
+    lan: LanFacts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ class Feed:
         handles: open handles.
         reader: answers reads, and waits for what is missing.
         writer: knows why an append was refused; see `append`.
-        head_search: the first search for its head.
+        head_search: the search for its first head.
         conflicts: whether its key signed another history.
         unshared: whether it was made just now, and no head of it has left this machine.
     """
@@ -131,6 +131,14 @@ class Feed:
     def is_head_known(self) -> bool:
         """A head is known, as far as can be told without opening the log."""
         return self._log is not None and self.length > 0
+
+    @property
+    def is_unknown(self) -> bool:
+        """No head was ever seen of it: it may have any length. One of our own is always known.
+
+        What peers claim is no knowledge, nor is their claim that there is nothing.
+        """
+        return not self.is_owned and self.length == 0
 
     @property
     def is_kept(self) -> bool:

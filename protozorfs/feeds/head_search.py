@@ -1,4 +1,8 @@
-"""The first search for a feed's head: the one that the opening of its file may wait for."""
+"""The search for a feed's first head: every open of an unknown feed waits for it.
+
+It goes on while somebody may still answer, which the swarm knows: it starts and ends searches. The
+first one starts with the feed, a later one when somebody opens the feed again.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,20 @@ import trio
 
 
 class HeadSearch:
-    """Whether the first search is under way, or over.
+    """Whether a search is under way.
 
     Attributes:
-        is_over: it has found a head, or there was nobody left to ask.
+        is_over: the last search has found a head, or there was nobody left to ask.
     """
 
     def __init__(self) -> None:
-        self.is_over = False
+        self.is_over = False  # the first one is yet to come
         self._running: trio.Event | None = None
 
-    @property
-    def is_running(self) -> bool:
-        """It is under way."""
-        return self._running is not None
-
     def start(self) -> None:
-        """Begins it; later searches are nobody's to wait for."""
-        if not self.is_over and self._running is None:
+        """Begins a search; no effect while one is under way."""
+        self.is_over = False
+        if self._running is None:
             self._running = trio.Event()
 
     def end(self) -> None:
@@ -34,6 +34,6 @@ class HeadSearch:
             self._running = None
 
     async def wait(self) -> None:
-        """Returns when it is not under way."""
+        """Returns when no search is under way."""
         if self._running is not None:
             await self._running.wait()

@@ -40,6 +40,12 @@ class Listener(Protocol):
     def wants_changed(self, feed: Feed) -> None:
         """A reader waits for other bytes."""
 
+    def head_wanted(self, feed: Feed) -> None:
+        """Somebody opens a feed of which nothing is known: a search for its first head begins.
+
+        It ends at once if there is nobody to ask.
+        """
+
     def head_published(self, feed: Feed) -> None:
         """An owned feed has a new durable head."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from protozorfs.errors import BlockUnavailable, Closing, StoreCorrupt
+from protozorfs.errors import BlockUnavailable, Closing, HeadUnknown, StoreCorrupt
 from protozorfs.feeds.damage import drop_damaged
 from protozorfs.log.seek import Located
 
@@ -109,12 +109,30 @@ class Reader:
                 self._surroundings.check_open()
                 await self._grown.wait()
 
+    def look_for_head(self) -> None:
+        """Has everybody asked for the first head who may be asked again; no effect if it is known.
+
+        It does not wait.
+        """
+        listener = self._surroundings.listener
+        if self._feed.is_unknown and listener is not None and not self._surroundings.is_closing:
+            listener.head_wanted(self._feed)
+
     async def wait_first_head(self) -> None:
-        """Returns at once unless the first search for a head is under way."""
+        """Returns when a head is known; begins a search for one, if nothing is known yet.
+
+        Raises:
+            HeadUnknown: everybody was asked who might have told one.
+            Closing: the node shuts down.
+        """
         feed = self._feed
-        if feed.head_search.is_running and feed.length == 0:
+        if feed.is_unknown:
             with feed.wants.for_head.one(trio.current_time()):
+                self.look_for_head()
                 await feed.head_search.wait()
+            self._surroundings.check_open()
+            if feed.is_unknown:
+                raise HeadUnknown("nobody who has this feed was found")
 
     # for the feed
 

@@ -21,7 +21,7 @@ def state_of(feed: Feed) -> FeedState:
         return FeedState.DAMAGED
     if feed.is_owned and extent.contiguous_length == extent.length:
         return FeedState.OWNED
-    if feed.length == 0 and (feed.peers or not feed.head_search.is_over):
+    if feed.is_unknown and (feed.peers or not feed.head_search.is_over):
         return FeedState.RESOLVING
     if not feed.peers:
         return FeedState.OFFLINE

@@ -9,10 +9,11 @@ from protozorfs.feeds.facts import FeedFacts, FeedReport, PeerState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protozorfs.feeds.facts import Informant, LinkFacts, PeerFacts, SearchFacts
+    from protozorfs.feeds.facts import Informant, LanFacts, LinkFacts, PeerFacts, SearchFacts
     from protozorfs.feeds.feed import Feed
     from protozorfs.feeds.wants import AskedOf
 
+AT_REST = "nobody waits: "  # how the sentence begins when that is so
 MAX_NAMED = 3  # peers that one sentence names
 _MINUTE = 60
 _HOUR = 3600
@@ -20,14 +21,15 @@ _HOUR = 3600
 
 def make_report(feed: Feed, informant: Informant | None, now: float) -> FeedReport:
     """Everything that the status shows of a feed. `now`: seconds, monotonic."""
-    if not feed.is_kept:  # it was visited; to look at it must not put anything on the disk
+    if not feed.is_kept:  # nothing of it was found; to look at it must put nothing on the disk
+        facts = FeedFacts() if informant is None else informant.feed_facts(feed, None)
         return FeedReport(
             head=None,
             held_blocks=0,
             contiguous_blocks=0,
-            waiting=0,
-            why="nobody waits: nobody has it open",
-            facts=FeedFacts(),
+            waiting=feed.waiting_count,
+            why=explain(feed, facts, now),
+            facts=facts,
         )
     log = feed.log
     block = _wanted_block(feed)
@@ -64,7 +66,9 @@ def _reason(feed: Feed, facts: FeedFacts, now: float) -> str:
         return f"block {feed.length}, the next one, {waited}: {_growth(feed, facts)}"
     if feed.writer.refusal is not None:
         return f"appends are refused: {feed.writer.refusal}"
-    return f"nobody waits: {_at_rest(feed)}"
+    if feed.is_unknown and not feed.is_frozen:
+        return f"{AT_REST}no head is known yet; {_nobody_yet(facts)}{_advice(facts)}"
+    return f"{AT_REST}{_at_rest(feed)}"
 
 
 def _wanted_block(feed: Feed) -> int | None:
@@ -97,7 +101,7 @@ def _obstacle(feed: Feed, facts: FeedFacts, asked: Sequence[AskedOf], now: float
         return _nobody_connected(facts)
     having = [link for link in facts.links if link.has_wanted]
     if not having:
-        return f"{_connected(facts.links)}, none has it{_search(facts.search)}"
+        return f"{_connected(facts.links)}, none has it{_asked(facts)}"
     if all(link.trouble for link in having):
         return _joined([f"{link.name} has it but {link.trouble}" for link in having])
     ready = next(link.name for link in having if not link.trouble)
@@ -122,7 +126,7 @@ def _at_rest(feed: Feed) -> str:
     if feed.is_frozen:
         return "the feed is frozen, since two histories of it are signed"
     if feed.length == 0:
-        return "nothing was appended yet" if feed.is_owned else "no head is known yet"
+        return "nothing was appended yet"
     missing = feed.length - log.held.count(0, log.length)
     if not missing:
         return (
@@ -139,14 +143,21 @@ def _at_rest(feed: Feed) -> str:
 def _nobody_yet(facts: FeedFacts) -> str:
     """What stands between us and a first head."""
     if facts.links:
-        return f"{_connected(facts.links)}, none has told one{_search(facts.search)}"
+        return f"{_connected(facts.links)}, none has told one{_asked(facts)}"
     return _nobody_connected(facts)
+
+
+def _advice(facts: FeedFacts) -> str:
+    """What to do about a feed of which nothing is known."""
+    if facts.links:
+        return "; it is known as soon as its owner appends to it"
+    return "; see that somebody who has it is up, or name its address with peer=HOST:PORT"
 
 
 def _nobody_connected(facts: FeedFacts) -> str:
     others = [_describe(peer) for peer in facts.others]
     known = _joined(others) if others else "no other is known"
-    return f"no peer that has the feed is connected; {known}{_search(facts.search)}"
+    return f"no peer that has the feed is connected; {known}{_asked(facts)}"
 
 
 def _describe(peer: PeerFacts) -> str:
@@ -159,6 +170,23 @@ def _describe(peer: PeerFacts) -> str:
         return f"{peer.address} is left alone{why}"
     soon = "at once" if peer.retry_seconds <= 0 else f"in {_time(peer.retry_seconds)}"
     return f"{peer.address} is dialled {soon}{why}"
+
+
+def _asked(facts: FeedFacts) -> str:
+    """Who was asked besides the peers that are known."""
+    return _search(facts.search) + _lan(facts.lan)
+
+
+def _lan(lan: LanFacts | None) -> str:
+    if lan is None:
+        return ""
+    if not lan.has_links:
+        return "; no local network can be used"
+    if lan.may_answer:
+        return "; the local network is being asked"
+    if lan.asked_seconds is None:
+        return "; the local network was not asked yet"
+    return f"; the local network was asked {_time(lan.asked_seconds)} ago"
 
 
 def _search(search: SearchFacts | None) -> str:

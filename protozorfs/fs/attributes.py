@@ -1,6 +1,8 @@
 """What `stat` shows: owned feeds 0644, others 0444, whole length, local bytes as blocks.
 
-Live views are 0444, and as long as what there is of them now; so are files of the status.
+Live views are 0444, and as long as what there is of them now; so are files of the status. A feed of
+which nothing is known is never shown as empty: tools that look at the size alone (`tar`, `find
+-empty -delete`) would take it for that.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from protozorfs.fs.ports import FeedView
 
 ROOT_ATTR_TIMEOUT = 1.0  # seconds; with 0 every path access would ask for the root's attributes
+UNKNOWN_SIZE = 1  # bytes, while nothing is known: no tool takes that for empty
 _BLOCK_BYTES = 512  # unit of st_blocks
 _IO_BYTES = 4096  # st_blksize; what it says hardly matters to anyone
 _OWNED_MODE = stat.S_IFREG | 0o644
@@ -64,8 +67,10 @@ class Attributes:
         self, inode: FeedInode, feed: FeedView | None, start: int | None
     ) -> pyfuse3.EntryAttributes:
         """Of a live view that starts at that byte of the feed, None if that is not known."""
-        if feed is None or start is None:
-            inode.tell(0, 0 if feed is None else feed.mtime_ns)
+        if feed is None or feed.is_unknown:
+            return self._unknown(inode, feed)
+        if start is None:
+            inode.tell(0, feed.mtime_ns)
         else:
             inode.tell(max(0, feed.byte_length - start), feed.mtime_ns)
         entry = self._entry(inode.number, _FOLLOWED_MODE, inode.told_length, inode.told_mtime_ns)
@@ -74,14 +79,21 @@ class Attributes:
 
     def feed(self, inode: FeedInode, feed: FeedView | None) -> pyfuse3.EntryAttributes:
         """Of a feed; None is one that is only named by its ID. Notes what is told."""
-        if feed is None:
-            inode.tell(0, 0)
-            return self._entry(inode.number, _FOLLOWED_MODE, inode.told_length, inode.told_mtime_ns)
+        if feed is None or feed.is_unknown:
+            return self._unknown(inode, feed)
         mode = _OWNED_MODE if feed.is_owned else _FOLLOWED_MODE
         inode.tell(feed.byte_length, feed.mtime_ns)
         entry = self._entry(inode.number, mode, inode.told_length, inode.told_mtime_ns)
         entry.st_blocks = blocks_of(inode.told_length, feed.held_bytes)
         entry.st_birthtime_ns = feed.created_ns
+        return entry
+
+    def _unknown(self, inode: FeedInode, feed: FeedView | None) -> pyfuse3.EntryAttributes:
+        inode.tell(UNKNOWN_SIZE, 0 if feed is None else feed.mtime_ns, is_unknown=True)
+        entry = self._entry(inode.number, _FOLLOWED_MODE, inode.told_length, inode.told_mtime_ns)
+        entry.st_blocks = blocks_of(UNKNOWN_SIZE, 0)
+        if feed is not None:
+            entry.st_birthtime_ns = feed.created_ns
         return entry
 
     def link(self, number: int, target: bytes) -> pyfuse3.EntryAttributes:

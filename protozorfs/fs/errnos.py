@@ -12,6 +12,7 @@ from protozorfs.errors import (
     BlockUnavailable,
     Closing,
     DecodeError,
+    HeadUnknown,
     InvalidName,
     NameTaken,
     NameTooLong,
@@ -53,6 +54,7 @@ ERRNOS: dict[type[Exception], int] = {
     # Not EAGAIN for these two: Python's buffered `read()` takes it for an end, and returns a part.
     TooManyWaits: errno.ENOMEM,
     BlockUnavailable: errno.ENODATA,  # option `local`
+    HeadUnknown: errno.ENODATA,  # of open(2); whoever tries again later may succeed
     Closing: errno.EIO,
     StoreCorrupt: errno.EIO,
     StoreFull: errno.ENOSPC,

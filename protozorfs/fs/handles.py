@@ -28,6 +28,7 @@ class LiveHandle:
 
     Attributes:
         start: the offset in the feed of its first byte; None while that is not known.
+        is_from_end: it starts where the feed ends, once that is known.
         never_waits: O_NONBLOCK in the open flags.
         read_end: where the last read ended; poll answers for what follows.
     """
@@ -35,14 +36,30 @@ class LiveHandle:
     inode: FeedInode
     feed: FeedView
     start: int | None
+    is_from_end: bool
     never_waits: bool
     read_end: int = 0
 
     def find_start(self) -> int | None:
         """Where it starts, if that is known by now."""
-        if self.start is None and self.inode.live is not None:
-            self.start = self.feed.reader.block_start(self.inode.live.start_block or 0)
+        if self.start is None:
+            if not self.is_from_end:
+                self.start = self.feed.reader.block_start(self._start_block)
+            elif not self.feed.is_unknown:
+                self.start = self.feed.byte_length
         return self.start
+
+    async def wait_start(self) -> None:
+        """Returns when `find_start` may know. Raises as `wait_block_start`."""
+        if self.is_from_end:
+            await self.feed.reader.wait_length(0)
+        else:
+            await self.feed.reader.wait_block_start(self._start_block)
+
+    @property
+    def _start_block(self) -> int:
+        live = self.inode.live
+        return 0 if live is None else live.start_block or 0
 
 
 @dataclass(slots=True)

@@ -47,6 +47,7 @@ class FeedInode:
         lookups: how many references the kernel holds.
         told_length: the size in bytes that the kernel was told last.
         told_mtime_ns: the modification time that it was told last.
+        is_told_unknown: the size that it was told last stands for one that nobody knows.
         page_reads: how many reads that may have pages locked wait now.
         readahead: what of it was declined.
         open_feed: the feed of the open handles; None without any. After a removal the handles
@@ -61,6 +62,7 @@ class FeedInode:
     lookups: int = 0
     told_length: int = 0
     told_mtime_ns: int = 0
+    is_told_unknown: bool = False
     page_reads: int = 0
     readahead: Readahead = field(default_factory=Readahead)
     open_feed: FeedView | None = None
@@ -85,13 +87,16 @@ class FeedInode:
             self.readahead.forget()
         return is_same
 
-    def tell(self, length: int, mtime_ns: int) -> None:
+    def tell(self, length: int, mtime_ns: int, *, is_unknown: bool = False) -> None:
         """Notes what the kernel is about to be told.
 
         While pages are locked it is told nothing new: a change makes it drop all pages, for which
         it waits in a state that no signal ends.
         """
-        if not self.page_reads and (length, mtime_ns) != (self.told_length, self.told_mtime_ns):
+        if self.page_reads:
+            return
+        self.is_told_unknown = is_unknown
+        if (length, mtime_ns) != (self.told_length, self.told_mtime_ns):
             self.told_length = length
             self.told_mtime_ns = mtime_ns
             self.readahead.forget()

@@ -30,7 +30,9 @@ def start_of(feed: FeedView, live: LiveView, *, from_end: bool) -> int | None:
     """
     if live.start_block:
         return feed.reader.block_start(live.start_block)
-    return feed.byte_length if from_end and live.start_block is None else 0
+    if not from_end or live.start_block is not None:
+        return 0
+    return None if feed.is_unknown else feed.byte_length
 
 
 def is_readable(handle: LiveHandle) -> bool:
@@ -81,10 +83,8 @@ async def _wait_known(handle: LiveHandle, waits: Waits, request: ReadRequest) ->
     """Where in the feed the READ begins, once the feed is longer than that."""
     feed = handle.feed
     while (start := handle.find_start()) is None:
-        live = handle.inode.live
-        block = live.start_block if live is not None else None
         _refuse_wait(handle)
-        await waits.run(request, partial(feed.reader.wait_block_start, block or 0), _FOREVER)
+        await waits.run(request, handle.wait_start, _FOREVER)
     while feed.byte_length <= start + request.offset:
         _refuse_wait(handle)
         await waits.run(request, partial(feed.reader.wait_length, feed.length), _FOREVER)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pyfuse3
 import trio
 
+from protozorfs.errors import HeadUnknown
 from protozorfs.feeds.blocks import cut_blocks
 from protozorfs.fs import policy
 from protozorfs.fs.directory import refuse
@@ -78,7 +79,7 @@ class Operations(NameOperations):
         return self._opened(inode, feed, flags, in_sequence=True), attributes
 
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        """Opens a feed; for reading, it may wait for the first attempt to find its head."""
+        """Opens a feed; waits for the first head of one of which nothing is known."""
         if inode == SelfTest.INODE:
             await self._self_test.handle_open()
             return pyfuse3.FileInfo(fh=SelfTest.HANDLE, direct_io=True, keep_cache=False)
@@ -98,7 +99,11 @@ class Operations(NameOperations):
             feed = self._feeds.visit(known.feed_id)
         feed.acquire()
         try:
-            await self._wait_head(feed, flags, OpenRequest(inode=inode, pid=ctx.pid))
+            if known.live is not None:
+                feed.reader.look_for_head()  # its reads wait, for ever
+            else:
+                await self._wait_head(feed, flags, OpenRequest(inode=inode, pid=ctx.pid))
+            _tell_size(known, feed)
             if known.live is not None:
                 return self._opened_live(known, known.live, feed, flags)
             return self._opened(known, feed, flags, in_sequence=is_empty)
@@ -205,11 +210,23 @@ class Operations(NameOperations):
         return await self._origins.may_be_writeback(request)
 
     async def _wait_head(self, feed: FeedView, flags: int, request: OpenRequest) -> None:
-        if feed.is_owned or feed.length or flags & os.O_NONBLOCK or not self._patience.head_seconds:
+        """Returns when the feed is known: an open that succeeds never shows an unknown one empty.
+
+        Raises:
+            HeadUnknown: nobody told its head in time, or there is nobody to ask; at once if the
+                open is not to wait.
+            Interrupted, Closing, TooManyWaits: of the wait.
+        """
+        if not feed.is_unknown:
             return
-        deadline = trio.current_time() + self._patience.head_seconds
-        with suppress(WaitTimedOut):  # then the file is opened as it is: empty, for now
-            await self._waits.run(request, feed.reader.wait_first_head, deadline)
+        if flags & os.O_NONBLOCK or not self._patience.head_seconds:
+            feed.reader.look_for_head()
+        else:
+            deadline = trio.current_time() + self._patience.head_seconds
+            with suppress(WaitTimedOut):
+                await self._waits.run(request, feed.reader.wait_first_head, deadline)
+        if feed.is_unknown:
+            raise HeadUnknown("nothing is known of this feed yet")
 
     def _opened(
         self, inode: FeedInode, feed: FeedView, flags: int, *, in_sequence: bool
@@ -238,6 +255,7 @@ class Operations(NameOperations):
             inode=inode,
             feed=feed,
             start=start_of(feed, live, from_end=self._live_from_end),
+            is_from_end=self._live_from_end and live.start_block is None,
             never_waits=bool(flags & os.O_NONBLOCK),
         )
         self._inodes.opened(inode, feed)
@@ -252,3 +270,17 @@ class Operations(NameOperations):
         self._handles[handle] = TextHandle(inode, text)
         self._inodes.opened(inode)
         return pyfuse3.FileInfo(fh=handle, direct_io=True, keep_cache=False)
+
+
+def _tell_size(inode: FeedInode, feed: FeedView) -> None:
+    """Lets no open succeed while the kernel takes a known feed for one byte long.
+
+    `sendfile` and `splice` would end there. On ESTALE the kernel looks the path up again, by which
+    it learns the size, and opens once more.
+
+    Raises:
+        Refused: ESTALE, once.
+    """
+    if inode.is_told_unknown and not feed.is_unknown:
+        inode.is_told_unknown = False
+        raise Refused(errno.ESTALE)

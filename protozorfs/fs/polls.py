@@ -86,8 +86,8 @@ class Polls:
         feed = handle.feed
         try:
             with scope:
-                if handle.find_start() is None and handle.inode.live is not None:
-                    await feed.reader.wait_block_start(handle.inode.live.start_block or 0)
+                if handle.find_start() is None:
+                    await handle.wait_start()
                 at = (handle.find_start() or 0) + handle.read_end
                 while feed.byte_length <= at:
                     await feed.reader.wait_length(feed.length)

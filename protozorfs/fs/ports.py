@@ -57,8 +57,17 @@ class ReaderView(Protocol):
         """Returns when `block_start` is known. Raises as `wait_bytes`."""
         ...
 
+    def look_for_head(self) -> None:
+        """Has everybody asked who may know an unknown feed; no effect on one that is known."""
+        ...
+
     async def wait_first_head(self) -> None:
-        """Returns at once unless the first attempt to find a head is running; then at its end."""
+        """Returns when the feed is known; looks for it if it is not.
+
+        Raises:
+            HeadUnknown: everybody was asked who might know it.
+            Closing
+        """
         ...
 
 
@@ -69,6 +78,11 @@ class FeedView(Protocol):
     def feed_id(self) -> FeedId: ...
     @property
     def is_owned(self) -> bool: ...
+    @property
+    def is_unknown(self) -> bool:
+        """No head was ever seen of it, so that it may have any length; never one's own."""
+        ...
+
     @property
     def length(self) -> int:
         """Blocks under the newest verified head."""

@@ -138,8 +138,8 @@ def _feed_object(name: str, feed: FeedView) -> dict[str, object]:
         found |= {
             "owned": feed.is_owned,
             "fork": feed.fork,
-            "length": feed.length,
-            "bytes": feed.byte_length,
+            "length": None if feed.is_unknown else feed.length,
+            "bytes": None if feed.is_unknown else feed.byte_length,
             "local": feed.held_bytes,
             "peers": feed.peer_count,
             "frozen_why": feed.frozen_why or None,
@@ -173,10 +173,11 @@ def head(feed: FeedView, report: FeedReport) -> str:
 
 def progress(feed: FeedView, report: FeedReport) -> str:
     """What is here of what is known, one `key value` a line."""
+    blocks, size = ("unknown",) * 2 if feed.is_unknown else (feed.length, feed.byte_length)
     return (
         f"state {feed.state}\n"
-        f"blocks {report.held_blocks} of {feed.length}\n"
-        f"bytes {feed.held_bytes} of {feed.byte_length}\n"
+        f"blocks {report.held_blocks} of {blocks}\n"
+        f"bytes {feed.held_bytes} of {size}\n"
         f"contiguous {report.contiguous_blocks}\n"
         f"waiting {report.waiting}\n"
     )

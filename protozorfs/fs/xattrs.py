@@ -22,9 +22,13 @@ DELETE_KEY = PREFIX + b"delete_key"  # write-only; its value is the ID of the fe
 
 ID = PREFIX + b"id"  # 64 lower-case hex digits
 
-_VALUES: dict[bytes, Callable[[FeedView], str]] = {
+# Of a feed of which nothing is known these do not exist: 0 would be taken for its length.
+_OF_THE_HEAD: dict[bytes, Callable[[FeedView], str]] = {
     PREFIX + b"length": lambda feed: str(feed.length),  # blocks
     PREFIX + b"bytes": lambda feed: str(feed.byte_length),
+}
+_VALUES: dict[bytes, Callable[[FeedView], str]] = {
+    **_OF_THE_HEAD,
     PREFIX + b"local": lambda feed: str(feed.held_bytes),
     PREFIX + b"fork": lambda feed: str(feed.fork),
     PREFIX + b"owned": lambda feed: str(int(feed.is_owned)),
@@ -38,7 +42,9 @@ def value(feed_id: FeedId, feed: FeedView | None, name: bytes) -> bytes | None:
     if name == ID:
         return ids.format_hex(feed_id).encode("ascii")
     read = _VALUES.get(name)
-    return None if read is None or feed is None else read(feed).encode("ascii")
+    if read is None or feed is None or (name in _OF_THE_HEAD and feed.is_unknown):
+        return None
+    return read(feed).encode("ascii")
 
 
 def change_refusal(name: bytes) -> int:

@@ -20,6 +20,7 @@ from protozorfs.feeds.facts import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from protozorfs.feeds.facts import LanFacts
     from protozorfs.feeds.feed import Feed
     from protozorfs.swarm.connections import Connections
     from protozorfs.swarm.dht_upkeep import DhtUpkeep
@@ -37,11 +38,13 @@ class SwarmFacts:
         upkeep: DhtUpkeep | None,
         *,
         lan_links: Callable[[], Mapping[str, str] | None],
+        lan_facts: Callable[[Feed], LanFacts | None],
         replicator_of: Callable[[Feed], Replicator | None],
     ) -> None:
         self._connections = connections
         self._upkeep = upkeep
         self._lan_links = lan_links
+        self._lan_facts = lan_facts
         self._replicator_of = replicator_of
 
     def node_facts(self) -> NodeFacts:
@@ -65,9 +68,10 @@ class SwarmFacts:
             others=[
                 peer_facts(peer, now)
                 for peer in self._connections.table
-                if peer.is_users or feed.feed_id in peer.feeds
+                if peer.concerns(feed.feed_id)
             ],
             search=self._search_facts(feed, now),
+            lan=self._lan_facts(feed),
         )
 
     def _dht_facts(self) -> DhtFacts | None:
@@ -146,7 +150,7 @@ def peer_facts(peer: Peer, now: float) -> PeerFacts:
         address=str(peer.address),
         state=state,
         is_users=peer.is_users,
-        retry_seconds=max(0.0, peer.next_dial - now) if will_be_dialled else None,
+        retry_seconds=max(0.0, peer.due - now) if will_be_dialled else None,
         why=peer.why,
         feed_count=len(peer.feeds),
     )

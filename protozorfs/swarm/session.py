@@ -1,8 +1,9 @@
 """One connection and the feeds on it: which are shown to that peer, and what each message is for.
 
 A peer is shown (a) the feeds that it was found for, (b) those that it opens and we have; a peer
-that the user named is shown all, paced. Nothing else is revealed (docs/design.md, section 2). No
-I/O here.
+that the user named is shown all, paced. Nothing else is revealed (docs/design.md, section 2). What
+it may be shown is remembered while it is not here: a feed that comes, or comes back, is shown at
+once, whichever side had let it go. No I/O here.
 
 What is paced are opens: a few dozen wait for their answers at a time, so that thousands of feeds
 are shown as fast as both sides get them done, and neither is held up by them; and in the long run
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 OPEN_BURST = 12_288
 OPENS_PER_SECOND = 50  # after that
 MAX_OPENING = 64  # without an answer; a batch of answers lets as many more out, some 10 ms of work
-MAX_REMEMBERED_OPENS = 4096  # feeds that the peer opened and we do not have; 32 bytes each
+MAX_REMEMBERED = 4096  # feeds that are not here and that this peer may be shown; 32 bytes each
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class Session:
         self._open_keys: dict[DiscoveryKey, c.ChannelId] = {}
         self._keys: dict[c.ChannelId, DiscoveryKey] = {}  # of both
         self._to_open: OrderedDict[Feed, None] = OrderedDict()
-        self._rejected: dict[DiscoveryKey, None] = {}
+        self._awaited: dict[DiscoveryKey, None] = {}  # not here, and may be shown to this peer
         self._opens_left = OPEN_BURST
         self._max_opening = MAX_OPENING
         self._touched: dict[Replicator, None] = {}
@@ -126,18 +127,23 @@ class Session:
             self._to_open.move_to_end(feed, last=False)
             self._open_offered(now)
 
-    def offer_if_asked_before(self, feed: Feed, now: float) -> None:
-        """Shows a feed that is new here, if this peer has opened it already."""
+    def offer_if_awaited(self, feed: Feed, now: float) -> None:
+        """Shows a feed that is new here, if this peer has opened it, or was shown it before."""
         key = discovery_key_of(feed.feed_id)
-        if key in self._rejected:
-            del self._rejected[key]
+        if key in self._awaited:
+            del self._awaited[key]
             self.offer([feed], now)
 
-    def withdraw(self, feed: Feed, now: float) -> None:
-        """Closes the channel of a feed that is not here any more."""
+    def withdraw(self, feed: Feed, now: float, *, was_found: bool) -> None:
+        """Closes the channel of a feed that is not here any more.
+
+        `was_found`: the peer was found for that feed.
+        """
         key = discovery_key_of(feed.feed_id)
-        self._to_open.pop(feed, None)
         opening = self._opening.get(key)
+        if was_found or feed in self._to_open or opening is not None or key in self._open_keys:
+            self._remember(key)
+        self._to_open.pop(feed, None)
         channel = opening[0] if opening is not None else self._open_keys.get(key)
         if channel is not None:
             self.connection.close(channel)
@@ -152,12 +158,13 @@ class Session:
             return not self._replicas[channel][0].remote.is_known
         return key in self._opening or feed in self._to_open
 
-    def is_asking(self, feed: Feed) -> bool:
-        """Whether this peer can help with the feed's head is not known yet."""
-        if not self.is_ready or self.is_opening(feed):
-            return True
-        channel = self._open_keys.get(discovery_key_of(feed.feed_id))
-        return channel is not None and self._replicas[channel][0].remote.length > 0
+    def may_bring_head(self, feed: Feed) -> bool:
+        """This peer has the feed open, or it is not known yet whether it will open it.
+
+        Whatever length it claims: to have nothing is no knowledge, and it may get something.
+        """
+        is_open = discovery_key_of(feed.feed_id) in self._open_keys
+        return not self.is_ready or is_open or self.is_opening(feed)
 
     def receive(self, data: bytes, now: float) -> None:
         """Takes what one `recv` brought.
@@ -278,11 +285,14 @@ class Session:
         replicator = self._directory.replicator_for(key) if name.protocol == PROTOCOL else None
         if replicator is None or not replicator.feed.is_usable:
             self.connection.reject(name)
-            if len(self._rejected) < MAX_REMEMBERED_OPENS:
-                self._rejected[key] = None
+            self._remember(key)
             return
         self._check_capability(replicator.feed.feed_id, handshake)
         self._open(replicator.feed)
+
+    def _remember(self, key: DiscoveryKey) -> None:
+        if len(self._awaited) < MAX_REMEMBERED:
+            self._awaited[key] = None
 
     def _on_opened(self, channel: c.ChannelId, handshake: bytes, now: float) -> None:
         key = self._keys.get(channel)

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING
 import trio
 
 from protozorfs.boundary import Boundary
+from protozorfs.feeds.facts import LanFacts
 from protozorfs.ids import discovery_key_of
 from protozorfs.swarm.connections import Connections
 from protozorfs.swarm.dht_upkeep import CHECK_SECONDS, DhtUpkeep, infohash_of
 from protozorfs.swarm.facts import SwarmFacts
+from protozorfs.swarm.head import verify_kept
 from protozorfs.swarm.lan import LocalDiscovery
 from protozorfs.swarm.lan_node import run_lan
 from protozorfs.swarm.port_mapping import keep_mapped
 from protozorfs.swarm.replicator import Replicator
+from protozorfs.swarm.searches import Searches
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -90,7 +93,7 @@ class Swarm:
         self._known_peers = known_peers
         self._replicators: dict[DiscoveryKey, Replicator] = {}
         self._busy: set[Replicator] = set()  # those that have deadlines now
-        self._attempting: dict[Feed, None] = {}  # whose first search for a head is not over
+        self._searches = Searches(self._may_find_head)
         self._settled = trio.Event()  # set and replaced when a peer has told something new
         for address in users_peers:
             self.connections.table.add_users(address)
@@ -117,7 +120,18 @@ class Swarm:
             self.connections,
             self.upkeep,
             lan_links=lambda: None if self._lan_node is None else self._lan_node.links,
+            lan_facts=self._lan_facts,
             replicator_of=lambda feed: self._replicators.get(discovery_key_of(feed.feed_id)),
+        )
+
+    def _lan_facts(self, feed: Feed) -> LanFacts | None:
+        if self._lan_node is None:
+            return None
+        asked_at = self._lan.announced_at(infohash_of(feed.feed_id))
+        return LanFacts(
+            has_links=self._lan_node.can_ask,
+            may_answer=self._lan_may_answer(feed),
+            asked_seconds=None if asked_at is None else trio.current_time() - asked_at,
         )
 
     # feeds.ports.Listener
@@ -128,14 +142,13 @@ class Swarm:
         if key in self._replicators:
             return
         self._replicators[key] = Replicator(feed, self.channel_settled, self._busy)
-        self._attempting[feed] = None
-        feed.head_search.start()
+        self._searches.start(feed)
         now = trio.current_time()
         for session, entry in list(self.connections.entries.items()):
             if entry.shows_all:
                 session.offer([feed], now)
             else:
-                session.offer_if_asked_before(feed, now)
+                session.offer_if_awaited(feed, now)
         if not feed.is_owned:
             remembered = self._known_peers.of_feed(feed.feed_id)
             self.peers_found(feed, [peer.address for peer in remembered])
@@ -153,12 +166,13 @@ class Swarm:
             self.upkeep.remove(feed)
         if self._by_infohash.pop(infohash_of(feed.feed_id), None) is not None:
             self._lan.remove(infohash_of(feed.feed_id))
-        for session in list(self.connections.entries):
-            session.withdraw(feed, trio.current_time())
+        now = trio.current_time()
+        for session, entry in list(self.connections.entries.items()):
+            session.withdraw(feed, now, was_found=feed.feed_id in entry.found_for)
         replicator = self._replicators.pop(discovery_key_of(feed.feed_id), None)
         if replicator is not None:
             self._busy.discard(replicator)
-        self._attempting.pop(feed, None)
+        self._searches.forget(feed)
         self.connections.table.forget_feed(feed.feed_id)
         self._known_peers.forget_feed(feed.feed_id)
 
@@ -173,6 +187,26 @@ class Swarm:
             session.hurry(feed, now)
         if self.upkeep is not None and len(feed.wants) and not feed.wants.asked:
             self.upkeep.reader_waits(feed)
+
+    def head_wanted(self, feed: Feed) -> None:
+        """Asks everybody again who may be asked for the first head of a feed."""
+        if discovery_key_of(feed.feed_id) not in self._replicators:
+            return
+        verify_kept(feed)  # what an earlier run has learnt
+        if not feed.is_unknown:
+            return
+        now = trio.current_time()
+        for session in list(self.connections.entries):
+            session.hurry(feed, now)
+        self.connections.table.hasten_all(feed.feed_id, now)
+        self.connections.table_changed()
+        if self.upkeep is not None:
+            self.upkeep.head_wanted(feed)
+        if self._lan_node is not None:
+            self._lan.ask(infohash_of(feed.feed_id), now)
+            self._lan_node.wake()
+        self._searches.start(feed)
+        self._searches.check(feed)
 
     def head_published(self, feed: Feed) -> None:
         """Tells every peer at once, and the DHT soon."""
@@ -244,23 +278,20 @@ class Swarm:
         self._settle()
         if self.upkeep is not None:
             self.upkeep.connected(feed, bool(feed.peers))
-        self._end_attempt_if_over(feed)
-
-    def _end_attempt_if_over(self, feed: Feed) -> None:
-        if feed in self._attempting and (feed.is_head_known or not self._may_find_head(feed)):
-            del self._attempting[feed]
-            feed.head_search.end()
+        self._searches.check(feed)
 
     def _may_find_head(self, feed: Feed) -> bool:
         """Somebody may still bring the first head of the feed."""
-        if self.upkeep is not None and self.upkeep.is_searching(feed):
-            return True
-        if any(
-            not peer.was_tried and (peer.is_users or feed.feed_id in peer.feeds)
-            for peer in self.connections.table
-        ):
-            return True
-        return any(session.is_asking(feed) for session in self.connections.entries)
+        return (
+            (self.upkeep is not None and self.upkeep.is_searching(feed))
+            or self._lan_may_answer(feed)
+            or self.connections.table.may_be_reached(feed.feed_id, trio.current_time())
+            or any(session.may_bring_head(feed) for session in self.connections.entries)
+        )
+
+    def _lan_may_answer(self, feed: Feed) -> bool:
+        is_asked = self._lan_node is not None and self._lan_node.can_ask
+        return is_asked and self._lan.may_answer(infohash_of(feed.feed_id))
 
     # connections.Manager
 
@@ -286,15 +317,13 @@ class Swarm:
             self._known_peers.note_failure(entry.peer.feeds, entry.peer.address)
         now = trio.current_time()
         self.connections.table.hurry(entry.found_for, now)
-        for feed in list(self._attempting):
-            self._end_attempt_if_over(feed)
+        self._searches.lost_a_peer()
 
     def attempt_failed(self, peer: Peer) -> None:
         """Nothing will come from there for the moment."""
         self._settle()
         self._known_peers.note_failure(peer.feeds, peer.address)
-        for feed in list(self._attempting):
-            self._end_attempt_if_over(feed)
+        self._searches.lost_a_peer()
 
     def wants_peer(self, peer: Peer) -> bool:
         """Whether a feed that the peer was found for could do with one more."""
@@ -314,12 +343,15 @@ class Swarm:
         for address in new:
             peer = table.add_found(address, feed.feed_id)
             if peer is not None and peer.is_connected:
-                for entry in list(self.connections.entries.values()):
-                    if peer in entry.peers:
-                        entry.session.offer([feed], now)
+                self._offer_to(peer, feed, now)
         if len(feed.peers) < ENOUGH_PEERS:
             table.hurry({feed.feed_id}, now)
         self.connections.table_changed()
+
+    def _offer_to(self, peer: Peer, feed: Feed, now: float) -> None:
+        for entry in list(self.connections.entries.values()):
+            if peer in entry.peers:
+                entry.session.offer([feed], now)
 
     def search_ended(self, feed: Feed) -> None:
         """Perhaps the last that could have brought a head."""
@@ -332,10 +364,28 @@ class Swarm:
             self.peers_found(feed, [peer.to_address()])
 
     def _found_on_lan(self, found: Sequence[Found]) -> None:
-        for infohash, address in found:
-            feed = self._by_infohash.get(infohash)
-            if feed is not None:
-                self.peers_found(feed, [address])
+        now = trio.current_time()
+        for one in found:
+            feed = self._by_infohash.get(one.infohash)
+            if feed is not None and not self._has_open(one.address, feed):
+                self._lan.answer_early(one, now)
+                self.peers_found(feed, [one.address])
+                self._heard_of(one.address, feed, now)
+
+    def _has_open(self, address: Address, feed: Feed) -> bool:
+        """A peer of that address is connected and has the feed open."""
+        peer = self.connections.table.find(address)
+        return peer is not None and peer.is_connected and peer.connected_as in feed.peers
+
+    def _heard_of(self, address: Address, feed: Feed, now: float) -> None:
+        """A peer is there now, and has or follows the feed: that ends a back-off."""
+        peer = self.connections.table.find(address)
+        if peer is None or not self.connections.table.hasten(peer, now):
+            return
+        if peer.is_connected:
+            self._offer_to(peer, feed, now)
+        else:
+            self.connections.table_changed()
 
     def _mapping_changed(self, state: MappingState) -> None:
         self.connections.reachability.mapping = state
@@ -346,9 +396,16 @@ class Swarm:
     async def _tick_loop(self) -> None:
         while True:
             await trio.sleep(TICK)
+            with Boundary(logger, "the end of searches for heads"):
+                self._check_searches(trio.current_time())
             if self.connections.entries:
                 with Boundary(logger, "a look at deadlines"):
                     self._tick(trio.current_time())
+
+    def _check_searches(self, now: float) -> None:
+        unanswered = self._lan.take_unanswered(now)
+        feeds = map(self._by_infohash.get, unanswered)
+        self._searches.check_all(feed for feed in feeds if feed is not None)
 
     def _tick(self, now: float) -> None:
         for entry in list(self.connections.entries.values()):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COMMAND = str(Path(sys.executable).with_name("protozorfs"))
 COMMAND_SECONDS = 30.0
 STRANGER = crypto.key_pair(bytes(range(32))).public_key.hex()
+NOT_FOUND = "nobody who has this feed was found"
 OTHER_STRANGER = crypto.key_pair(bytes(range(1, 33))).public_key.hex()
 ALONE = "bind=127.0.0.1,nodht,nolan,noportmap"
 
@@ -129,7 +130,13 @@ def test_a_key_is_deleted_only_on_purpose(commands: Commands) -> None:
 def test_nothing_is_known_of_a_feed(commands: Commands) -> None:
     commands.run("add", STRANGER, "stranger")
     said = commands.run("read", STRANGER, "--no-follow", *commands.alone, code=1)
-    assert said == "protozorfs: nobody who has this feed was found"
+    assert said == (
+        f"protozorfs: {NOT_FOUND}: no head is known yet; no peer that has the feed is connected; "
+        "no other is known; see that somebody who has it is up, or name its address with "
+        "peer=HOST:PORT"
+    )
+    name, _, *lengths = commands.run("ls").splitlines()[1].split()
+    assert (name, lengths[:3]) == ("stranger", ["?", "?", "0"])
     empty = commands.run("new", "empty")
     assert commands.run("read", empty, "--no-follow", *commands.alone) == ""
 
@@ -184,7 +191,8 @@ def test_from_standard_input_here_to_standard_output_there(tmp_path: Path) -> No
 def test_a_feed_that_nobody_has(tmp_path: Path) -> None:
     peer = ["--peer", f"127.0.0.1:{free_port()}", "-o", ALONE]
     said = Commands(tmp_path / "store").run("read", STRANGER, "--no-follow", *peer, code=1)
-    assert said == "protozorfs: nobody who has this feed was found"
+    assert said.startswith(f"protozorfs: {NOT_FOUND}: no head is known yet; no peer that has the ")
+    assert "cannot be reached" in said
 
 
 def test_reading_ends_with_who_reads_the_output(commands: Commands) -> None:

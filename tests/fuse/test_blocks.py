@@ -109,7 +109,9 @@ def test_a_sync_mount_syncs_every_write(
 
 def test_growth_is_seen_at_once(shared: Staged) -> None:
     path = shared.followed(0, 0)
+    shared.control("stage", path.name, blocks=["line 0\n"])
     with path.open("rb", buffering=0) as file:
+        assert file.read(100) == b"line 0\n"
         for count in range(1, 50):
             shared.control("stage", path.name, blocks=[f"line {count}\n"])
             assert file.read(100) == f"line {count}\n".encode()

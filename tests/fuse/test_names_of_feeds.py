@@ -55,7 +55,7 @@ def test_a_valid_id_is_a_name_that_is_not_listed(shared: Staged) -> None:
     feed_id = new_id()
     path = shared.path / feed_id.hex()
     before = sorted(os.listdir(shared.path))
-    assert path.stat().st_size == 0
+    assert path.stat().st_size == 1, "nothing is known of it, nor that it is empty"
     assert os.getxattr(path, "protozorfs.id") == feed_id.hex().encode()
     expect(errno.ENODATA, lambda: os.getxattr(path, "protozorfs.state"))
     assert (shared.path / ids.format_zbase32(feed_id)).stat().st_ino == path.stat().st_ino

@@ -202,34 +202,9 @@ def test_local_never_waits(stage: Callable[..., AbstractContextManager[Staged]])
             expect(errno.ENODATA, lambda: os.pread(file.fileno(), 100, 4_950))
             expect(errno.ENODATA, lambda: os.pread(file.fileno(), 100, 5_000))
         expect(errno.ENODATA, path.read_bytes)
-        staged.control("search", path.name)
-        path.open("rb").close()
-
-
-def test_the_first_open_waits_for_a_head(shared: Staged) -> None:
-    path = shared.followed(0, 0)
-    shared.control("search", path.name)
-    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-    os.close(os.open(path, os.O_PATH))
-    with reader("cat", path) as killed, reader("cat", path) as served:
-        wait_until(lambda: is_waiting(killed) and is_waiting(served))
-        killed.terminate()
-        assert killed.wait(DEATH_SECONDS) == -signal.SIGTERM
-        shared.control("stage", path.name, blocks=["found\n"])
-        shared.control("found", path.name)
-        assert served.wait(DEATH_SECONDS) == 0
-        assert served.stdout is not None
-        assert served.stdout.read() == b"found\n"
-    wait_until(lambda: shared.control("show", path.name)["handles"] == 0)
-
-
-def test_head_timeout(stage: Callable[..., AbstractContextManager[Staged]]) -> None:
-    with stage("-o", "head_timeout=0.3") as staged:
-        path = staged.followed(0, 0)
-        staged.control("search", path.name)
-        start = time.monotonic()
-        assert path.read_bytes() == b""
-        assert 0.25 < time.monotonic() - start < 5
+        unknown = staged.followed(0, 0)
+        staged.control("search", unknown.name)
+        expect(errno.ENODATA, unknown.read_bytes)
 
 
 def test_tail_follows(shared: Staged) -> None:

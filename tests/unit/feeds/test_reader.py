@@ -10,7 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from protozorfs import crypto
-from protozorfs.errors import BlockUnavailable, Closing, StoreError
+from protozorfs.errors import BlockUnavailable, Closing, HeadUnknown, StoreError
 from protozorfs.feeds.registry import Feeds
 from protozorfs.options import Options
 from protozorfs.store.layout import Store
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from protozorfs.errors import ProtozorfsError
     from protozorfs.feeds.feed import Feed
 
 FOREIGN = FeedId(crypto.key_pair(bytes(range(32))).public_key)
@@ -97,6 +98,74 @@ async def _expect_no_bytes(feed: Feed) -> None:
         await feed.reader.wait_bytes(0, 1)
 
 
+async def _expect_no_head(feed: Feed, error: type[ProtozorfsError]) -> None:
+    with pytest.raises(error):
+        await feed.reader.wait_first_head()
+
+
+class Searcher:
+    """Stands in for the swarm; `is_asking`: there is somebody to ask for heads."""
+
+    def __init__(self) -> None:
+        self.is_asking = True
+        self.wanted: list[Feed] = []
+
+    def head_wanted(self, feed: Feed) -> None:
+        self.wanted.append(feed)
+        feed.head_search.start()
+        if not self.is_asking:
+            feed.head_search.end()
+
+    def feed_opened(self, feed: Feed) -> None:
+        pass
+
+    feed_closed = wants_changed = head_published = feed_opened
+
+    def blocks_dropped(self, feed: Feed, start: int, end: int) -> None:
+        pass
+
+    async def check_newest(self, feed: Feed) -> bool:
+        return True
+
+
+async def test_an_unknown_feed_is_waited_for_while_somebody_is_asked(tmp_path: Path) -> None:
+    async with running_feeds(tmp_path) as feeds:
+        feed = feeds.follow(FOREIGN, b"paul")
+        searcher = Searcher()
+        feeds.subscribe(searcher)
+        for times in (1, 2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_expect_no_head, feed, HeadUnknown)
+                nursery.start_soon(_expect_no_head, feed, HeadUnknown)
+                await wait_all_tasks_blocked()
+                assert len(feed.wants.for_head) == 2
+                assert str(feed.state) == "resolving"
+                feed.head_search.end()
+            assert searcher.wanted == [feed] * 2 * times, "each open asks anew"
+            assert str(feed.state) == "offline"
+        searcher.is_asking = False
+        await _expect_no_head(feed, HeadUnknown)
+
+
+async def test_an_unknown_feed_is_not_found_where_nobody_can_be_asked(tmp_path: Path) -> None:
+    async with running_feeds(tmp_path) as feeds:
+        feed = feeds.follow(FOREIGN, b"paul")
+        assert feed.is_unknown
+        feed.reader.look_for_head()
+        await _expect_no_head(feed, HeadUnknown)
+
+
+async def test_an_empty_feed_of_ours_is_known(tmp_path: Path) -> None:
+    async with running_feeds(tmp_path) as feeds:
+        searcher = Searcher()
+        feeds.subscribe(searcher)
+        feed = feeds.create(b"journal")
+        assert not feed.is_unknown
+        await feed.reader.wait_first_head()
+        feed.reader.look_for_head()
+        assert searcher.wanted == []
+
+
 async def test_closing_ends_all_waits(tmp_path: Path) -> None:
     async with running_feeds(tmp_path) as feeds:
         feed = feeds.follow(FOREIGN, b"paul")
@@ -104,7 +173,7 @@ async def test_closing_ends_all_waits(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_expect_closing, feed, 0)
             nursery.start_soon(_expect_no_bytes, feed)
-            nursery.start_soon(feed.reader.wait_first_head)
+            nursery.start_soon(_expect_no_head, feed, Closing)
             await wait_all_tasks_blocked()
             assert feed.waiting_count == 3
             feeds.close()

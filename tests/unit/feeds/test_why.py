@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from protozorfs.feeds.facts import FeedFacts, LinkFacts, PeerFacts, PeerState, SearchFacts
+from protozorfs.feeds.facts import FeedFacts, LanFacts, LinkFacts, PeerFacts, PeerState, SearchFacts
 from protozorfs.feeds.ports import FeedState
 from protozorfs.feeds.why import explain, make_report
 from tests.unit.swarm.memory_peers import Peer, Pipe, settle
@@ -45,6 +45,10 @@ def sparse_reader() -> Peer:
 @pytest.fixture
 def reader() -> Peer:
     return sparse_reader()
+
+
+NOBODY = "no peer that has the feed is connected; no other is known"
+ADVICE = "; see that somebody who has it is up, or name its address with peer=HOST:PORT"
 
 
 @pytest.fixture
@@ -177,7 +181,42 @@ def test_nobody_waits(reader: Peer) -> None:
     assert explain(owner.feed, FeedFacts(), NOW) == "nobody waits: nothing was appended yet"
     owner.append([b"x"])
     assert explain(owner.feed, FeedFacts(), NOW) == "nobody waits: its only block is here"
-    assert explain(Peer().feed, FeedFacts(), NOW) == "nobody waits: no head is known yet"
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (
+            FeedFacts(lan=LanFacts(has_links=True, may_answer=True, asked_seconds=0.5)),
+            f"{NOBODY}; the local network is being asked{ADVICE}",
+        ),
+        (
+            FeedFacts(lan=LanFacts(has_links=True, may_answer=False, asked_seconds=12.0)),
+            f"{NOBODY}; the local network was asked 12 s ago{ADVICE}",
+        ),
+        (
+            FeedFacts(lan=LanFacts(has_links=True, may_answer=False, asked_seconds=None)),
+            f"{NOBODY}; the local network was not asked yet{ADVICE}",
+        ),
+        (
+            FeedFacts(lan=LanFacts(has_links=False, may_answer=False, asked_seconds=None)),
+            f"{NOBODY}; no local network can be used{ADVICE}",
+        ),
+        (
+            FeedFacts(others=[peer(PeerState.DIALLING)], search=ASKING),
+            "no peer that has the feed is connected; b:2 is being dialled; "
+            f"the DHT is being asked{ADVICE}",
+        ),
+        (
+            FeedFacts(links=[link()]),
+            "1 peer is connected, none has told one; "
+            "it is known as soon as its owner appends to it",
+        ),
+    ],
+)
+def test_a_feed_of_which_nothing_is_known(facts: FeedFacts, reason: str) -> None:
+    expected = f"nobody waits: no head is known yet; {reason}"
+    assert explain(Peer().feed, facts, NOW) == expected
 
 
 def test_readers_at_the_end(reader: Peer) -> None:

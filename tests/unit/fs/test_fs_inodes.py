@@ -130,6 +130,10 @@ class Kernel(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.lookups)))
         inode = self.operations._inodes.get(number)
         if isinstance(inode, FeedInode):
+            feed = self.feeds.by_id(inode.feed_id) or self.feeds.visit(inode.feed_id)
+            if feed.is_unknown:
+                feed.stage([b"found"])  # else it cannot be opened
+            self.do(self.operations.getattr, number)
             opened = self.do(self.operations.open, number, os.O_RDONLY | os.O_NONBLOCK)
             self.handles.append((opened.fh, number))
 

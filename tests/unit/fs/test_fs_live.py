@@ -60,7 +60,9 @@ def test_where_a_view_starts() -> None:
 
 async def test_a_reader_of_a_view_sees_every_byte_once(autojump_clock: trio.abc.Clock) -> None:
     feed = MemoryFeed(ID, is_owned=False)
-    handle = LiveHandle(FeedInode(2, ID, LiveView(1)), feed, None, never_waits=False)
+    handle = LiveHandle(
+        FeedInode(2, ID, LiveView(1)), feed, None, is_from_end=False, never_waits=False
+    )
     waits = Waits(Interrupts("/nowhere"))
     blocks = [b"%d," % number for number in range(50)]
 

@@ -163,7 +163,7 @@ def test_there_is_no_head_before_there_is_one() -> None:
     )
     feed = MemoryFeed(ID, is_owned=False)
     assert status_text.head(feed, report) == ""
-    assert "blocks 0 of 0\n" in status_text.progress(feed, report)
+    assert "blocks 0 of unknown\nbytes 0 of unknown\n" in status_text.progress(feed, report)
 
 
 def test_the_tree(feeds: KnownFeeds) -> None:

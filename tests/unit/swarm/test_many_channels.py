@@ -146,7 +146,7 @@ def test_an_end_forgets_all_channels() -> None:
     pipe = Pipe(dialler, listener)
     pipe.dialler.session.offer(dialler.feeds, 0.0)
     settle([pipe])
-    pipe.dialler.session.withdraw(dialler.feeds[0], 0.0)
+    pipe.dialler.session.withdraw(dialler.feeds[0], 0.0, was_found=False)
     settle([pipe])
     assert listener.shown == MANY - 1
     pipe.close(0.0)
