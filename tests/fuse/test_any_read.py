@@ -129,9 +129,9 @@ class Reader:
     path: Path
     threads: ThreadPoolExecutor
     descriptors: dict[str, int]
+    data: bytes
 
     def __post_init__(self) -> None:
-        self.data = b""
         self.reads: list[Read] = []
         self.islands: list[tuple[int, int]] = []
 
@@ -158,14 +158,13 @@ class Reader:
             begun.set()
             return CALLS[call](descriptor, offset, size)
 
-        waiting = self.waiting()
         read.result = self.threads.submit(run)
         begun.wait(END_SECONDS)
         self.reads.append(read)
         if call == "sendfile":
             # Its pages are locked before the daemon knows: `fstat` of a size that is new then waits
             # for them, and no signal ends that (docs/limits.md).
-            wait_until(lambda: read.result.done() or self.waiting() > waiting)
+            wait_until(lambda: sum(not one.result.done() for one in self.reads) <= self.waiting())
 
     def waiting(self) -> int:
         """How many reads the daemon has that wait."""
@@ -191,14 +190,14 @@ class Reader:
 
 
 @contextmanager
-def reader_of(staged: Staged) -> Iterator[Reader]:
-    path = staged.followed(0, 0)
+def reader_of(staged: Staged, size: int) -> Iterator[Reader]:
+    path = staged.followed(size, 0)
     flags = {"plain": os.O_RDONLY, "direct": os.O_RDONLY | os.O_DIRECT}
     descriptors = {how: os.open(path, how_flags) for how, how_flags in flags.items()}
     before = signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
     try:
         with ThreadPoolExecutor(16) as threads:
-            reader = Reader(staged, path, threads, descriptors)
+            reader = Reader(staged, path, threads, descriptors, pattern_bytes(size))
             try:
                 yield reader
             finally:
@@ -248,8 +247,7 @@ _steps = st.one_of(
 def test_a_read_is_right_and_whole_or_fails(
     shared: Staged, size: int, here: list[tuple[int, int]], steps: list[tuple[object, ...]]
 ) -> None:
-    with reader_of(shared) as reader:
-        reader.grow(size)
+    with reader_of(shared, size) as reader:
         for offset, count in here:
             reader.hold(offset, count)
         for what, *arguments in steps:
