@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts.tables import cell, put_table
 from scripts.terminal import Terminal
 from scripts.tools import GROUPS, HELLO, MORE, SOURCE
 from tests.e2e.stage import at, follow, free_port, id_of, mounted_at, wait_whole
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
     from scripts.tools import Tool
 
-PAGE = Path(__file__).parents[1] / "docs" / "tools.md"
-START, END = "<!-- made by scripts/tools-table -->", "<!-- end -->"
+SCRIPT = "scripts/tools-table"
 COMMAND_SECONDS = 20.0
 MAX_SHOWN = 90  # characters of what a tool says
 
@@ -138,11 +138,6 @@ def append(path: Path, text: str) -> None:
         file.write(text)
 
 
-def cell(text: str) -> str:
-    """As code in a cell of the table."""
-    return "`" + text.replace("|", "\\|") + "`" if text else ""
-
-
 def telling(tool: Tool, said: str) -> str:
     """The line of what a tool said that matters, or all of it if that is short."""
     whole = " / ".join(" ".join(line.split()) for line in said.splitlines())
@@ -172,7 +167,7 @@ def rows(stage: Stage) -> Iterator[tuple[str, str]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/tools-table")
+    parser = argparse.ArgumentParser(prog=SCRIPT)
     parser.add_argument("--write", action="store_true", help="put the table into docs/tools.md")
     arguments = parser.parse_args()
     lines = ["| command | exit code | says | |", "|---|---|---|---|"]
@@ -184,9 +179,7 @@ def main() -> int:
             faults += [f"{line}"] if wrong else []
     print(f"\n{len(lines) - 2 - len(GROUPS)} commands, {len(faults)} not right")
     if arguments.write:
-        before, rest = PAGE.read_text().split(START)
-        table = "\n".join([START, "", *lines, "", END])
-        PAGE.write_text(before + table + rest.split(END)[1])
+        put_table(SCRIPT, lines)
     return 1 if faults else 0
 
 
