@@ -44,7 +44,7 @@ class MemoryReader:
 
     def read_nowait(self, offset: int, size: int) -> bytes:
         feed = self._feed
-        if feed.is_damaged:
+        if feed.is_damaged and offset + size > feed.sound_bytes:
             raise StoreCorrupt("data", offset, "flipped bits")
         return bytes(feed.data[offset : min(offset + size, feed.held_until(offset))])
 
@@ -117,6 +117,7 @@ class MemoryFeed:
         self.syncs = 0
         self.fault = ""  # of the next appends
         self.is_damaged = False
+        self.sound_bytes = 0  # at its beginning, of a damaged one
         self.attempt: trio.Event | None = None  # to find its head; it ends it
         self.looks = 0  # how often it was looked for
         self.waiting_count = 0
