@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.tailer_trials import ROOT, STEPS, WORK, outcomes, search_path
+from scripts.tables import put_table
+from scripts.tailer_trials import STEPS, WORK, outcomes, search_path
 from scripts.tailer_worlds import Disk, Feeds, can_drop_caches
 from scripts.tailers import TAILERS, Kind
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from scripts.tailer_trials import Outcome
     from scripts.tailers import Tailer
 
-PAGE = ROOT / "docs" / "tools.md"
-START, END = "<!-- made by scripts/tailers-table -->", "<!-- end of the tailers -->"
 HEAD = (
     "| program | from | goes by | drop_caches | remount | rename | new feed | |",
     "|---|---|---|---|---|---|---|---|",
@@ -99,9 +98,7 @@ def main() -> int:
             faults += row.faults
     print(f"\n{len(lines) - len(HEAD)} tailers, {len(faults)} faults", *faults, sep="\n")
     if arguments.write:
-        before, rest = PAGE.read_text().split(START)
-        table = "\n".join([START, "", *lines, "", END])
-        PAGE.write_text(before + table + rest.split(END)[1])
+        put_table("scripts/tailers-table", lines)
     return 1 if faults else 0
 
 
