@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -224,7 +225,7 @@ def _mounted(
     before = mount_points.fuse_descriptors()
     reasons: list[str] = []
     try:
-        with _captured_stderr(reasons):
+        with _captured_stderr(reasons), _signals_blocked():
             pyfuse3.init(operations, options.mount_point, _libfuse_options(options))
     except RuntimeError as error:
         reason = reasons[0] if reasons else str(error)
@@ -236,11 +237,12 @@ def _mounted(
         yield watch, descriptor
     finally:
         unmounts = life.may_end or not life.has_answered
-        pyfuse3.close(unmount=unmounts)
-        if watch is not None:
+        with _signals_blocked():
+            pyfuse3.close(unmount=unmounts)
             # After an abort of the connection libfuse leaves the mount where it is.
-            if unmounts and watch.is_listed():
+            if unmounts and watch is not None and watch.is_listed():
                 mount_points.unmount(options.mount_point)
+        if watch is not None:
             watch.close()
 
 
@@ -252,6 +254,21 @@ def _libfuse_options(options: MountOptions) -> set[str]:
         f"subtype={SUBTYPE}",
         *options.kernel_options,
     }
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Keeps signals from this thread, and from the processes that the body starts, until its end.
+
+    libfuse mounts and unmounts through `fusermount3`, or `mount` and `umount`. Ctrl-C, which every
+    process of the foreground gets, would kill them half-way, and libfuse takes the end of its own
+    wait for them (EINTR) as a failure, which it reports on standard error.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
