@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 from tests.e2e.stage import WAIT_SECONDS, at, free_port, mounted_at, options, shell
 from tests.mounts import installed_command, is_listed
 from tests.node_peer import LOOPBACK
+from tests.users import AS_NOBODY, admitting, missing_for_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,8 +24,6 @@ pytestmark = pytest.mark.fuse
 
 WRONG_COMMAND_LINE, NOT_MOUNTED = 1, 32  # docs/manual.md, "Exit codes of mount.protozorfs"
 NOT_A_POINT = "02" + 31 * "00"  # 64 hex digits, and no Ed25519 key
-NOBODY = "65534"
-AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 WITHOUT_CAPABILITIES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]  # root as a user
 HIDE_DEV_FUSE = """
 mkdir "$0/dev"
@@ -35,13 +33,16 @@ for name in null zero random urandom; do
 done
 mount --rbind "$0/dev" /dev
 """
+# In a user namespace, where no device can be made, it is open to all, or it would not be to us.
 OPEN_DEV_FUSE = """
 mount -t tmpfs tmpfs /mnt
-mknod /mnt/fuse c 10 229
-chmod 666 /mnt/fuse
+if mknod -m 666 /mnt/fuse c 10 229 2> /dev/null; then mount --bind /mnt/fuse /dev/fuse; fi
+"""
+CLOSED_DEV_FUSE = """
+mount -t tmpfs tmpfs /mnt
+mknod -m 600 /mnt/fuse c 10 229 2> /dev/null || install -m 600 /dev/null /mnt/fuse
 mount --bind /mnt/fuse /dev/fuse
 """
-CLOSED_DEV_FUSE = OPEN_DEV_FUSE.replace("666", "600")
 
 
 def run(*command: str | Path) -> tuple[int, str, str]:
@@ -171,14 +172,13 @@ def public() -> Iterator[Path]:
 
 
 @pytest.fixture
-def as_nobody() -> list[str]:
-    """What makes a command run as a user without rights, who can reach the installed commands."""
-    if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
-        pytest.skip("only the real root can become somebody else")
-    can_run = run(*AS_NOBODY, sys.executable, "-c", "import protozorfs")
-    if can_run[0] != 0 or shutil.which("fusermount3") is None:
-        pytest.skip("other users cannot reach this checkout")
-    return AS_NOBODY
+def admitted(public: Path) -> str:
+    """What lets a user without rights reach the installed commands."""
+    reason = missing_for_others()
+    if reason is not None:
+        pytest.skip(reason)
+    (public / "programs").mkdir()
+    return admitting(f"{public}/programs")
 
 
 def test_no_dev_fuse(public: Path) -> None:
@@ -198,7 +198,7 @@ def test_rights_that_are_missing(public: Path) -> None:
     assert not is_listed(public / "m")
 
 
-def test_another_user(public: Path, as_nobody: list[str]) -> None:
+def test_another_user(public: Path, admitted: str) -> None:
     (public / "roots").mkdir(0o700)
     (public / "root-m").mkdir(0o755)
     cases = [
@@ -208,14 +208,14 @@ def test_another_user(public: Path, as_nobody: list[str]) -> None:
     ]
     for code, sentence, store, mount_point in cases:
         command = mount_command(public / store, public / mount_point)
-        opened = in_namespace(public, OPEN_DEV_FUSE, *as_nobody, *command)
+        opened = in_namespace(public, OPEN_DEV_FUSE + admitted, *AS_NOBODY, *command)
         expect_failure(code, sentence, *opened)
     command = mount_command(public / "store", public / "m")
-    closed = in_namespace(public, CLOSED_DEV_FUSE, *as_nobody, *command)
+    closed = in_namespace(public, CLOSED_DEV_FUSE + admitted, *AS_NOBODY, *command)
     expect_failure(NOT_MOUNTED, "no permission to use /dev/fuse", *closed)
 
 
-def test_another_user_needs_no_rights_to_mount(public: Path, as_nobody: list[str]) -> None:
+def test_another_user_needs_no_rights_to_mount(public: Path, admitted: str) -> None:
     """The script of an unprivileged user, who mounts, appends, reads and unmounts."""
     mount = " ".join(map(str, mount_command(public / "store", public / "m")))
     script = f"""
@@ -226,13 +226,11 @@ def test_another_user_needs_no_rights_to_mount(public: Path, as_nobody: list[str
     fusermount3 -u {public}/m
     flock --timeout 10 {public}/store/lock true  # held until the daemon has ended
     """
-    command = in_namespace(public, OPEN_DEV_FUSE, *as_nobody, "bash", "-c", script)
+    command = in_namespace(public, OPEN_DEV_FUSE + admitted, *AS_NOBODY, "bash", "-c", script)
     assert run(*command) == (0, "hello\n", "")
 
 
-def test_another_user_copies_in_what_tools_set_attributes_of(
-    public: Path, as_nobody: list[str]
-) -> None:
+def test_another_user_copies_in_what_tools_set_attributes_of(public: Path, admitted: str) -> None:
     """What is not theirs they cannot give away, and nobody's tools try that."""
     mount = " ".join(map(str, mount_command(public / "store", public / "m")))
     script = f"""
@@ -255,7 +253,7 @@ def test_another_user_copies_in_what_tools_set_attributes_of(
     fusermount3 -u {public}/m
     flock --timeout 10 {public}/store/lock true  # held until the daemon has ended
     """
-    command = in_namespace(public, OPEN_DEV_FUSE, *as_nobody, "bash", "-c", script)
+    command = in_namespace(public, OPEN_DEV_FUSE + admitted, *AS_NOBODY, "bash", "-c", script)
     assert run(*command) == (0, "hello" * 5, "")
 
 

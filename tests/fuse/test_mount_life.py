@@ -30,6 +30,7 @@ from tests.mounts import (
     start_mount,
     unmount,
 )
+from tests.users import NOBODY, admitting, has_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,6 @@ pytestmark = pytest.mark.fuse
 
 STOP_SECONDS = 2.0  # docs/manual.md: the longest that ending takes
 MOUNT_FAILURE = 32
-NOBODY = 65534
 SOMEBODYS_ID = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"  # RFC 8032, 7.1
 
 
@@ -284,17 +284,23 @@ def test_fake_does_nothing(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(not has_user(NOBODY), reason="there is no other user")
 def test_without_access_to_fuse_it_is_one_sentence(tmp_path: Path) -> None:
-    if os.stat("/dev/fuse").st_mode & 0o006 == 0o006:
-        pytest.skip("everybody may use /dev/fuse here")
     (tmp_path / "m").mkdir()
+    (tmp_path / "fuse").touch(0o600)
     code = (
-        "import os, sys; from tests.memory_control import main; os.setuid(65534);"
+        f"import os, sys; from tests.memory_control import main; os.setuid({NOBODY});"
         f"sys.argv[1:] = ['{tmp_path}/store', '{tmp_path}/m']; sys.exit(main())"
     )
+    (tmp_path / "programs").mkdir()
+    hiding = f'mount --bind {tmp_path}/fuse /dev/fuse && exec "$@"'
+    script = admitting(f"{tmp_path}/programs") + f"\n{hiding}"
     done = subprocess.run(
-        [memory_command()[0], "-c", code], capture_output=True, text=True, timeout=30, check=False
+        ["unshare", "--mount", "bash", "-c", script, "bash", memory_command()[0], "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == MOUNT_FAILURE
     assert done.stderr == "mount.protozorfs: no permission to use /dev/fuse\n"

@@ -37,6 +37,7 @@ from tests.fuse.compared import (
 )
 from tests.fuse.differences import TABLES, Difference, kind_of
 from tests.sizes import long_or_short
+from tests.users import has_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.fuse,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can do `chattr +a`"),
+    pytest.mark.skipif(not has_user(STRANGER_UID), reason="there is no other user"),
 ]
 
 SEQUENCES = long_or_short(2000, 60)
@@ -185,19 +186,25 @@ def append(path: Path, content: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def ext4(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An empty directory on a file system that can do `chattr +a`."""
+    """An empty directory on a file system of the disk."""
     directory = tmp_path_factory.mktemp("ext4")
     directory.chmod(0o755)  # as the root of a mount
-    probe = directory / "probe"
+    yield directory
+    clear(directory)
+
+
+@pytest.fixture
+def append_only(ext4: Path) -> None:
+    """The right to do `chattr +a` there, which root of a user namespace has not."""
+    probe = ext4 / "probe"
     probe.touch()
     try:
         set_append_only(probe, on=True)
     except OSError as error:
-        reason = f"no `chattr +a` in {directory}: {error}"
+        reason = f"no `chattr +a` in {ext4}: {error}"
         pytest.fail(reason, pytrace=False) if IS_CI else pytest.skip(reason)
-    clear(directory)
-    yield directory
-    clear(directory)
+    finally:
+        clear(ext4)
 
 
 @contextmanager
@@ -246,6 +253,7 @@ WHO = pytest.mark.parametrize("uid", [ROOT_UID, STRANGER_UID], ids=["root", "str
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("append_only")
 @WHO
 def test_a_feed_of_ones_own_is_as_an_append_only_file(ext4: Path, tmp_path: Path, uid: int) -> None:
     with owned_pair(ext4, tmp_path, uid) as pair:
@@ -272,6 +280,7 @@ def expect_difference(pair: Pair, row: Difference) -> None:
     pair("close", 0)
 
 
+@pytest.mark.usefixtures("append_only")
 def test_the_documented_differences_are_there(
     ext4: Path, tmp_path: Path, stage: Callable[..., AbstractContextManager[Staged]]
 ) -> None:

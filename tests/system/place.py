@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.mounts import mount_fusectl
+from tests.users import AS_NOBODY, admitting, missing_for_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 COMMAND_SECONDS = 30.0
-NOBODY = "65534"
-AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 QUIET = "nodht,nolan,noportmap,listen=127.0.0.1"  # mount options: no network but loopback
 HOLD_SECONDS = 3600  # longer than any test, an end all the same
 # mount(8) finds helpers in /sbin alone. $1 is the directory of the place, $2 that of the commands.
+# Root of a user namespace has the devices of the machine, and makes none.
 SET_UP = f"""
 set -e
+device() {{
+  mknod -m 666 "$1" c $2 $3 2> /dev/null || {{ touch "$1" && mount --bind "/dev/${{1##*/}}" "$1"; }}
+}}
 ip link set lo up
 mkdir "$1/sbin" "$1/dev"
 for name in mount umount; do
@@ -42,14 +45,14 @@ ln -s "$2/umount.protozorfs" "$1/sbin/umount.fuse.protozorfs"
 mount -t overlay overlay -o "lowerdir=$1/sbin:/usr/sbin" /usr/sbin
 mount -t tmpfs tmpfs /run                       # where mount(8) keeps notes
 mount -t tmpfs tmpfs "$1/dev"
-mknod -m 666 "$1/dev/null" c 1 3
-mknod -m 666 "$1/dev/urandom" c 1 9
-mknod -m 666 "$1/dev/fuse" c 10 229
+device "$1/dev/null" 1 3
+device "$1/dev/urandom" 1 9
+device "$1/dev/fuse" 10 229
 ln -s "$1/log" "$1/dev/log"
 ln -s /proc/self/fd "$1/dev/fd"
 touch "$1/fstab"
 mount --bind "$1/fstab" /etc/fstab
-mount --bind "$1/dev" /dev
+mount --rbind "$1/dev" /dev
 echo up
 exec sleep {HOLD_SECONDS}
 """
@@ -106,28 +109,20 @@ class Place:
             (self.directory / name).chmod(0o777)
 
 
-def missing_for_places() -> str | None:
-    """Why there can be no place here, or None."""
-    if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
-        return "only the real root can make devices and become somebody else"
-    can_reach = [*AS_NOBODY, sys.executable, "-c", "import protozorfs"]
-    if subprocess.run(can_reach, capture_output=True, timeout=COMMAND_SECONDS).returncode:
-        return "other users cannot reach this checkout"
-    return None
-
-
 @contextmanager
 def place() -> Iterator[Place]:
     """Makes one; skips the test where that is not possible."""
-    reason = missing_for_places()
+    reason = missing_for_others()
     if reason is not None:
         pytest.skip(reason)
     mount_fusectl()
     with tempfile.TemporaryDirectory(prefix="protozorfs-") as name:
         os.chmod(name, 0o777)
+        (Path(name) / "programs").mkdir()
+        set_up = SET_UP.replace("set -e\n", f"set -e\n{admitting(f'{name}/programs')}\n")
         command = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc"]
         with subprocess.Popen(
-            [*command, "bash", "-c", SET_UP, "place", name, str(BIN)],
+            [*command, "bash", "-c", set_up, "place", name, str(BIN)],
             stdout=subprocess.PIPE,
             text=True,
         ) as holder:

@@ -38,7 +38,8 @@ mount --bind /usr usr
 mkdir -p .{ROOT} .{sys.base_prefix}
 mount --bind {ROOT} .{ROOT}
 mount -t proc proc proc
-mknod dev/fuse c 10 229
+touch dev/fuse
+mount --bind /dev/fuse dev/fuse
 ls dev
 exec chroot . env PATH={BIN}:/usr/bin:/usr/sbin HOME=/work bash -c "cd /work$1"
 """

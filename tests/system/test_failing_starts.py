@@ -44,7 +44,11 @@ exit $code
     [
         ("touch n/x; mount.protozorfs new/store n", 32, "not empty"),
         ("mount.protozorfs new/store none", 32, "No such file or directory"),
-        ("rm /dev/fuse; mount.protozorfs new/store m", 32, "this system has no FUSE"),
+        (
+            "umount -q {/,}dev/fuse; rm /dev/fuse; mount.protozorfs new/store m",
+            32,
+            "this system has no FUSE",
+        ),
         ("mount.protozorfs new/store m -o nosuch", 1, "unknown option nosuch"),
         ("mount.protozorfs new/store m --debug=nosuch", 1, "there is no module nosuch"),
         (f"{TAKE_PORT} mount.protozorfs new/store m -o {QUIET},port=4555", 1, "cannot listen"),

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.place import AS_NOBODY, QUIET
+from tests.system.place import QUIET
+from tests.users import AS_NOBODY
 
 if TYPE_CHECKING:
     from tests.system.place import Place
