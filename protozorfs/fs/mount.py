@@ -115,8 +115,10 @@ async def serve(
                         await parts.self_test.run(options.mount_point, interrupts)
                         negotiating.cancel_scope.cancel()  # had it not ended, nothing had answered
                 nursery.start_soon(nudge)
-                life.has_answered = True
                 task_status.started()
+                # Nobody is told if the start has been cancelled meanwhile: then it unmounts.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                life.has_answered = True
                 await trio.sleep_forever()
             finally:
                 await loop.stop()

@@ -9,13 +9,15 @@ import subprocess
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
 from protozorfs.fs import mount_points
 from protozorfs.fs.mount import MountOptions, serve
 from protozorfs.fs.mount_points import MountError
+from protozorfs.fs.negotiation import Negotiation
 from tests.e2e.stage import wait_until
 from tests.errnos import expect
 from tests.fuse.test_waiting_reads import is_waiting, missing, reader
@@ -268,6 +270,27 @@ async def test_what_libfuse_refuses_is_one_sentence(
         await serve(MemoryFeeds(), options)
     assert caught.value.exit_code == MOUNT_FAILURE
     assert capfd.readouterr().err == ""
+    assert not is_listed(tmp_path)
+
+
+async def test_a_start_that_is_cancelled_just_when_it_would_answer_is_unmounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has been told of the mount: it must not stay without a daemon."""
+    starting = trio.CancelScope()
+    end = Negotiation.__exit__
+
+    def end_and_cancel(negotiation: Negotiation, *error: Any) -> None:
+        end(negotiation, *error)
+        starting.cancel()
+
+    monkeypatch.setattr(Negotiation, "__exit__", end_and_cancel)
+    async with trio.open_nursery() as nursery:
+        with starting:
+            await nursery.start(
+                serve, MemoryFeeds(), MountOptions(mount_point=str(tmp_path), source="x")
+            )
+    assert starting.cancelled_caught
     assert not is_listed(tmp_path)
 
 
