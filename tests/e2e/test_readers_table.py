@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from scripts.readers import GROUPS
 from scripts.tables import PAGE, cell
-from tests.conftest import ROOT
+from tests.e2e.tables import check_table
 from tests.sizes import long_or_short
 
 pytestmark = [pytest.mark.fuse, pytest.mark.slow]
@@ -19,15 +16,7 @@ TABLE_SECONDS = long_or_short(3000.0, 170.0)  # the short form takes a minute on
 
 
 def test_no_program_is_misled_by_what_is_missing() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.readers_table", *FORM],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TABLE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    check_table("scripts.readers_table", *FORM, seconds=TABLE_SECONDS)
 
 
 def test_the_table_is_of_these_programs() -> None:

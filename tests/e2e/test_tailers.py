@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
+from scripts.tables import PAGE
 from scripts.tailers import TAILERS
-from tests.conftest import ROOT
+from tests.e2e.tables import check_table
 from tests.sizes import long_or_short
 
 pytestmark = [pytest.mark.fuse, pytest.mark.slow]
@@ -18,18 +16,10 @@ TRIED: list[str] = long_or_short([], ["logtail", "pygtail", "tail -F"])  # all w
 
 
 def test_tailers_show_every_line_once() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.tailers_table", *TRIED],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TABLE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    check_table("scripts.tailers_table", *TRIED, seconds=TABLE_SECONDS)
 
 
 def test_the_table_is_of_these_tailers() -> None:
-    page = (ROOT / "docs" / "tools.md").read_text()
+    page = PAGE.read_text()
     for tailer in TAILERS:
         assert f"\n| `{tailer.name}` | {tailer.origin} | {tailer.keys} |" in page
