@@ -45,7 +45,9 @@ def test_nobody_listens_there(tmp_path: Path) -> None:
         feed = follow(unknown_feed(), mount.path / "paul")
         wait_until(lambda: xattr(feed, "state") == "offline")
         start = time.monotonic()
-        assert subprocess.run(["cat", feed], timeout=WAIT_SECONDS).returncode == 0
+        done = subprocess.run(["cat", feed], capture_output=True, timeout=WAIT_SECONDS, check=False)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"No data available" in done.stderr
         assert time.monotonic() - start < SOON_SECONDS
         assert shell(f"echo mine >> {mount.path}/journal; cat {mount.path}/journal") == "mine\n"
         assert xattr(feed, "peers") == "0"
