@@ -59,6 +59,15 @@ def test_a_store_with_a_feed_stays(tmp_path: Path, is_named: bool) -> None:
         assert bytes(pair.public_key) == bytes(FEED_ID)
 
 
+def test_a_store_that_only_follows_stays(tmp_path: Path) -> None:
+    """A feed of which nothing has come has a name and no directory."""
+    store = Store(tmp_path / "store")
+    store.names.add(NameRow(b"paul", FEED_ID, False, 1, 1))
+    store.close_failed()
+    with Store(tmp_path / "store") as again:
+        assert [row.name for row in again.names.all()] == [b"paul"]
+
+
 def test_a_store_with_the_log_of_a_mount_stays(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     (tmp_path / "store" / "mount.log").write_text("what went wrong")
