@@ -1,9 +1,10 @@
 """A mount of feeds in memory, run as a process of its own, and the socket by which it is staged.
 
-    python -m tests.memory_control [--watch-proc] ARGUMENTS OF mount.protozorfs
+    python -m tests.memory_control [--watch-proc | --no-self-test] ARGUMENTS OF mount.protozorfs
 
 The lines on the socket are JSON, each answered by one: see `_command`. `--watch-proc` has the
-self-test fail, so that the fallbacks for interrupts and for the origin of READs are in use.
+self-test fail, so that the fallbacks for interrupts and for the origin of READs are in use;
+`--no-self-test` has it make no request, as on a machine that is too busy.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import trio
 from protozorfs import ids
 from protozorfs.cli.mounting import run
 from protozorfs.fs import origins, requests
+from protozorfs.fs.self_test import SelfTest
 from tests.memory_feeds import MemoryFeeds
 
 if TYPE_CHECKING:
@@ -160,7 +162,14 @@ def main() -> int:
         del arguments[0]
         requests.find_layout = _find_nothing
         origins._closure_memory = _no_memory
+    if arguments[:1] == ["--no-self-test"]:
+        del arguments[0]
+        SelfTest._ask = _ask_nothing  # type: ignore[method-assign]
     return run(arguments, open_memory_node)
+
+
+def _ask_nothing(self: SelfTest, mount_point: str) -> None:
+    """In place of a READ of the hidden file."""
 
 
 def _find_nothing(*_arguments: object, **_named: object) -> None:

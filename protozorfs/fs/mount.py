@@ -93,6 +93,7 @@ async def serve(
     operations = Operations(parts)
     with (
         _mounted(operations, options, life) as (watch, descriptor),
+        Negotiation(descriptor) as negotiation,
         feeds.surroundings.watched(parts.grown),
         no_stuck_reads(),
     ):
@@ -107,13 +108,10 @@ async def serve(
             if stop is not None:
                 nursery.start_soon(_end_when_told, stop, life, nursery.cancel_scope)
             try:
-                with Negotiation(descriptor) as negotiation:
-                    nursery.start_soon(loop.run, nursery.cancel_scope)
-                    async with trio.open_nursery() as negotiating:
-                        negotiating.start_soon(negotiation.run)
-                        await operations.initialised.wait()
-                        await parts.self_test.run(options.mount_point, interrupts)
-                        negotiating.cancel_scope.cancel()  # had it not ended, nothing had answered
+                nursery.start_soon(loop.run, nursery.cancel_scope)
+                nursery.start_soon(negotiation.run)
+                await operations.initialised.wait()
+                await parts.self_test.run(options.mount_point, interrupts)
                 nursery.start_soon(nudge)
                 task_status.started()
                 # Nobody is told if the start has been cancelled meanwhile: then it unmounts.

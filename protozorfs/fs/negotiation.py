@@ -88,8 +88,8 @@ def changed_answer(request: bytes, answer: bytes) -> bytes | None:
 class Negotiation:
     """The way of one INIT, from the kernel to libfuse and back.
 
-    Enter it before pyfuse3's loop starts, `run` it beside the loop; leave it when the mount has
-    answered a request.
+    Enter it before pyfuse3's loop starts, `run` it beside the loop; leave it when the loop has
+    ended, before the mount is closed.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -98,6 +98,7 @@ class Negotiation:
         self._kernel = os.dup(descriptor)
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
+        self._is_given_back = False
 
     def __enter__(self) -> Negotiation:
         os.dup2(self._theirs.fileno(), self._descriptor, inheritable=False)
@@ -109,8 +110,8 @@ class Negotiation:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.dup2(self._kernel, self._descriptor, inheritable=False)
-        os.close(self._kernel)
+        self._give_back()
+        self._forget_kernel()
         self._ours.close()
         self._theirs.close()
 
@@ -120,11 +121,23 @@ class Negotiation:
             await self._have_answered()
         except OSError as error:  # pyfuse3 is told the same, and ends its loop
             log.info("the mount is gone before it could be used: %s", error)
-        os.dup2(self._kernel, self._descriptor, inheritable=False)
+        self._give_back()
         # pyfuse3 sleeps until there is something to read from the socket, which trio still looks
         # at under the number of the descriptor; what it then reads is the kernel's next request.
+        # Without this it would sleep for ever: whoever cancels it has to end pyfuse3's loop, too.
         await trio.lowlevel.wait_readable(self._kernel)
         self._ours.send(b"\0")
+        self._forget_kernel()
+
+    def _give_back(self) -> None:
+        if not self._is_given_back:
+            self._is_given_back = True
+            os.dup2(self._kernel, self._descriptor, inheritable=False)
+
+    def _forget_kernel(self) -> None:
+        descriptor, self._kernel = self._kernel, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     async def _have_answered(self) -> None:
         await trio.lowlevel.wait_readable(self._kernel)

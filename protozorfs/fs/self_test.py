@@ -80,7 +80,11 @@ class SelfTest:
     async def run(self, mount_point: str, interrupts: Interrupts) -> bool:
         """Tests, and on success has the interrupts use libfuse. The mount must be answering."""
         with trio.move_on_after(_SELF_TEST_SECONDS):
-            await trio.to_thread.run_sync(self._ask, mount_point, abandon_on_cancel=True)
+            # A limiter of its own: what recovers feeds and syncs them may have all other threads.
+            limiter = trio.CapacityLimiter(1)
+            await trio.to_thread.run_sync(
+                self._ask, mount_point, abandon_on_cancel=True, limiter=limiter
+            )
         self._thread = None
         if self._layout is None or self._libfuse is None:
             log.warning("interrupts are not available here; watching /proc for signals")

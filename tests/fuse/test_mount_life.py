@@ -17,7 +17,7 @@ import trio
 from protozorfs.fs import mount_points
 from protozorfs.fs.mount import MountOptions, serve
 from protozorfs.fs.mount_points import MountError
-from protozorfs.fs.negotiation import Negotiation
+from protozorfs.fs.self_test import SelfTest
 from tests.e2e.stage import wait_until
 from tests.errnos import expect
 from tests.fuse.test_waiting_reads import is_waiting, missing, reader
@@ -35,7 +35,8 @@ from tests.mounts import (
 from tests.users import NOBODY, admitting, has_user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from tests.fuse.conftest import Staged
 
@@ -81,6 +82,14 @@ def test_a_signal_ends_it_while_readers_wait(staged: Staged, number: int) -> Non
         assert one.stderr is not None
         assert b"Input/output error" in one.stderr.read()
     assert not is_listed(staged.path)
+
+
+def test_a_mount_whose_self_test_asked_nothing_answers_others(
+    stage: Callable[..., AbstractContextManager[Staged]],
+) -> None:
+    with stage(flags=("--no-self-test",)) as staged:
+        assert os.listdir(staged.path) == []
+        assert staged.owned().read_bytes() == b"hello\n"
 
 
 def test_unmounting_ends_it(staged: Staged) -> None:
@@ -278,13 +287,14 @@ async def test_a_start_that_is_cancelled_just_when_it_would_answer_is_unmounted(
 ) -> None:
     """Nobody has been told of the mount: it must not stay without a daemon."""
     starting = trio.CancelScope()
-    end = Negotiation.__exit__
+    run = SelfTest.run
 
-    def end_and_cancel(negotiation: Negotiation, *error: Any) -> None:
-        end(negotiation, *error)
+    async def run_and_cancel(self_test: SelfTest, *arguments: Any) -> bool:
+        succeeded = await run(self_test, *arguments)
         starting.cancel()
+        return succeeded
 
-    monkeypatch.setattr(Negotiation, "__exit__", end_and_cancel)
+    monkeypatch.setattr(SelfTest, "run", run_and_cancel)
     async with trio.open_nursery() as nursery:
         with starting:
             await nursery.start(
