@@ -102,6 +102,16 @@ class FeedInode:
             self.readahead.forget()
 
     @contextmanager
+    def told_if_answered(self) -> Iterator[None]:
+        """What is told in the body counts only if it ends well: an error carries no attributes."""
+        told = self.told_length, self.told_mtime_ns, self.is_told_unknown
+        try:
+            yield
+        except BaseException:
+            self.told_length, self.told_mtime_ns, self.is_told_unknown = told
+            raise
+
+    @contextmanager
     def locked_pages(self) -> Iterator[None]:
         """While a read waits that may have pages of the feed locked."""
         self.page_reads += 1

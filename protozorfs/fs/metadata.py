@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pyfuse3
@@ -90,6 +91,18 @@ class MetadataOperations(RefusedOperations):
 
         Two set the size to what it is: `nudges`, and who copies into a new file.
         """
+        known = self._inodes.get(inode)
+        with known.told_if_answered() if isinstance(known, FeedInode) else nullcontext():
+            return await self._set(inode, attr, fields, fh, ctx)
+
+    async def _set(
+        self,
+        inode: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
         present = await self.getattr(inode, ctx)
         if self._nudges.is_asking(ctx.pid):
             return present

@@ -279,8 +279,7 @@ def _tell_size(inode: FeedInode, feed: FeedView) -> None:
     it learns the size, and opens once more.
 
     Raises:
-        Refused: ESTALE, once.
+        Refused: ESTALE, to all until one has learned it.
     """
     if inode.is_told_unknown and not feed.is_unknown:
-        inode.is_told_unknown = False
         raise Refused(errno.ESTALE)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.fuse
 
+TOGETHER = 8  # readers
 FOUND_BYTES = 30_000
 TOOL_SECONDS = 20.0  # an upper bound for a slow machine, not a delay
 
@@ -99,6 +101,23 @@ def test_what_is_found_while_an_open_waits_is_read_whole(shared: Staged, command
         shared.control("found", path.name)
         assert process.communicate(timeout=TOOL_SECONDS) == (pattern_bytes(FOUND_BYTES), b"")
         assert process.returncode == 0
+
+
+def test_all_who_wait_together_read_what_is_found_whole(shared: Staged) -> None:
+    """None of them may open while the kernel still takes the feed for one byte long."""
+    path = shared.followed(0, 0)
+    shared.control("search", path.name)
+    script = f"import os; f = os.open('{path}', 0); os.sendfile(1, f, None, 1 << 20)"
+    with ExitStack() as stack:
+        readers = [
+            stack.enter_context(reader("bash", "-c", f'python3 -c "{script}" | cat'))
+            for _ in range(TOGETHER)
+        ]
+        wait_until(lambda: shared.control("show", path.name)["handles"] == TOGETHER)
+        shared.control("stage", path.name, pattern=FOUND_BYTES)
+        shared.control("found", path.name)
+        for process in readers:
+            assert process.communicate(timeout=TOOL_SECONDS) == (pattern_bytes(FOUND_BYTES), b"")
 
 
 def test_no_tool_takes_an_unknown_feed_for_an_empty_one(shared: Staged) -> None:

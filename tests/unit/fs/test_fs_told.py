@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from protozorfs.fs.inodes import FeedInode
 from protozorfs.fs.reads import is_of_pages
 from protozorfs.types import FeedId
@@ -34,3 +36,20 @@ def test_reads_of_whole_pages() -> None:
     assert is_of_pages(8192, 131_072)
     assert not is_of_pages(1, 4096)
     assert not is_of_pages(0, 4095)
+
+
+def test_what_an_error_does_not_carry_is_not_told() -> None:
+    inode = FeedInode(2, FeedId(bytes(32)))
+    inode.tell(1, 1, is_unknown=True)
+
+    def refuse() -> None:
+        with inode.told_if_answered():
+            inode.tell(20, 2)
+            raise PermissionError
+
+    with pytest.raises(PermissionError):
+        refuse()
+    assert (inode.told_length, inode.told_mtime_ns, inode.is_told_unknown) == (1, 1, True)
+    with inode.told_if_answered():
+        inode.tell(20, 2)
+    assert (inode.told_length, inode.told_mtime_ns, inode.is_told_unknown) == (20, 2, False)
