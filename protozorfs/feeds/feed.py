@@ -229,6 +229,18 @@ class Feed:
             self.mtime_ns = time_ns
             self._surroundings.feed_grown(self)
 
+    def keep_time(self) -> None:
+        """The head was written without being news: its file says again when the feed grew.
+
+        Raises:
+            OSError: the file system keeps no such times.
+        """
+        head = self._surroundings.directory_of(self).file("head")
+        try:
+            head.set_modified(self.mtime_ns)
+        finally:
+            head.close()
+
     # open handles
 
     def acquire(self) -> None:
@@ -364,7 +376,13 @@ class Feed:
         log = self._log
         if log is not None:
             self._forget_log()
-            log.close() if has_time else log.rest()
+            has_head = log.length > 0
+            if not has_time:
+                log.rest()
+                return
+            log.close()
+            if has_head:
+                self.keep_time()  # closing has made the head durable
 
     def discard(self) -> None:
         """Ends all waits and lets go of the files, which will be removed: nothing is written."""

@@ -52,5 +52,6 @@ async def open_unclean(store: Store, names: Iterable[tuple[Feed, bytes]]) -> Non
                     feed.adopt_log(log)
                     if log.length:
                         feed.was_written(written_ns)
+                        feed.keep_time()  # opening may have written the head anew
                 except (StoreError, OSError) as error:
                     logger.error("feed %s cannot be opened: %s", shown, error)

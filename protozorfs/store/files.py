@@ -64,6 +64,9 @@ class File(Protocol):
     def modified_ns(self) -> int:
         """When it was last written to; nanoseconds since 1970."""
 
+    def set_modified(self, time_ns: int) -> None:
+        """Has `modified_ns` say that, until the next write."""
+
     def fdatasync(self) -> None:
         """Returns when data and size survive a power cut."""
 
@@ -201,6 +204,9 @@ class RealFile:
 
     def modified_ns(self) -> int:
         return os.fstat(self._descriptor).st_mtime_ns
+
+    def set_modified(self, time_ns: int) -> None:
+        os.utime(self._descriptor, ns=(time_ns, time_ns))
 
     def fdatasync(self) -> None:
         with _disk_full_is_store_full():  # delayed allocation finds a full disk only here

@@ -192,6 +192,9 @@ class MemoryFile:
     def modified_ns(self) -> int:
         return self._open_inode().modified_ns
 
+    def set_modified(self, time_ns: int) -> None:
+        self._open_inode().modified_ns = time_ns
+
     def fdatasync(self) -> None:
         inode = self._open_inode()
         try:

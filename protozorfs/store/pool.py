@@ -162,6 +162,11 @@ class PooledFile:
         file = self._found()
         return 0 if file is None else file.modified_ns()
 
+    def set_modified(self, time_ns: int) -> None:
+        file = self._found()
+        if file is not None:
+            file.set_modified(time_ns)
+
     def fdatasync(self) -> None:
         self._opened().fdatasync()
 

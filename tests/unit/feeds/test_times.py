@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import trio
 
 from protozorfs.feeds.registry import Feeds
+from protozorfs.log.proof_types import BlockRequest, Request, UpgradeRequest
 from protozorfs.options import Options
 from protozorfs.store.layout import Store
-from tests.unit.swarm.memory_peers import Peer, Pipe, settle
+from tests.unit.swarm.memory_peers import FEED_ID, Peer, Pipe, settle
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+FIRST = Request(block=BlockRequest(0, 0), upgrade=UpgradeRequest(0, 2))
 NANOSECONDS = 1_000_000_000  # of a second: the head is written again when it is synced
 
 
@@ -95,3 +97,23 @@ def test_a_record_of_a_longer_head_makes_a_feed_newer_and_its_blocks_do_not() ->
     settle([pipe])
     assert feed.log.contiguous_length == 2
     assert feed.mtime_ns == 1
+
+
+async def test_reading_and_a_kill_make_no_feed_newer(tmp_path: Path) -> None:
+    """The head of a follower becomes durable when it stops, and is written anew by a recovery."""
+    owner = Peer(is_owner=True, key=1)
+    owner.append([b"one", b"two"])
+    path = tmp_path / "store"
+    with Store(path) as store:
+        feeds = Feeds(store, Options())
+        feed = feeds.follow(FEED_ID, b"paul")
+        feed.apply_all([(request, owner.feed.proof(request)) for request in (FIRST,)])
+        grown_ns = feed.mtime_ns = feed.mtime_ns - NANOSECONDS * 100
+        feeds.close()
+    for _ in range(2):  # two kills, one after the other
+        next(path.rglob("clean")).unlink(missing_ok=True)  # taken back by whatever is written
+        with Store(path) as store:
+            feeds = Feeds(store, Options())
+            await feeds.recover()
+            assert [feed.mtime_ns for feed in feeds] == [grown_ns]
+            feeds.close()
