@@ -78,6 +78,9 @@ class Manager(Protocol):
     def wants_peer(self, peer: Peer) -> bool:
         """Another connection is worth having for a feed that the peer was found for."""
 
+    def peer_put_off(self) -> None:
+        """A peer that was due is not dialled for a while."""
+
 
 class Connections:
     """Every connection there is, and the table of addresses that may be dialled."""
@@ -180,7 +183,11 @@ class Connections:
         dialled = sum(entry.session.is_initiator for entry in self.entries.values())
 
         def is_wanted(peer: Peer) -> bool:
-            return dialled < min(MAX_DIALLED, self._limit // 2) and self._manager.wants_peer(peer)
+            may_dial = dialled < min(MAX_DIALLED, self._limit // 2)
+            if may_dial and self._manager.wants_peer(peer):
+                return True
+            self._manager.peer_put_off()
+            return False
 
         for peer in self.table.due(trio.current_time(), is_wanted):
             if dialling >= max_dials:

@@ -158,7 +158,7 @@ class PeerTable:
     def may_be_reached(self, feed_id: FeedId, now: float) -> bool:
         """A peer that the feed may be shown to is being dialled, or is due."""
         return any(
-            not peer.is_connected and (peer.is_dialling or not peer.was_tried or peer.due <= now)
+            not peer.is_connected and (peer.is_dialling or peer.due <= now)
             for peer in self._peers.values()
             if peer.concerns(feed_id)
         )

@@ -330,6 +330,10 @@ class Swarm:
         feeds = (self._feeds.by_id(feed_id) for feed_id in peer.feeds)
         return any(feed is not None and len(feed.peers) < ENOUGH_PEERS for feed in feeds)
 
+    def peer_put_off(self) -> None:
+        """Nothing will come from there for the moment: some may have waited for it."""
+        self._searches.lost_a_peer()
+
     # dht_upkeep.Finds
 
     def peers_found(self, feed: Feed, addresses: Sequence[Address]) -> None:
