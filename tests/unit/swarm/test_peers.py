@@ -178,6 +178,14 @@ def test_who_may_be_reached() -> None:
     assert table.may_be_reached(OTHER, 0.0)
 
 
+def test_a_peer_that_is_put_off_is_no_hope_though_it_was_never_tried() -> None:
+    table = PeerTable()
+    assert table.add_found(ADDRESS, FEED) is not None
+    assert table.due(0.0, lambda peer: False) == []
+    assert not table.may_be_reached(FEED, 0.0)
+    assert table.may_be_reached(FEED, UNWANTED_DELAY)
+
+
 def test_found_peers_are_bounded_and_go_with_their_feed() -> None:
     table = PeerTable()
     for port in range(1, 1000):
