@@ -315,7 +315,8 @@ WAYS_IN = (
             "copytree('$OUT', '.', dirs_exist_ok=True)",
         )
     ),
-    ("tar -C $OUT -cf $OUT/t src && python3 -m tarfile -e $OUT/t", ""),
+    # Python from 3.12 on warns of a default of its own.
+    ("tar -C $OUT -cf $OUT/t src && python3 -W ignore -m tarfile -e $OUT/t", ""),
     *(
         (f'node -e "fs.{call}"', "node")
         for call in (
@@ -356,7 +357,13 @@ COPYING_IN = (
         11,
         "rsync",
     ),
-    refused_in("cp --reflink=always", "another file system, as everywhere", "cross-device"),
+    # That of Debian 13 removes what it had begun.
+    Tool(
+        "cp --reflink=always $OUT/src src; code=$?; rm -f src; exit $code",
+        "another file system, as everywhere",
+        "cross-device",
+        1,
+    ),
     refused_in("chmod 400 $OUT/src && cp -p", _UNKEPT, NOT_PERMITTED),
     refused_in("setfattr -n user.a -v 1 $OUT/src && cp --preserve=xattr", _UNKEPT, NOT_PERMITTED),
     refused_in("install -m 4755", _UNKEPT, NOT_PERMITTED),
