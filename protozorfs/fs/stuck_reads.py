@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PERIOD_SECONDS = 0.1  # between signals, which cost a loop at rest some 50 microseconds each
+PERIOD_SECONDS = 0.25  # between signals, which cost a loop at rest some 300 microseconds each
 
 
 @contextmanager
