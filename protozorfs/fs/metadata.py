@@ -93,19 +93,20 @@ class MetadataOperations(RefusedOperations):
         """
         known = self._inodes.get(inode)
         with known.told_if_answered() if isinstance(known, FeedInode) else nullcontext():
-            return await self._set(inode, attr, fields, fh, ctx)
+            present = await self.getattr(inode, ctx)
+            if not self._nudges.is_asking(ctx.pid):
+                self._refuse_changes(inode, present, attr, fields, fh, ctx)
+            return present
 
-    async def _set(
+    def _refuse_changes(
         self,
         inode: int,
+        present: pyfuse3.EntryAttributes,
         attr: pyfuse3.EntryAttributes,
         fields: pyfuse3.SetattrFields,
         fh: int | None,
         ctx: pyfuse3.RequestContext,
-    ) -> pyfuse3.EntryAttributes:
-        present = await self.getattr(inode, ctx)
-        if self._nudges.is_asking(ctx.pid):
-            return present
+    ) -> None:
         may_append = self._may_append(inode, ctx)
         is_ours = may_append or (inode == ROOT_INODE and self._may_change(ctx))
         is_size_new = not self._fills_new_file(fh) or attr.st_size != present.st_size
@@ -121,7 +122,6 @@ class MetadataOperations(RefusedOperations):
         )
         if fields.update_atime or fields.update_mtime:
             self._refuse_strangers(ctx, errno.EPERM)
-        return present
 
     async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
         """For access(2) and chdir(2)."""
