@@ -170,6 +170,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog=SCRIPT)
     parser.add_argument("--write", action="store_true", help="put the table into docs/tools.md")
     arguments = parser.parse_args()
+    os.umask(0o022)  # users with a group of their own have 002, and logrotate minds
     lines = ["| command | exit code | says | |", "|---|---|---|---|"]
     faults: list[str] = []
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
