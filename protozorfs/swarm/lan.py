@@ -31,6 +31,7 @@ from protozorfs.swarm.lan_messages import (
     MAX_SENT_INFOHASHES,
     decode_announcement,
     encode_announcement,
+    is_cookie,
 )
 from protozorfs.types import Address
 
@@ -129,7 +130,13 @@ class LocalDiscovery:
         """Args:
         cookie: printable, unlike that of any other node; at most MAX_COOKIE_BYTES.
         chance: a number in [0, 1).
+
+        Raises:
+            ValueError: the cookie would not come back as it was sent: the header of a datagram ends
+                with a line, and spaces around it are not a part of it.
         """
+        if not is_cookie(cookie):
+            raise ValueError(f"not a printable cookie: {cookie!r}")
         self.counters = Counters()
         self._cookie = cookie
         self._chance = chance

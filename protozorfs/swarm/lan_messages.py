@@ -73,6 +73,11 @@ def encode_announcement(
     return _LINE_END.join(lines)
 
 
+def is_cookie(cookie: bytes) -> bool:
+    """Whether it is one that `decode_announcement` gives back as it was sent."""
+    return len(cookie) <= MAX_COOKIE_BYTES and all(33 <= byte <= 126 for byte in cookie)
+
+
 def decode_announcement(data: bytes) -> Heard:
     """The reverse of `encode_announcement`, for whatever arrives.
 

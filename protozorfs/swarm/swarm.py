@@ -86,7 +86,8 @@ class Swarm:
         self._maps_port = maps_port
         self.upkeep = DhtUpkeep(dht, self._port, self, random) if dht is not None else None
         self._lan_options = lan
-        self._lan = LocalDiscovery(random.randbytes(LAN_COOKIE_BYTES), random.random)
+        cookie = random.randbytes(LAN_COOKIE_BYTES).hex().encode()
+        self._lan = LocalDiscovery(cookie, random.random)
         self._lan_node: LanNode | None = None
         self._by_infohash: dict[bytes, Feed] = {}
         self._feeds = feeds

@@ -7,6 +7,7 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +31,7 @@ from protozorfs.swarm.lan import (
     Found,
     LocalDiscovery,
 )
-from protozorfs.swarm.lan_messages import HOST_IPV4, MAX_SENT_INFOHASHES
+from protozorfs.swarm.lan_messages import HOST_IPV4, MAX_COOKIE_BYTES, MAX_SENT_INFOHASHES
 from protozorfs.types import Address
 
 FIVE_MINUTES = 300.0
@@ -225,6 +226,14 @@ def test_our_own_datagrams_are_nothing() -> None:
     assert world.engine.receive_datagram(own, HOST, world.now) == []
     assert world.engine.receive_datagram(b"\xff", HOST, world.now) == []
     assert world.engine.counters == Counters(own=1, malformed=1)
+
+
+@pytest.mark.parametrize(
+    "cookie", [b"\r\nPort: 1", b" ours", b"ours\n", b"\xff\x00", b"x" * (MAX_COOKIE_BYTES + 1)]
+)
+def test_a_cookie_that_would_not_come_back_as_it_was_sent_is_refused(cookie: bytes) -> None:
+    with pytest.raises(ValueError, match="not a printable cookie"):
+        LocalDiscovery(cookie, random.Random(1).random)
 
 
 def test_a_new_link_hears_everything_again() -> None:
