@@ -74,8 +74,8 @@ def encode_announcement(
 
 
 def is_cookie(cookie: bytes) -> bool:
-    """Whether it is one that `decode_announcement` gives back as it was sent."""
-    return len(cookie) <= MAX_COOKIE_BYTES and all(33 <= byte <= 126 for byte in cookie)
+    """Whether it tells a sender, and `decode_announcement` gives it back as it was sent."""
+    return 0 < len(cookie) <= MAX_COOKIE_BYTES and all(33 <= byte <= 126 for byte in cookie)
 
 
 def decode_announcement(data: bytes) -> Heard:

@@ -229,7 +229,7 @@ def test_our_own_datagrams_are_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "cookie", [b"\r\nPort: 1", b" ours", b"ours\n", b"\xff\x00", b"x" * (MAX_COOKIE_BYTES + 1)]
+    "cookie", [b"", b"\r\nPort: 1", b" ours", b"ours\n", b"\xff\x00", b"x" * (MAX_COOKIE_BYTES + 1)]
 )
 def test_a_cookie_that_would_not_come_back_as_it_was_sent_is_refused(cookie: bytes) -> None:
     with pytest.raises(ValueError, match="not a printable cookie"):

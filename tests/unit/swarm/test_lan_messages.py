@@ -22,6 +22,7 @@ from protozorfs.swarm.lan_messages import (
 )
 
 ONE = bytes(range(20))
+PRINTABLE = st.characters(min_codepoint=33, max_codepoint=126)
 OTHER = bytes(range(20, 40))
 # As libtorrent 2.1.1 sends it.
 OF_LIBTORRENT = (
@@ -100,12 +101,12 @@ def test_as_many_infohashes_as_a_frame_can_hold() -> None:
     st.sampled_from([HOST_IPV4, HOST_IPV6]),
     st.integers(1, 65535),
     st.lists(st.binary(min_size=20, max_size=20), min_size=1, max_size=MAX_SENT_INFOHASHES),
-    st.binary(min_size=1, max_size=MAX_COOKIE_BYTES).filter(is_cookie)
-    | st.text("0123456789abcdef", min_size=1, max_size=MAX_COOKIE_BYTES).map(str.encode),
+    st.text(PRINTABLE, min_size=1, max_size=MAX_COOKIE_BYTES).map(str.encode),
 )
 def test_what_we_send_can_be_read(
     host: bytes, port: int, infohashes: list[bytes], cookie: bytes
 ) -> None:
+    assert is_cookie(cookie)
     data = encode_announcement(host, port, infohashes, cookie)
     assert len(data) <= MAX_SENT_BYTES
     assert decode_announcement(data) == Heard(port, tuple(infohashes), cookie)
