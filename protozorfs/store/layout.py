@@ -21,12 +21,11 @@ STORE/                          owner-only
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING
 
 from protozorfs import descriptors
-from protozorfs.errors import NotRemovable, StoreError, StoreFull, UsageError
+from protozorfs.errors import NotRemovable, StoreFull, UsageError
 from protozorfs.store.database import Names
 from protozorfs.store.files import RealFiles
 from protozorfs.store.keys import (
@@ -49,8 +48,6 @@ if TYPE_CHECKING:
 
     from protozorfs.crypto import KeyPair
     from protozorfs.store.files import Files, FreeSpace
-
-logger = logging.getLogger(__name__)
 
 _FORMAT = b"protozorfs store 1\n"
 FEED_FILES = ("data", "tree", "head")  # made with their directory, so that one sync covers them
@@ -263,12 +260,7 @@ class Store:
 
         A feed of which nothing has come is nowhere but among the names.
         """
-        try:
-            has_names = bool(list(self.names.all()))
-        except StoreError as error:
-            logger.warning("the store stays as it is: %s", error)
-            has_names = True
-        if has_names:
+        if self.names.all():
             self.close()
             return
         self.known_peers.close()
