@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from protozorfs.errors import StoreError
+from protozorfs.errors import StoreError, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ALONE_COMMITS = 17  # of one writer in a row; then only in every 17th are others waited for
 FEW_BLOCKS = 4  # appended during one sync: somebody types, publish each at once
 MIN_PAUSE = 0.005  # seconds between two syncs of a feed that is written in bulk
+FULL_PAUSE = 5.0  # until it is tried again on a full disk, unless somebody waits for it
 PAUSE_SHARE = 3  # and at least this many times what the last sync took
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ class Publisher:
         self._hurry = trio.Event()
         self._progress = trio.Event()
         self._error: Exception | None = None
+        self._found_full = 0  # attempts that found no space, ever
+        self._is_waiting_for_space = False
 
     def nudge(self) -> None:
         """There was a commit."""
@@ -132,11 +135,14 @@ class Publisher:
         """Returns when everything that is committed now survives a power cut.
 
         Raises:
+            StoreFull: there is no space for that; it is tried again in the background.
             StoreError: it could not be made durable.
         """
-        length = self._log.length
+        length, found_full = self._log.length, self._found_full
         while self._durable_length() < length:
             self.check()
+            if self._found_full > found_full:
+                raise StoreFull("no space left to make the feed durable")
             self.nudge()
             self._hurry.set()
             await self._progress.wait()
@@ -151,11 +157,14 @@ class Publisher:
                 before = self._log.length
                 self._hurry = trio.Event()
                 started = trio.current_time()
-                await self._sync()
-                if self._log.length - before > FEW_BLOCKS:
+                if not await self._sync():
+                    pause = FULL_PAUSE
+                elif self._log.length - before > FEW_BLOCKS:
                     pause = max(MIN_PAUSE, PAUSE_SHARE * (trio.current_time() - started))
-                    with trio.move_on_after(pause):
-                        await self._hurry.wait()
+                else:
+                    continue
+                with trio.move_on_after(pause):
+                    await self._hurry.wait()
         finally:
             self._is_running = False
             if self._is_stopped:
@@ -165,17 +174,24 @@ class Publisher:
         may_work = self._error is None and not self._is_stopped
         return may_work and self._durable_length() < self._log.length
 
-    async def _sync(self) -> None:
+    async def _sync(self) -> bool:
+        """Makes durable what there is; False if there was no space for that."""
         try:
             # Each keeps its files open: with too many at once no descriptor would be left.
             async with self._syncs:
                 if self._is_stopped:
-                    return
+                    return True
                 sync = self._log.begin_sync()
                 try:
                     await trio.to_thread.run_sync(sync.run)
                 finally:
                     self._log.end_sync()
+        except StoreFull as error:
+            if not self._is_waiting_for_space:
+                logger.warning("a feed waits for space to become durable: %s", error)
+            self._is_waiting_for_space = True
+            self._found_full += 1
+            return False
         except (StoreError, OSError) as error:
             logger.error("a feed could not be made durable, it takes no more appends: %s", error)
             self._error = error
@@ -183,8 +199,10 @@ class Publisher:
             self._error = error  # a bug; those who wait for it end with it
             raise
         else:
+            self._is_waiting_for_space = False
             if not self._is_stopped:
                 self._published()
         finally:
             self._progress.set()
             self._progress = trio.Event()
+        return True

@@ -33,6 +33,11 @@ class NewestCheck:
                 return
             listener = surroundings.listener
             succeeded = listener is not None and await listener.check_newest(feed)
+            if not succeeded and feed.log.may_lack_heads:
+                raise NotWritable(
+                    "its newest head was damaged on the disk, and nobody could be asked whether it"
+                    " is longer than what is left; force_append appends all the same"
+                )
             if not succeeded and not feed.log.directory.is_in_place():
                 raise NotWritable(
                     "this store is not where the feed was made, and nobody could be asked whether"

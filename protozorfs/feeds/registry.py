@@ -17,6 +17,7 @@ from protozorfs.feeds.recovery import name_unnamed, open_unclean
 from protozorfs.feeds.surroundings import NodeSurroundings
 from protozorfs.feeds.visits import Visits
 from protozorfs.feeds.why import make_report
+from protozorfs.log.feed import Log
 from protozorfs.names import check_new_name, shown_name
 from protozorfs.store.database import NameRow
 from protozorfs.store.numbers import KeptNumbers
@@ -172,7 +173,7 @@ class Feeds:
         pair = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
         feed_id = FeedId(pair.public_key)
         created_ns = time.time_ns()
-        self._store.feed(feed_id).make(pair.seed)
+        log = Log.create(self._store.feed(feed_id), pair.seed)
         self._store.names.add(NameRow(name, feed_id, True, created_ns, created_ns))
         feed = Feed(
             feed_id,
@@ -183,6 +184,7 @@ class Feeds:
             mtime_ns=created_ns,
             made_at=time.monotonic(),
         )
+        feed.adopt_log(log)
         self._add(feed, name)
         self._opened(feed)
         return feed

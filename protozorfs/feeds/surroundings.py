@@ -58,11 +58,15 @@ class NodeSurroundings:
         self._space = SpaceGuard(store.free_space)
         self._watchers: list[Callable[[Feed], None]] = []
         self._nursery: trio.Nursery | None = None
+        self._early: list[Callable[[], Awaitable[None]]] = []  # tasks that wait for `run`
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Owns the tasks of all feeds; runs until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            for run in self._early:
+                nursery.start_soon(_run_one, run)
+            self._early.clear()
             task_status.started()
             await trio.sleep_forever()
 
@@ -85,10 +89,14 @@ class NodeSurroundings:
         return self._store.feed(feed.feed_id)
 
     def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Starts a task in the nursery of `run`; an unexpected end of it is that feed's affair."""
+        """Starts a task in the nursery of `run`; an unexpected end of it is that feed's affair.
+
+        Before `run` has begun the task waits for it: a log may be opened only to be looked at.
+        """
         if self._nursery is None:
-            raise RuntimeError("NodeSurroundings.run is not running")
-        self._nursery.start_soon(_run_one, run)
+            self._early.append(run)
+        else:
+            self._nursery.start_soon(_run_one, run)
 
     def handles_changed(self, feed: Feed) -> None:
         """The first handle was opened or the last one closed."""

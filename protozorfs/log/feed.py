@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from protozorfs.errors import InvalidProof, LocalProtocolError, NotWritable, StoreError, StoreFull
+from protozorfs.errors import InvalidProof, LocalProtocolError, NotWritable, StoreFull
+from protozorfs.ids import public_key_of
 from protozorfs.log import seek
 from protozorfs.log.at_rest import AtRest
 from protozorfs.log.changeset import append_blocks
@@ -18,6 +19,7 @@ from protozorfs.log.incoming import PAGE_BYTES, Applied, VerifiedBatch, runs_of,
 from protozorfs.log.opening import Opened, open_files
 from protozorfs.log.proof_types import Proof, Request, UpgradeRequest
 from protozorfs.log.reading import ReadableLog
+from protozorfs.log.recovery import Recovery
 from protozorfs.log.seek import Located
 from protozorfs.log.sync import PendingSync
 
@@ -34,7 +36,7 @@ class Log(ReadableLog):
     def __init__(self, opened: Opened) -> None:
         super().__init__(opened)
         self._pending_sync: PendingSync | None = None
-        self._has_failed_sync = False
+        self._must_rewrite = False  # a sync found no space: what it covered is written again first
         self._has_leavings = False  # of a change that failed, behind the end of the files
 
     @classmethod
@@ -112,10 +114,17 @@ class Log(ReadableLog):
 
         After a power cut its blocks could stand where later ones were lost, and would fit.
         """
+        files = self._files
+        if self._must_rewrite:
+            self._rewrite()
         self._nodes.flush()
         self._data.truncate(self._byte_length)
-        self._data.fdatasync()
-        self._files.tree.fdatasync()
+        try:
+            files.sync(self._data)
+            files.sync(files.tree)
+        except StoreFull:
+            self._must_rewrite = True
+            raise
         self._nodes.commit()
         self._has_leavings = False
 
@@ -133,18 +142,31 @@ class Log(ReadableLog):
         Raises:
             LocalProtocolError: the sync before has not ended.
             StoreError: an earlier sync failed. Whether later ones succeed says nothing; the feed
-                must be opened again, which checks what there is.
+                must be opened again by a later run, which checks what there is.
+            StoreFull, OSError: nothing was synced, and it may be tried again.
         """
         if self._pending_sync is not None:
             raise LocalProtocolError("a sync of this feed is under way")
-        if self._has_failed_sync:
-            raise StoreError(f"an earlier sync of {self._files.directory.path} failed")
+        files = self._files
+        files.check_syncs()
         head = None if self.head == self._durable_head else self.head
         if head is not None:
-            self._files.before_write()
-        files = self._files
+            files.before_write()
+            if self._must_rewrite:
+                self._rewrite()
         self._pending_sync = PendingSync(head, files.data, files.tree, files.heads)
         return self._pending_sync
+
+    def _rewrite(self) -> None:
+        """Writes again what a sync had no space for: the system forgets what it failed to write."""
+        head = self.head
+        if head is not None:
+            recovery = Recovery(self._files, public_key_of(self.feed_id))
+            if not recovery.rewrite(self._durable_head, head):
+                self._files.directory.sync_failed()
+                self._files.check_syncs()
+            self._files.heads.write_signed(head)
+        self._must_rewrite = False
 
     def end_sync(self) -> Head | None:
         """Ends what `begin_sync` started; returns the newest durable head."""
@@ -152,10 +174,13 @@ class Log(ReadableLog):
         if pending is None:
             raise LocalProtocolError("no sync of this feed is under way")
         pending.release()
-        if not pending.is_done:
-            self._has_failed_sync = True
-        elif pending.head is not None:
-            self._durable_head = pending.head
+        if pending.is_done:
+            if pending.head is not None:
+                self._durable_head = pending.head
+        elif pending.has_failed and pending.is_full:
+            self._must_rewrite = True
+        elif pending.has_failed:
+            self._files.directory.sync_failed()
         return self._durable_head
 
     def sync(self) -> Head | None:
@@ -342,15 +367,17 @@ class Log(ReadableLog):
             StoreFull, OSError: they are closed without the mark; the next start checks them.
         """
         try:
-            can_be_clean = not self._has_failed_sync and self._state.length == self.length
             files = self._files
+            has_failed = files.directory.has_failed_sync
+            can_be_clean = not has_failed and self._state.length == self.length
             if can_be_clean and files.is_made and not files.is_marked_clean:
                 if self._has_leavings:
                     self._remove_leavings()
                 self._nodes.flush()  # old nodes, over those of answers that could not be stored
                 self.sync()
-                self._data.fdatasync()  # blocks that came since the head that is durable
-                files.tree.fdatasync()
+                files.sync(self._data)  # blocks that came since the head that is durable
+                files.sync(files.tree)
+                files.sync(files.heads.file)
                 files.mark_clean(
                     HeldBlocks(self.length, self._held_bytes, self._is_damaged, self._held),
                     self._at_rest(),

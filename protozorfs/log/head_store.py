@@ -10,22 +10,39 @@ from protozorfs.log.hashing import UNSIGNED, verify_head
 from protozorfs.store.heads import HeadKind, read_slots, write_slot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from protozorfs.store import File, PooledFile
+    from protozorfs.store.heads import Slots
     from protozorfs.types import Head, PublicKey
 
 
 class SlotHead(NamedTuple):
-    """A head as it was found in a slot: whole, but its signature may not be checked yet."""
+    """A head as it was found in a slot: whole, but its signature may not be checked yet.
+
+    `is_paged`: it has a page of its own, which the next but one of its kind is written over.
+    """
 
     sequence: int
     head: Head
+    is_paged: bool
 
 
 class StoredHeads(NamedTuple):
-    """The whole slots of both kinds, newest first; none, one or two of each."""
+    """The whole slots of both kinds, newest first.
+
+    `lost_slots` counts those that were written and of which no copy is whole: any of them may have
+    held a newer head than all that are left.
+    """
 
     signed: tuple[SlotHead, ...]
     durable: tuple[SlotHead, ...]
+    lost_slots: int
+
+    @property
+    def is_empty(self) -> bool:
+        """No head was ever written."""
+        return not (self.signed or self.durable or self.lost_slots)
 
     def verified(self, public_key: PublicKey, *, is_owned: bool) -> StoredHeads:
         """Those among them that the feed's key signed, or, if it is ours, was yet to sign."""
@@ -37,6 +54,7 @@ class StoredHeads(NamedTuple):
                 or _is_signed(slot.head, public_key)
             ),
             tuple(slot for slot in self.durable if _is_signed(slot.head, public_key)),
+            self.lost_slots,
         )
 
 
@@ -47,13 +65,24 @@ class HeadStore:
         self.file = file
         self._signed_sequence = 0
         self._durable_sequence = 0
+        self._unsure: SlotHead | None = None
 
     def load(self) -> StoredHeads:
         """Reads the slots that are whole; what is written next follows them."""
-        signed, durable = self._whole(HeadKind.SIGNED), self._whole(HeadKind.DURABLE)
+        slots = read_slots(self.file)
+        signed, lost_signed = _whole(HeadKind.SIGNED, slots[HeadKind.SIGNED])
+        durable, lost_durable = _whole(HeadKind.DURABLE, slots[HeadKind.DURABLE])
         self._signed_sequence = signed[0].sequence if signed else 0
         self._durable_sequence = durable[0].sequence if durable else 0
-        return StoredHeads(signed, durable)
+        return StoredHeads(signed, durable, lost_signed + lost_durable)
+
+    def distrust(self, durable: SlotHead | None) -> None:
+        """The durable head that an unclean run left may be in the page cache only.
+
+        Then the slot beside it holds the newest one that is on the disk, and is not written before
+        this one is safe.
+        """
+        self._unsure = durable if durable is not None and durable.is_paged else None
 
     def write_signed(self, head: Head) -> None:
         """Writes the newest head, of an owned feed perhaps yet to be signed.
@@ -65,27 +94,71 @@ class HeadStore:
         write_slot(self.file, HeadKind.SIGNED, sequence, record)
         self._signed_sequence = sequence
 
+    def rewrite_unsure(self, file: File) -> bool:
+        """Writes the durable head that is not trusted again, where it is; False if there is none.
+
+        Does not sync; `confirm_unsure` is next.
+        """
+        if self._unsure is None:
+            return False
+        sequence, head, _ = self._unsure
+        write_slot(
+            file,
+            HeadKind.DURABLE,
+            sequence,
+            encode_head_slot(HeadKind.DURABLE, sequence, head),
+        )
+        return True
+
+    def confirm_unsure(self) -> None:
+        """What `rewrite_unsure` wrote was synced."""
+        self._unsure = None
+
     def write_durable(self, file: File, head: Head) -> None:
-        """Writes and syncs the head whose data and tree are synced. One caller at a time."""
+        """Writes the head whose data and tree are synced, and does not sync it.
+
+        One caller at a time; `confirm_durable` is next. Until then the same slot is written again.
+        """
         sequence = self._durable_sequence + 1
         record = encode_head_slot(HeadKind.DURABLE, sequence, head)
         write_slot(file, HeadKind.DURABLE, sequence, record)
-        file.fdatasync()
-        self._durable_sequence = sequence
 
-    def _whole(self, kind: HeadKind) -> tuple[SlotHead, ...]:
-        found = [_decoded(kind, record) for record in read_slots(self.file, kind)]
-        heads = [slot for slot in found if slot is not None]
-        return tuple(sorted(heads, key=lambda slot: slot.sequence, reverse=True))
+    def confirm_durable(self) -> None:
+        """What `write_durable` wrote was synced."""
+        self._durable_sequence += 1
 
 
-def _decoded(kind: HeadKind, record: bytes) -> SlotHead | None:
-    # A torn slot is what a power cut leaves; the slot beside it, and recovery, make up for it.
+def _whole(kind: HeadKind, slots: Slots) -> tuple[tuple[SlotHead, ...], int]:
+    """The whole slots of a kind, newest first, and how many were lost."""
+    found, lost = _decoded(kind, slots.paged, is_paged=True)
+    old, lost_old = _decoded(kind, slots.old, is_paged=False)
+    if not found and not lost:
+        lost = lost_old  # else these are of no interest any more
+    return tuple(sorted(found + old, key=lambda slot: slot.sequence, reverse=True)), lost
+
+
+def _decoded(
+    kind: HeadKind, slots: Iterable[tuple[bytes, ...]], *, is_paged: bool
+) -> tuple[list[SlotHead], int]:
+    found: list[SlotHead] = []
+    lost = 0
+    for copies in slots:
+        # A write that was torn between the copies leaves two that differ.
+        whole = [slot for slot in (_decoded_copy(kind, copy) for copy in copies) if slot]
+        if whole:
+            sequence, head = max(whole, key=lambda slot: slot[0])
+            found.append(SlotHead(sequence, head, is_paged))
+        else:
+            lost += any(map(any, copies))
+    return found, lost
+
+
+def _decoded_copy(kind: HeadKind, record: bytes) -> tuple[int, Head] | None:
     try:
         slot = decode_head_slot(record)
     except DecodeError:
         return None
-    return SlotHead(slot.sequence, slot.head) if slot is not None and slot.kind == kind else None
+    return (slot.sequence, slot.head) if slot is not None and slot.kind == kind else None
 
 
 def _is_signed(head: Head, public_key: PublicKey) -> bool:

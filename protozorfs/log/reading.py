@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 
 class ReadableLog:
-    """The reading side of `feed.Log`. Local files only; every call is short."""
+    """The reading side of `feed.Log`. Local files only; every call is short.
+
+    Attributes:
+        may_lack_heads: of an owned feed, a newer head than ours may have been lost here.
+    """
 
     def __init__(self, opened: Opened) -> None:
         found = opened.found
@@ -40,6 +44,7 @@ class ReadableLog:
         self._held_bytes = found.held_bytes
         self._is_damaged = found.is_damaged
         self._durable_head = opened.durable_head
+        self.may_lack_heads = opened.may_lack_heads
         self._next_block = self._next_offset = 0  # where the block read last ends
         self._contiguous_length = self._contiguous_bytes = 0
         self._update_contiguous()

@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from protozorfs.crypto import KeyPair
+    from protozorfs.log.files import LogFiles
     from protozorfs.log.head_store import SlotHead, StoredHeads
-    from protozorfs.log.node_store import NodeStore
-    from protozorfs.store import File
     from protozorfs.types import Head, PublicKey, TreeNode
 
 # Larger ones fit in no frame of the wire, and we make none. The size that a leaf claims may be that
@@ -62,15 +61,31 @@ class Recovered(NamedTuple):
     is_damaged: bool
 
 
+class Kept(NamedTuple):
+    """What an owned feed is to go on with.
+
+    Attributes:
+        head: its head.
+        state: the tree of that head; of length 0 if not even its roots are left.
+        must_write_head: as in `Recovered`.
+        durable_length: how many blocks were durable, so that a missing one is damage.
+    """
+
+    head: Head
+    state: TreeState
+    must_write_head: bool
+    durable_length: int
+
+
 class Recovery:
     """One feed's recovery; reads and corrects the files, writes no head."""
 
-    def __init__(self, data: File, tree: File, nodes: NodeStore, public_key: PublicKey) -> None:
-        self._data = data
-        self._tree = tree
-        self._nodes = nodes
+    def __init__(self, files: LogFiles, public_key: PublicKey) -> None:
+        self._files = files
+        self._data = files.data
+        self._nodes = files.nodes
         self._public_key = public_key
-        self._data_bytes = data.size()
+        self._data_bytes = files.data.size()
         self._held = Bitfield()
         self._held_bytes = 0
 
@@ -85,8 +100,11 @@ class Recovery:
                 return self._checked(head, state)._replace(must_write_head=head != newest)
         return self._checked(None, self._empty())
 
-    def owned(self, heads: StoredHeads, key_pair: KeyPair) -> Recovered:
-        """Keeps everything durable, and the longest prefix of the rest that is whole."""
+    def owned(self, heads: StoredHeads, key_pair: KeyPair) -> Kept:
+        """What is to be kept: all that is durable, and the longest whole prefix of the rest.
+
+        Cuts nothing off; `finish` does.
+        """
         signed = heads.signed[0].head if heads.signed else None
         durable = heads.durable[0].head if heads.durable else None
         start = self._empty() if durable is None else self._durable_state(durable)
@@ -100,11 +118,29 @@ class Recovery:
             head = signed
         else:
             head = sign_head(state.roots, state.length, state.fork, key_pair.secret_key)
-        recovered = self._checked(head, state)
+        return Kept(head, state, head != signed, start.length)
+
+    def finish(self, kept: Kept) -> Recovered:
+        """Cuts everything else off, and finds the blocks that are held."""
+        if kept.state.length < kept.head.length:
+            return Recovered(kept.head, kept.state, self._held, 0, False, True)
+        recovered = self._checked(kept.head, kept.state, must_sync=True)
         return recovered._replace(
-            must_write_head=head != signed and (signed is not None or head.length > 0),
-            is_damaged=recovered.held.count(0, start.length) < start.length,
+            must_write_head=kept.must_write_head,
+            is_damaged=recovered.held.count(0, kept.durable_length) < kept.durable_length,
         )
+
+    def rewrite(self, durable: Head | None, head: Head) -> bool:
+        """Writes everything between two heads again, after checking it: a sync of it failed.
+
+        Returns False if some of it is not what was signed any more.
+        """
+        start = self._empty() if durable is None else self._state_of(durable)
+        if start is None:
+            return False
+        state = self._extended(start, (head,))
+        self._flush()
+        return state.length == head.length
 
     def _durable_state(self, durable: Head) -> TreeState | None:
         """The tree of the durable head: as it stands, or made again from leaves and blocks."""
@@ -113,12 +149,12 @@ class Recovery:
             state = self._extended(self._empty()._replace(fork=durable.fork), (durable,))
         return state if state.length == durable.length else None
 
-    def _without_durable_roots(self, signed: Head | None, durable: Head) -> Recovered:
+    def _without_durable_roots(self, signed: Head | None, durable: Head) -> Kept:
         """The tree is damaged at the top: a later head may still stand, or nothing can be read."""
         state = self._state_of(signed) if signed is not None else None
         if signed is not None and state is not None and signed.length > durable.length:
-            return self._checked(signed, state)._replace(is_damaged=True)
-        return Recovered(durable, self._empty(), self._held, 0, False, True)
+            return Kept(signed, state, False, signed.length)
+        return Kept(durable, self._empty(), False, durable.length)
 
     def _empty(self) -> TreeState:
         return TreeState(self._public_key, 0, 0, ())
@@ -168,8 +204,13 @@ class Recovery:
         block = self._data.pread(leaf.size, offset)
         return block if leaf_hash(block) == leaf.hash else None
 
-    def _checked(self, head: Head | None, state: TreeState) -> Recovered:
-        """Erases what is not part of the tree, finds the blocks that are held."""
+    def _checked(
+        self, head: Head | None, state: TreeState, *, must_sync: bool = False
+    ) -> Recovered:
+        """Erases what is not part of the tree, finds the blocks that are held.
+
+        `must_sync`: even if nothing changed. An earlier try may have failed in its sync.
+        """
         self._flush()
         is_changed = False
         end = 0  # tree index behind the last node that counts
@@ -186,10 +227,10 @@ class Recovery:
         if self._data_bytes > state.byte_length:
             self._data.truncate(state.byte_length)
             is_changed = True
-        if is_changed:
+        if is_changed or must_sync:
             # Before anything is appended: what is cut off here must not come back behind that.
-            self._data.fdatasync()
-            self._tree.fdatasync()
+            self._files.sync(self._data)
+            self._files.sync(self._files.tree)
         return Recovered(head, state, self._held, self._held_bytes, False, False)
 
     def _reachable(self, roots: tuple[TreeNode, ...]) -> Iterator[tuple[TreeNode, int]]:

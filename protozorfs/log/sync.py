@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from protozorfs.errors import StoreFull
+
 if TYPE_CHECKING:
     from protozorfs.log.head_store import HeadStore
     from protozorfs.store import File, PooledFile
@@ -23,6 +25,8 @@ class PendingSync:
         """`head` is None when there is nothing to make durable."""
         self.head = head
         self.is_done = False
+        self.has_failed = False  # a sync, not only a write before it
+        self.is_full = False  # for want of space
         self._heads = heads
         self._pinned: tuple[PooledFile, ...] = ()
         wanted = (data, tree, heads.file) if head is not None else ()
@@ -42,15 +46,29 @@ class PendingSync:
         whose blocks are not there could only be taken back, and that would fork the feed.
 
         Raises:
-            StoreFull, OSError: it may not survive, and trying again would prove nothing: the
-                system forgets what it failed to write.
+            StoreFull, OSError: it may not survive. If `has_failed` is set, trying again would prove
+                nothing: the system forgets what it failed to write.
         """
         if self.head is not None:
             data, tree, head_file = self._files
-            data.fdatasync()
-            tree.fdatasync()
+            self._sync(data)
+            self._sync(tree)
+            if self._heads.rewrite_unsure(head_file):
+                self._sync(head_file)
+                self._heads.confirm_unsure()
             self._heads.write_durable(head_file, self.head)
+            self._sync(head_file)
+            self._heads.confirm_durable()
         self.is_done = True
+
+    def _sync(self, file: File) -> None:
+        self.has_failed = True
+        try:
+            file.fdatasync()
+        except StoreFull:
+            self.is_full = True
+            raise
+        self.has_failed = False
 
     def release(self) -> None:
         """Lets the files be closed again. A second call does nothing."""

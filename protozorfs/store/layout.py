@@ -123,7 +123,20 @@ class FeedDirectory:
     def unmark_clean(self) -> None:
         """Takes that back; must return before the first write of a run."""
         self.files.remove(f"{self.path}/{CLEAN_FILE}")
-        self.files.sync_dir(self.path)
+        try:
+            self.files.sync_dir(self.path)
+        except BaseException:
+            self.sync_failed()
+            raise
+
+    def sync_failed(self) -> None:
+        """A sync of one of the feed's files failed: this run must not write to them any more."""
+        self.pool.distrust(self.path)
+
+    @property
+    def has_failed_sync(self) -> bool:
+        """Whether one did."""
+        return self.pool.is_distrusted(self.path)
 
     def remove(self) -> None:
         """Removes the feed's files; the secret last: an interrupted removal loses no key."""

@@ -31,6 +31,7 @@ class FilePool:
         self.files = files
         self.limit = limit
         self._open: dict[PooledFile, None] = {}  # in the order in which they are looked at
+        self._distrusted: set[str] = set()
 
     @property
     def open_count(self) -> int:
@@ -44,6 +45,18 @@ class FilePool:
         its descriptor was given back: what is kept in memory of it has not been needed either.
         """
         return PooledFile(self, path, closed)
+
+    def distrust(self, directory: str) -> None:
+        """A sync of something in that directory failed.
+
+        The system forgets what it failed to write, and calls it clean: until the end of this run no
+        later success would prove anything.
+        """
+        self._distrusted.add(directory)
+
+    def is_distrusted(self, directory: str) -> bool:
+        """Whether a sync of something in that directory failed in this run."""
+        return directory in self._distrusted
 
     def close_unused(self) -> None:
         """Closes what was not used since the last call: called now and then, nothing stays open."""

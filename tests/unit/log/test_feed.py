@@ -479,7 +479,7 @@ def test_what_has_a_history_of_its_own_takes_no_other() -> None:
         assert (log.fork, log.head) == (0, head)
 
 
-def test_a_history_that_cannot_be_begun_leaves_no_trace() -> None:
+def test_a_history_that_cannot_be_begun_changes_nothing_in_the_open_feed() -> None:
     files = MemoryFiles()
     reader = create_followed(files)
     _, proof = upgrade_pair(of_fork(3), reader)
@@ -500,9 +500,9 @@ def test_a_history_that_cannot_be_begun_leaves_no_trace() -> None:
         files.fail_at(None)
         assert (reader.fork, reader.head) == (0, None)
         reopened = reopen(files)
-        assert reopened.head is None
-        reopened.begin_history(proof)
-        assert reopened.fork == 3
+        if reopened.head is None:  # else so much of it was written that it counts
+            reopened.begin_history(proof)
+        assert (reopened.fork, reopened.length) == (3, proof.upgrade.length)
 
 
 def test_heads_of_others_are_not_believed() -> None:

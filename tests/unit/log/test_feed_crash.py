@@ -19,7 +19,7 @@ from protozorfs.log.hashing import leaf_node, tree_hash
 from protozorfs.log.seek import Located
 from protozorfs.log.tree import roots_of
 from protozorfs.store import MemoryFiles
-from protozorfs.store.heads import SLOT_BYTES, HeadKind
+from protozorfs.store.heads import PAGE_BYTES, HeadKind, slot_offset, write_slot
 from protozorfs.store.memory_files import Stopped
 from tests.unit.log.feed_tools import (
     block_pair,
@@ -287,18 +287,18 @@ def test_a_slot_from_before_an_earlier_recovery_is_no_evidence() -> None:
     log.append([b"durable"])
     log.sync()
     log.append([b"x"])
-    log.append([b"old"] * 5)  # signed head 3
+    log.append([b"old"] * 5)  # signed head 4
     files.kill()
     path = directory(files).path
-    head_file = files.open(f"{path}/head")
-    old_slot = head_file.pread(SLOT_BYTES, SLOT_BYTES)
+    even = slot_offset(HeadKind.SIGNED, 0)
+    old_slot = files.open(f"{path}/head").pread(PAGE_BYTES, even)
     files.open(f"{path}/data").truncate(len(b"durablex"))
-    log = reopen(files)  # signs head 4, of length 2
+    log = reopen(files)  # signs head 5, of length 2
     assert log.length == 2
     for block in (b"new 5", b"new 6", b"new 7", b"new 8", b"new 9", b"new 10"):
         log.append([block])
     files.kill()
-    files.open(f"{path}/head").pwrite(old_slot, SLOT_BYTES)  # as if the write of head 9 was lost
+    files.open(f"{path}/head").pwrite(old_slot, even)  # as if the write of head 10 was lost
     check_whole(
         reopen(files),
         [b"durable", b"x", b"new 5", b"new 6", b"new 7", b"new 8", b"new 9", b"new 10"],
@@ -307,7 +307,8 @@ def test_a_slot_from_before_an_earlier_recovery_is_no_evidence() -> None:
 
 def test_rule_1_nothing_counts_as_durable_before_data_tree_and_head_are_synced() -> None:
     """Tries to break: nothing is published that is not durable."""
-    for stop in range(5):
+    steps = 6  # data, tree, the first head again, that synced, the head, that synced
+    for stop in range(steps + 1):
         for seed in range(12):
             files = MemoryFiles()
             log = create_owned(files)
@@ -317,15 +318,16 @@ def test_rule_1_nothing_counts_as_durable_before_data_tree_and_head_are_synced()
             try:
                 pending.run()
             except Stopped:
-                assert stop < 4  # data, tree, slot, head: after these nothing is left to fail
+                assert stop < steps
                 assert log.durable_head is None
             else:
-                assert stop == 4
+                assert stop == steps
                 files.fail_at(None)
                 assert log.end_sync() is not None
             files.power_cut(random.Random(seed))
             log = reopen(files)
-            if stop == 4 or log.durable_head is not None:
+            assert log.durable_head is None
+            if stop == steps:
                 assert content(log) == [b"x" * 2000]
             log.append([b"y"])
             assert not log.damaged
@@ -372,7 +374,7 @@ def test_a_whole_slot_that_the_key_did_not_sign_counts_for_nothing(slot: int) ->
     files.kill()
     kind = HeadKind(slot // 2)
     record = encode_head_slot(kind, 100 + slot % 2, forged)
-    files.open(f"{directory(files).path}/head").pwrite(record, slot * SLOT_BYTES)
+    write_slot(files.open(f"{directory(files).path}/head"), kind, slot % 2, record)
     log = reopen(files)
     check_whole(log, [b"a"])
     log.append([b"b"])
@@ -447,7 +449,7 @@ def test_one_damaged_head_slot_loses_nothing_that_was_synced(slot: int) -> None:
         log.sync()
     files.kill()
     head_file = files.open(f"{directory(files).path}/head")
-    head_file.pwrite(b"\xff" * 100, slot * SLOT_BYTES + 50)
+    head_file.pwrite(b"\xff" * 1000, slot_offset(HeadKind(slot // 2), slot % 2) + 50)
     log = reopen(files)
     check_whole(log, [b"0", b"1", b"2", b"3"])
     log.append([b"4"])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from typing import TYPE_CHECKING
+
 import pytest
 
 from protozorfs.errors import StoreCorrupt
 from protozorfs.store import MemoryFiles
+from protozorfs.store.heads import PAGE_BYTES
 from tests.unit.log.feed_tools import (
     content,
     create_followed,
@@ -17,8 +21,10 @@ from tests.unit.log.feed_tools import (
     upgrade,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 BLOCKS = [b"one", b"two", b"three"]
-SLOT_BYTES = 512
 SLOTS = 4
 
 
@@ -35,13 +41,13 @@ def head_path() -> str:
     return f"{directory(MemoryFiles()).path}/head"
 
 
-@pytest.mark.parametrize("left", [b"", bytes(SLOT_BYTES * SLOTS), b"x" * SLOT_BYTES * SLOTS])
+@pytest.mark.parametrize("left", [b"", bytes(5 * PAGE_BYTES), b"x" * 5 * PAGE_BYTES])
 def test_it_is_corrupt_and_left_as_it_is(left: bytes) -> None:
     files = closed_feed()
     heads = files.read(head_path())
     files.replace(head_path(), left)
     for _ in range(2):
-        with pytest.raises(StoreCorrupt, match="of 3 blocks no head is left"):
+        with pytest.raises(StoreCorrupt, match="no head of the feed is left"):
             reopen(files)
     files.replace(head_path(), heads)
     assert content(reopen(files)) == BLOCKS
@@ -51,7 +57,7 @@ def test_it_is_corrupt_and_left_as_it_is(left: bytes) -> None:
 def test_one_lost_slot_is_made_up_for_by_the_others(slot: int) -> None:
     files = closed_feed()
     heads = bytearray(files.read(head_path()))
-    heads[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES] = bytes(SLOT_BYTES)
+    heads[(slot + 1) * PAGE_BYTES : (slot + 2) * PAGE_BYTES] = bytes(PAGE_BYTES)
     files.replace(head_path(), bytes(heads))
     assert content(reopen(files)) == BLOCKS
 
@@ -67,3 +73,87 @@ def test_what_is_followed_is_fetched_again() -> None:
     assert again.length == 0
     upgrade(source, again)
     assert again.length == len(BLOCKS)
+
+
+def killed_feed() -> MemoryFiles:
+    """Two blocks are durable, one is not."""
+    files = MemoryFiles()
+    log = create_owned(files)
+    log.append([b"one"])
+    log.sync()
+    log.append([b"two"])
+    log.sync()
+    log.append([b"three"])
+    files.kill()
+    return files
+
+
+def damage(files: MemoryFiles, slots: Iterable[int]) -> None:
+    """Overwrites all copies of these slots, in the order of the file."""
+    file = files.open(head_path())
+    for slot in slots:
+        file.pwrite(b"\xff" * 1024, (1 + slot) * PAGE_BYTES)
+
+
+@pytest.mark.parametrize("left", [b"", bytes(5 * PAGE_BYTES), b"x" * 5 * PAGE_BYTES])
+def test_after_a_kill_a_feed_without_heads_is_corrupt_and_left_as_it_is(left: bytes) -> None:
+    files = killed_feed()
+    heads = files.read(head_path())
+    files.replace(head_path(), left)
+    for _ in range(2):
+        with pytest.raises(StoreCorrupt, match="no head of the feed is left"):
+            reopen(files)
+    files.replace(head_path(), heads)
+    assert content(reopen(files)) == BLOCKS
+
+
+def test_any_one_bad_bit_of_the_heads_loses_nothing() -> None:
+    files = killed_feed()
+    heads = files.read(head_path())
+    for at in range(0, len(heads), 23):
+        bad = bytearray(heads)
+        bad[at] ^= 1 << at % 8
+        files.replace(head_path(), bytes(bad))
+        log = reopen(files)
+        assert content(log) == BLOCKS
+        assert not log.may_lack_heads
+        files.kill()
+
+
+@pytest.mark.parametrize(
+    "slots", [(0,), (1,), (0, 1), (2,), (3,), (2, 3), (0, 3), (1, 2), (0, 1, 3)]
+)
+def test_what_lost_heads_may_have_covered_is_kept_aside(slots: tuple[int, ...]) -> None:
+    files = killed_feed()
+    data, tree = (files.read(head_path().replace("head", name)) for name in ("data", "tree"))
+    damage(files, slots)
+    log = reopen(files)
+    assert log.may_lack_heads
+    assert content(log) == BLOCKS[: log.length]
+    for name, before in (("data", data), ("tree", tree)):
+        kept = log.directory.files.read(f"{log.directory.path}/{name}")
+        aside = [
+            entry
+            for entry in log.directory.files.listdir(log.directory.path)
+            if entry.startswith(f"{name}.")
+        ]
+        assert len(aside) <= 1
+        for entry in aside:
+            start = int(entry.split(".")[1])
+            cut = log.directory.files.read(f"{log.directory.path}/{entry}")
+            kept = kept[:start] + cut
+        assert kept == before
+
+
+def test_an_owned_feed_has_a_durable_head_from_the_start() -> None:
+    files = MemoryFiles()
+    create_owned(files)
+    files.power_cut(random.Random(1))
+    log = reopen(files)
+    assert (log.length, log.may_lack_heads) == (0, False)
+    files.replace(head_path(), b"")
+    log.append([b"one"])
+    files.kill()
+    files.replace(head_path(), b"")
+    with pytest.raises(StoreCorrupt):
+        reopen(files)

@@ -1,0 +1,99 @@
+"""The files of one feed, and what must be done before they are written to, and after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protozorfs.errors import StoreError, StoreFull
+from protozorfs.log.at_rest import encode_at_rest
+from protozorfs.log.head_store import HeadStore
+from protozorfs.log.held_file import encode_held
+from protozorfs.log.node_store import NodeStore
+
+if TYPE_CHECKING:
+    from protozorfs.log.at_rest import AtRest
+    from protozorfs.log.held_file import HeldBlocks
+    from protozorfs.store import FeedDirectory, File
+
+
+class LogFiles:
+    """The files of one feed, whether there are any yet, and whether they are marked clean."""
+
+    def __init__(self, directory: FeedDirectory) -> None:
+        self.directory = directory
+        self.data = directory.file("data")
+        self.tree = directory.file("tree", closed=self._forget_pages)
+        self.nodes = NodeStore(self.tree)
+        self.heads = HeadStore(directory.file("head"))
+        self.is_made = directory.exists()
+        self.is_marked_clean = directory.is_marked_clean()
+        self._is_place_synced = self.is_made
+
+    def before_write(self) -> None:
+        """Takes the clean mark back, durably. Everything that writes to the log calls this first.
+
+        Makes the directory if there is none; not durably, since all that is lost with it can be
+        fetched again. An owned feed has one from the start.
+
+        Raises:
+            StoreError: a sync failed in this run.
+        """
+        self.check_syncs()
+        if not self.is_made:
+            self.directory.mkdir()
+            self.is_made = True
+        elif self.is_marked_clean:
+            self.directory.unmark_clean()
+            self.is_marked_clean = False
+
+    def check_syncs(self) -> None:
+        """Raises StoreError if a sync of these files failed in this run.
+
+        Only the next start can go on from there: it checks and writes anew what was not durable.
+        """
+        if self.directory.has_failed_sync:
+            raise StoreError(
+                f"the disk failed to keep a part of {self.directory.path}:"
+                " nothing more is written to it until the next start"
+            )
+
+    def sync(self, file: File) -> None:
+        """Returns when the file survives a power cut; no sync that fails is ever tried again.
+
+        Raises:
+            StoreFull: it may not survive. What it covered must be written again before it is
+                synced again.
+            OSError: the same; nothing is written to the feed any more.
+        """
+        try:
+            file.fdatasync()
+        except StoreFull:
+            raise
+        except BaseException:
+            self.directory.sync_failed()
+            raise
+
+    def mark_clean(self, blocks: HeldBlocks, at_rest: AtRest) -> None:
+        """Keeps which blocks are held, and marks the files. All else must be synced before."""
+        self.replace("bitfield", encode_held(blocks))
+        self.directory.mark_clean(encode_at_rest(at_rest))
+        self.is_marked_clean = True
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Replaces a file of the directory as a whole; durable on return."""
+        if not self.is_made:
+            self.directory.mkdir()
+            self.is_made = True
+        if not self._is_place_synced:
+            self.directory.sync_place()
+            self._is_place_synced = True
+        self.directory.files.replace(f"{self.directory.path}/{name}", content)
+
+    def _forget_pages(self) -> None:
+        self.nodes.forget_pages()
+
+    def close(self) -> None:
+        """Gives descriptors and memory back; the files can be used again."""
+        self.nodes.forget_pages()
+        for file in (self.data, self.tree, self.heads.file):
+            file.close()
