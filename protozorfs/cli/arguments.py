@@ -45,6 +45,8 @@ store_option = click.option(
     help="The store's directory; it is made when it is missing.",
 )
 
+store_argument = click.argument("store", type=_StorePath(), default=default_store)
+
 
 def network_options(command: Command) -> Command:
     """-o, and --peer, --port and --bind for the mount options of those names."""

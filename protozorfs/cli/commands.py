@@ -22,12 +22,12 @@ from protozorfs.cli.access import (
     short_name,
     split_path,
 )
-from protozorfs.cli.arguments import store_option
+from protozorfs.cli.arguments import store_argument, store_option
 from protozorfs.cli.signals import EXIT_SIGNAL, EndedBySignal
 from protozorfs.cli.standard_files import complaining
 from protozorfs.cli.text import complain, printable, table
 from protozorfs.cli.through_mount import MountAccess
-from protozorfs.errors import FeedNameError, ProtozorfsError, UsageError
+from protozorfs.errors import DecodeError, FeedNameError, ProtozorfsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,6 +114,26 @@ def rm(name: str, delete_key: bool, yes: bool, store: Path) -> None:
         if not click.confirm(f"Delete {printable(os.fsencode(name))} and its key?"):
             raise UsageError(NOTHING_DONE)
     act(store, name, lambda access, name: access.delete_key(name, feed_id))
+
+
+@protozorfs.command()
+@click.option(
+    "--evidence",
+    "feed",
+    metavar="NAME|ID",
+    required=True,
+    help="Print the proof that the feed's key signed two histories, for anyone to verify.",
+)
+@store_argument
+def check(feed: str, store: Path) -> None:
+    """Check what STORE (default: the default store) holds."""
+    from protozorfs.cli.evidence import evidence_text
+
+    try:
+        feed_id = ids.parse_feed_id(feed)
+    except DecodeError:  # a name, then: no feed has the ID of another as its name
+        feed_id = act(store, feed, lambda access, name: access.feed_id_of(name))
+    click.echo(evidence_text(store, feed_id))
 
 
 protozorfs.add_command(streams.write)

@@ -9,8 +9,9 @@ from protozorfs.feeds.evidence import (
     TwoHeads,
     is_conflict,
     keep,
-    load_evidence,
     load_later_fork,
+    load_proofs,
+    load_two_heads,
 )
 from protozorfs.ids import public_key_of
 from protozorfs.log.conflict import Evidence, find_conflict, later_head
@@ -65,8 +66,8 @@ class Conflicts:
 
     def load(self, log: Log) -> None:
         """Reads what is kept. Raises StoreCorrupt."""
-        self._evidence = load_evidence(log)
-        self._later = load_later_fork(log)
+        self._evidence = load_proofs(log.directory) or load_two_heads(log.directory)
+        self._later = load_later_fork(log.directory)
 
     def check_proof(self, log: Log, proof: Proof) -> bool:
         """True if a peer's proof of a whole tree shows a second history.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from protozorfs.errors import DecodeError, InvalidProof, StoreCorrupt, StoreError
 from protozorfs.ids import public_key_of
-from protozorfs.log.conflict import Evidence, check_evidence
+from protozorfs.log.conflict import Evidence, proven_histories
 from protozorfs.log.format import (
     decode_evidence,
     decode_head_slot,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from protozorfs.log.feed import Log
+    from protozorfs.store.layout import FeedDirectory
     from protozorfs.types import Head, PublicKey
 
 FILE_NAME = "evidence"
@@ -56,19 +57,23 @@ def is_conflict(own: Head, other: Head) -> bool:
     )
 
 
-def load_evidence(log: Log) -> Evidence | TwoHeads | None:
-    """What is kept of two histories of one fork, checked again; None if nothing is.
+def load_proofs(directory: FeedDirectory) -> Evidence | None:
+    """The proofs of two histories of one fork that are kept, checked again; None if none are.
 
     Raises:
         StoreCorrupt: a file is there and proves nothing.
     """
-    proofs = _load(log, FILE_NAME, _decode_proofs)
-    return proofs or _load(log, HEADS_FILE_NAME, _decode_heads)
+    return _load(directory, FILE_NAME, _decode_proofs)
 
 
-def load_later_fork(log: Log) -> LaterFork | None:
-    """What is kept of a later fork, checked again; None if nothing is. Raises StoreCorrupt."""
-    return _load(log, LATER_FILE_NAME, _decode_later)
+def load_two_heads(directory: FeedDirectory) -> TwoHeads | None:
+    """The same, of two heads of one length."""
+    return _load(directory, HEADS_FILE_NAME, _decode_heads)
+
+
+def load_later_fork(directory: FeedDirectory) -> LaterFork | None:
+    """The same, of a head of a later fork."""
+    return _load(directory, LATER_FILE_NAME, _decode_later)
 
 
 def keep(log: Log, found: Evidence | TwoHeads | LaterFork) -> None:
@@ -95,14 +100,14 @@ def _encode_slots(heads: Iterable[Head | None]) -> bytes:
     )
 
 
-def _load(log: Log, name: str, decode: Callable[[bytes, PublicKey], T]) -> T | None:
-    path = f"{log.directory.path}/{name}"
+def _load(directory: FeedDirectory, name: str, decode: Callable[[bytes, PublicKey], T]) -> T | None:
+    path = f"{directory.path}/{name}"
     try:
-        data = log.directory.files.read(path)
+        data = directory.files.read(path)
     except FileNotFoundError:
         return None
     try:
-        return decode(data, public_key_of(log.feed_id))
+        return decode(data, public_key_of(directory.feed_id))
     except (DecodeError, InvalidProof) as error:
         raise StoreCorrupt(path, 0, str(error)) from error
 
@@ -130,6 +135,6 @@ def _decode_later(data: bytes, public_key: PublicKey) -> LaterFork:
 
 def _decode_proofs(data: bytes, public_key: PublicKey) -> Evidence:
     evidence = decode_evidence(data)
-    if not check_evidence(public_key, evidence):
+    if proven_histories(public_key, evidence) is None:
         raise DecodeError("two proofs of one history")
     return evidence

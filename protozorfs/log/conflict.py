@@ -28,7 +28,7 @@ from protozorfs.log.verify import verify_proof
 
 if TYPE_CHECKING:
     from protozorfs.log.tree import TreeReader
-    from protozorfs.types import Head, PublicKey, TreeHash, TreeNode
+    from protozorfs.types import Head, PublicKey, TreeNode
 
 
 class SignedNodes(NamedTuple):
@@ -44,6 +44,38 @@ class Evidence(NamedTuple):
 
     own: SignedNodes
     other: SignedNodes
+
+
+class History(NamedTuple):
+    """One of two histories, as far as it takes to see that it is not the other.
+
+    Attributes:
+        head: what the key signed.
+        roots: the peaks of its tree, left to right: their hash is the head's tree hash.
+        path: a node that the other history has with another hash, then the siblings on the way from
+            it up to a root; empty where the tree hashes of one length differ.
+    """
+
+    head: Head
+    roots: tuple[TreeNode, ...]
+    path: tuple[TreeNode, ...]
+
+
+class _Proved(NamedTuple):
+    """What a proof from nothing leads to: a signed head, its roots, every node on the way."""
+
+    head: Head
+    roots: tuple[TreeNode, ...]
+    nodes: dict[int, TreeNode]
+
+    def path_from(self, index: int) -> tuple[TreeNode, ...]:
+        """A proved node and the siblings on the way from it up to a root."""
+        peak = flat_tree.peak_above(index, self.head.length)
+        path = [self.nodes[index]]
+        while index != peak:
+            path.append(self.nodes[flat_tree.sibling(index)])
+            index = flat_tree.parent(index)
+        return tuple(path)
 
 
 class _NothingStored:
@@ -71,10 +103,10 @@ def find_conflict(
     if proof.fork != state.fork:
         return None
     other = SignedNodes(proof.fork, None, proof.upgrade)
-    head, hashes = _proved(state.public_key, other)
-    for index, node_hash in hashes.items():
+    head, _, nodes = _proved(state.public_key, other)
+    for index, node in nodes.items():
         held = reader.node(index) if flat_tree.exists(index, state.length) else None
-        if held is None or held.hash == node_hash:
+        if held is None or held.hash == node.hash:
             continue
         own = _own_proof(state, reader, signature, index)
         if own is not None:
@@ -97,28 +129,35 @@ def later_head(public_key: PublicKey, fork: int, proof: Proof) -> Head | None:
         return None
     if proof.upgrade is None:
         raise InvalidProof("not an upgrade from nothing")
-    head, _ = _proved(public_key, SignedNodes(proof.fork, None, proof.upgrade))
-    return head
+    return _proved(public_key, SignedNodes(proof.fork, None, proof.upgrade)).head
 
 
-def check_evidence(public_key: PublicKey, evidence: Evidence) -> bool:
-    """True if the key signed two histories; checks both proofs from nothing.
+def proven_histories(public_key: PublicKey, evidence: Evidence) -> tuple[History, History] | None:
+    """The two histories that the key signed; None if the proofs can be of one.
+
+    Both proofs are checked from nothing.
 
     Raises:
         InvalidProof: one of them does not verify.
     """
-    own_head, own_hashes = _proved(public_key, evidence.own)
-    other_head, other_hashes = _proved(public_key, evidence.other)
-    if own_head.fork != other_head.fork:
-        return False
-    if own_head.length == other_head.length and own_head.tree_hash != other_head.tree_hash:
-        return True
-    shared = own_hashes.keys() & other_hashes.keys()
-    return any(own_hashes[index] != other_hashes[index] for index in shared)
+    own, other = _proved(public_key, evidence.own), _proved(public_key, evidence.other)
+    if own.head.fork != other.head.fork:
+        return None
+    if own.head.length == other.head.length and own.head.tree_hash != other.head.tree_hash:
+        return History(own.head, own.roots, ()), History(other.head, other.roots, ())
+    shared = own.nodes.keys() & other.nodes.keys()
+    differing = [index for index in shared if own.nodes[index].hash != other.nodes[index].hash]
+    if not differing:
+        return None
+    index = min(differing)
+    return (
+        History(own.head, own.roots, own.path_from(index)),
+        History(other.head, other.roots, other.path_from(index)),
+    )
 
 
-def _proved(public_key: PublicKey, signed: SignedNodes) -> tuple[Head, dict[int, TreeHash]]:
-    """The head that a proof leads to, and the hash of every node on the way.
+def _proved(public_key: PublicKey, signed: SignedNodes) -> _Proved:
+    """The head that a proof leads to, and every node on the way.
 
     Every node of a proof from nothing is used up on the way to the signed roots, so that all their
     hashes are proved, if not all their sizes.
@@ -135,9 +174,10 @@ def _proved(public_key: PublicKey, signed: SignedNodes) -> tuple[Head, dict[int,
     proof = Proof(signed.fork, hash=hash_, upgrade=upgrade)
     verified = verify_proof(state, _NothingStored(), request, proof)
     assert verified.head is not None
+    assert verified.roots is not None
     listed = (*upgrade.nodes, *upgrade.additional_nodes, *(hash_.nodes if hash_ else ()))
-    hashes = {int(node.tree_index): node.hash for node in (*listed, *verified.nodes)}
-    return verified.head, hashes
+    nodes = {int(node.tree_index): node for node in (*listed, *verified.nodes)}
+    return _Proved(verified.head, verified.roots, nodes)
 
 
 def _own_proof(

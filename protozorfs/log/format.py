@@ -139,12 +139,12 @@ def encode_evidence(evidence: Evidence) -> bytes:
 
 
 def decode_evidence(data: bytes) -> Evidence:
-    """The evidence as it was kept; `conflict.check_evidence` says whether it is any.
+    """The evidence as it was kept; `conflict.proven_histories` says whether it is any.
 
     Raises:
         DecodeError: torn, damaged, or of another version.
     """
-    body = _checked(data, "evidence")
+    body = _checked(data, "proof of a fork")
     if body[: _EVIDENCE.size] != _EVIDENCE.pack(_EVIDENCE_MAGIC, VERSION):
         raise DecodeError(f"not evidence of version {VERSION}")
     own, offset = _decode_signed(body, _EVIDENCE.size)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from protozorfs.cli.evidence import evidence_text
 from protozorfs.errors import NotWritable
 from protozorfs.feeds.ports import FeedState
+from tests.evidence_verifier import said_of
 from tests.swarm.nodes import ALONE, node_at, until
 
 if TYPE_CHECKING:
@@ -51,5 +53,8 @@ async def test_they_freeze_and_so_does_whoever_follows(
         async with node_at(tmp_path / "reader", original) as reader:
             feed = reader.feeds.follow(feed_id, b"journal")
             await until(lambda: feed.state is FeedState.FROZEN)
+    for name in ("original", "copy", "reader"):
+        (said,) = said_of(evidence_text(tmp_path / name, feed_id)) or [""]
+        assert said.startswith("The key signed two histories of fork 0, of lengths ")
     async with node_at(tmp_path / "original") as node:
         assert journal(node).state is FeedState.FROZEN, "in the next run, too"

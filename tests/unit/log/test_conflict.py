@@ -7,7 +7,7 @@ import pytest
 from protozorfs import crypto
 from protozorfs.errors import InvalidProof
 from protozorfs.log import hashing
-from protozorfs.log.conflict import Evidence, check_evidence, find_conflict, later_head
+from protozorfs.log.conflict import Evidence, find_conflict, later_head, proven_histories
 from protozorfs.log.proof_types import (
     BlockRequest,
     Proof,
@@ -36,8 +36,8 @@ CONFLICT = VECTORS["conflict"]
 def find(own: Writer | Reader, signature: bytes, proof: Proof) -> Evidence | None:
     evidence = find_conflict(own.state, own.nodes, signature, proof)
     if evidence is not None:
-        assert check_evidence(KEY_PAIR.public_key, evidence)
-        assert check_evidence(KEY_PAIR.public_key, Evidence(evidence.other, evidence.own))
+        for order in (evidence, Evidence(evidence.other, evidence.own)):
+            assert proven_histories(KEY_PAIR.public_key, order) is not None
     return evidence
 
 
@@ -155,11 +155,11 @@ def test_a_later_fork_is_what_the_key_signed_under_a_higher_number() -> None:
 def test_evidence_is_checked_and_not_believed() -> None:
     evidence = two_histories()
     same = Evidence(evidence.own, evidence.own)
-    assert not check_evidence(KEY_PAIR.public_key, same)
+    assert proven_histories(KEY_PAIR.public_key, same) is None
     after_fork = whole_proof(Writer([b"cut", *VECTOR_BLOCKS[1:7]], fork=1), 7).upgrade
     assert after_fork is not None
     other_fork = evidence.other._replace(fork=1, upgrade=after_fork)
-    assert not check_evidence(KEY_PAIR.public_key, Evidence(evidence.own, other_fork))
+    assert proven_histories(KEY_PAIR.public_key, Evidence(evidence.own, other_fork)) is None
     stranger = PublicKey(crypto.key_pair(bytes(32)).public_key)
     with pytest.raises(InvalidProof):
-        check_evidence(stranger, evidence)
+        proven_histories(stranger, evidence)
