@@ -22,6 +22,7 @@ from typing import NamedTuple
 from protozorfs.crypto import blake2b_256
 from protozorfs.errors import DecodeError
 from protozorfs.log.bitfield import PAGE_BITS, PAGE_BYTES, Bitfield
+from protozorfs.types import MAX_SAFE_INTEGER
 
 _MAGIC = b"pzheld1\n"
 _CHECKSUM_BYTES = 32
@@ -76,24 +77,26 @@ def decode_held(data: bytes) -> HeldBlocks:
     if len(body) < _HEADER.size or blake2b_256(body) != data[:_CHECKSUM_BYTES]:
         raise DecodeError("the bitfield file is torn or empty")
     magic, flags, length, held_bytes = _HEADER.unpack_from(body)
-    if magic != _MAGIC:
+    if magic != _MAGIC or length > MAX_SAFE_INTEGER:
         raise DecodeError("the bitfield file is of another format")
     held = Bitfield()
     at = _HEADER.size
     while at < len(body):
-        at = _decode_segment(body, at, held)
+        at = _decode_segment(body, at, held, length)
     return HeldBlocks(length, held_bytes, bool(flags & _DAMAGED), held)
 
 
-def _decode_segment(body: bytes, at: int, held: Bitfield) -> int:
+def _decode_segment(body: bytes, at: int, held: Bitfield, length: int) -> int:
     """Sets the blocks of one segment; returns where the next one starts."""
     kind = _INTEGER.unpack_from(body, at)[0] if at + _INTEGER.size <= len(body) else None
     if kind == _RUN_KIND and at + _RUN.size <= len(body):
         _, start, end = _RUN.unpack_from(body, at)
-        held.set_range(start, end)
-        return at + _RUN.size
+        if start < end <= length:
+            held.set_range(start, end)
+            return at + _RUN.size
     if kind == _PAGE_KIND and at + _PAGE.size <= len(body):
         _, start, bits = _PAGE.unpack_from(body, at)
-        held.assign_bytes(start, bits)
-        return at + _PAGE.size
+        if start < length and start % PAGE_BITS == 0:
+            held.assign_bytes(start, bits)
+            return at + _PAGE.size
     raise DecodeError(f"the bitfield file has no segment at {at}")

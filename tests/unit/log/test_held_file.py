@@ -46,6 +46,20 @@ def test_torn_files_are_refused() -> None:
             decode_held(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
 
 
+@pytest.mark.parametrize(
+    "segment",
+    [
+        *((0, 3, 3), (0, 9, 3), (0, 0, 6001), (0, 2**60, 2**61)),
+        *((1, 1, *[0] * 64), (1, 8192, *[0] * 64), (1, 2**63, *[0] * 64)),
+    ],
+)
+def test_segments_that_no_feed_of_that_length_has_are_refused(segment: tuple[int, ...]) -> None:
+    body = encode_held(HeldBlocks(6000, 1, False, Bitfield()))[32:]
+    body += b"".join(number.to_bytes(8, "little") for number in segment)
+    with pytest.raises(DecodeError):
+        decode_held(blake2b_256(body) + body)
+
+
 @pytest.mark.parametrize("change", ["magic", "segment", "tail"])
 def test_other_formats_are_refused(change: str) -> None:
     body = encode_held(HeldBlocks(0, 0, False, Bitfield()))[32:]
