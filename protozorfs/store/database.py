@@ -71,12 +71,19 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[str], file: str
 
 
 def connect(path: Path | str, *, is_durable: bool) -> sqlite3.Connection:
-    """Opens (or makes) a database in autocommit mode."""
+    """Opens (or makes) a database in autocommit mode.
+
+    Raises:
+        sqlite3.Error: it cannot be used.
+    """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {_FULL_SYNC if is_durable else _NO_SYNC}")
         connection.execute("PRAGMA temp_store = MEMORY")  # there may be no directory for files
+    except UnicodeDecodeError as error:  # of a message that cites what it could not parse
+        connection.close()
+        raise sqlite3.DatabaseError("its schema is damaged") from error
     except BaseException:
         connection.close()
         raise

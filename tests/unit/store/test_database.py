@@ -254,3 +254,14 @@ def test_where_no_stale_database_can_be_it_is_kept_in_memory(tmp_path: Path) -> 
     with closing(KnownPeers(tmp_path / "missing" / "stale.db")) as peers:
         assert remember(peers, 1, 1)
         assert len(peers.of_feed(feed_id(1))) == 1
+
+
+def test_a_stale_database_whose_schema_is_no_text_is_started_again(tmp_path: Path) -> None:
+    path = tmp_path / "stale.db"
+    KnownPeers(path).close()
+    content = path.read_bytes()
+    assert content.count(b"ROWID") == 1
+    path.write_bytes(content.replace(b"ROWID", b"ROWI\xbb"))
+    known = KnownPeers(path)
+    assert known.of_feed(FeedId(bytes(32))) == []
+    known.close()
