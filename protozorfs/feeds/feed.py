@@ -380,9 +380,8 @@ class Feed:
             if not has_time:
                 log.rest()
                 return
-            log.close()
-            if has_head:
-                self.keep_time()  # closing has made the head durable
+            # Closing makes the head durable: that is no news.
+            log.close(self.mtime_ns if has_head else None)
 
     def discard(self) -> None:
         """Ends all waits and lets go of the files, which will be removed: nothing is written."""

@@ -18,13 +18,14 @@ class NewestCheck:
 
     def __init__(self, *, is_needed: bool) -> None:
         self._is_needed = is_needed
+        self._is_settled = not is_needed
         self._running = trio.Lock()
 
     async def run(self, feed: Feed, surroundings: Surroundings) -> None:
         """Returns when the feed may be appended to, as far as that can be known.
 
         Raises:
-            NotWritable: nobody could be asked, and the store is not where it was made.
+            NotWritable: nobody could be asked, and the store may be a copy, or a restored one.
         """
         if not self._is_needed or surroundings.forces_appends:
             return
@@ -38,9 +39,20 @@ class NewestCheck:
                     "its newest head was damaged on the disk, and nobody could be asked whether it"
                     " is longer than what is left; force_append appends all the same"
                 )
-            if not succeeded and not feed.log.directory.is_in_place():
+            why = "" if succeeded else feed.log.displacement()
+            if why:
                 raise NotWritable(
-                    "this store is not where the feed was made, and nobody could be asked whether"
-                    " it has grown elsewhere; force_append appends all the same"
+                    f"{why}: it may be a copy or an old state, and nobody could be asked whether"
+                    " the feed has grown elsewhere; force_append appends all the same"
                 )
             self._is_needed = False
+
+    def settle(self, feed: Feed) -> None:
+        """Everything newer that was found is here: this is the feed's place from now on.
+
+        Raises:
+            StoreFull, OSError
+        """
+        if not self._is_settled:
+            feed.log.settle()
+            self._is_settled = True

@@ -83,6 +83,7 @@ class Writer:
         self._check_history()  # peers were asked for it
         if log.contiguous_length < max(log.length, feed.known_head.length):
             raise NotWritable("a newer head was found elsewhere; its blocks are being fetched")
+        self._newest_check.settle(feed)
 
     def _check_history(self) -> None:
         why = self._feed.frozen_why

@@ -16,6 +16,8 @@ Integers are little-endian.
         40     8   bytes held
         48     8   blocks held from the first on without a gap
         56    32   BLAKE2b-256 of all before it
+
+Behind it the store says how the files were left (`store.left`).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from protozorfs.crypto import blake2b_256
 from protozorfs.errors import DecodeError
 from protozorfs.store.layout import CLEAN_FILE, PLAIN_FILES
+from protozorfs.store.left import decode_left
 
 if TYPE_CHECKING:
     from protozorfs.store import FeedDirectory
@@ -36,7 +39,9 @@ _BODY = Struct("<8sHH4xQQQQQ")
 _CHECKSUM_BYTES = 32
 _DAMAGED = 1
 
-assert _BODY.size + _CHECKSUM_BYTES == 88
+_MARK_BYTES = 88
+
+assert _BODY.size + _CHECKSUM_BYTES == _MARK_BYTES
 
 
 class AtRest(NamedTuple):
@@ -84,8 +89,9 @@ def decode_at_rest(data: bytes) -> AtRest:
     Raises:
         DecodeError: not such a mark, or not whole.
     """
-    body = data[: _BODY.size]
-    if len(body) < _BODY.size or blake2b_256(body) != data[_BODY.size :]:
+    body, checksum = data[: _BODY.size], data[_BODY.size : _MARK_BYTES]
+    is_whole = len(data) == _MARK_BYTES or bool(decode_left(data[_MARK_BYTES:]))
+    if not is_whole or blake2b_256(body) != checksum:
         raise DecodeError("a mark that is torn or empty")
     magic, version, flags, fork, length, byte_length, held_bytes, contiguous = _BODY.unpack(body)
     if (magic, version) != (_MAGIC, VERSION):

@@ -360,8 +360,26 @@ class Log(ReadableLog):
         """Gives memory and descriptors back that only an active feed needs."""
         self._files.close()
 
-    def close(self) -> None:
+    def displacement(self) -> str:
+        """Why an owned feed may be a copy of another one, or restored from one; empty if not.
+
+        Raises:
+            OSError: that cannot be told now.
+        """
+        return self._files.displacement()
+
+    def settle(self) -> None:
+        """Takes the files for the feed's own from now on: nothing newer is elsewhere.
+
+        Raises:
+            StoreFull, OSError
+        """
+        self._files.settle()
+
+    def close(self, modified_ns: int | None = None) -> None:
         """Syncs, marks the files clean and closes them. A second call does nothing.
+
+        `modified_ns`: what the file `head` is to say of when it was written, if this run wrote.
 
         Raises:
             StoreFull, OSError: they are closed without the mark; the next start checks them.
@@ -378,10 +396,14 @@ class Log(ReadableLog):
                 files.sync(self._data)  # blocks that came since the head that is durable
                 files.sync(files.tree)
                 files.sync(files.heads.file)
-                files.mark_clean(
-                    HeldBlocks(self.length, self._held_bytes, self._is_damaged, self._held),
-                    self._at_rest(),
-                )
+                try:
+                    if modified_ns is not None:
+                        files.heads.file.set_modified(modified_ns)
+                finally:  # there are file systems that keep no such times
+                    files.mark_clean(
+                        HeldBlocks(self.length, self._held_bytes, self._is_damaged, self._held),
+                        self._at_rest(),
+                    )
         finally:
             self._files.close()
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class LogFiles:
     """The files of one feed, whether there are any yet, and whether they are marked clean."""
 
-    def __init__(self, directory: FeedDirectory) -> None:
+    def __init__(self, directory: FeedDirectory, *, is_owned: bool) -> None:
         self.directory = directory
+        self._displacement: str | None = None if is_owned else ""
         self.data = directory.file("data")
         self.tree = directory.file("tree", closed=self._forget_pages)
         self.nodes = NodeStore(self.tree)
@@ -39,12 +40,31 @@ class LogFiles:
             StoreError: a sync failed in this run.
         """
         self.check_syncs()
+        self.displacement()
         if not self.is_made:
             self.directory.mkdir()
             self.is_made = True
         elif self.is_marked_clean:
             self.directory.unmark_clean()
             self.is_marked_clean = False
+
+    def displacement(self) -> str:
+        """Why an owned feed's files were not where and as the last run left them, if they were not.
+
+        As they were before anything of this run was written: that takes away what tells it.
+
+        Raises:
+            OSError: that cannot be told now.
+        """
+        if self._displacement is None:
+            self._displacement = self.directory.displacement()
+        return self._displacement
+
+    def settle(self) -> None:
+        """Takes the files of an owned feed for its own, where and as they are."""
+        self.before_write()  # the mark says how they were left before
+        self.directory.keep_place()
+        self._displacement = ""
 
     def check_syncs(self) -> None:
         """Raises StoreError if a sync of these files failed in this run.

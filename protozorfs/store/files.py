@@ -16,11 +16,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from protozorfs.errors import StoreFull
-from protozorfs.store.place import place_of
+from protozorfs.store.place import stamp_of, whereabouts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from protozorfs.store.place import Stamp, Whereabouts
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
@@ -117,8 +119,11 @@ class Files(Protocol):
     def read(self, path: str) -> bytes:
         """All bytes of a file. Raises FileNotFoundError."""
 
-    def place(self, path: str) -> bytes:
-        """What tells a file from a copy of it: one line. Raises FileNotFoundError."""
+    def stamp(self, path: str) -> Stamp:
+        """What the file system itself says of a file. Raises FileNotFoundError."""
+
+    def whereabouts(self) -> Whereabouts:
+        """On what machine and volume the tree is."""
 
     def free_space(self) -> FreeSpace:
         """What is left on the file system."""
@@ -291,8 +296,11 @@ class RealFiles:
         with open(self._full(path), "rb") as file:
             return file.read()
 
-    def place(self, path: str) -> bytes:
-        return place_of(self._full(path))
+    def stamp(self, path: str) -> Stamp:
+        return stamp_of(self._full(path))
+
+    def whereabouts(self) -> Whereabouts:
+        return whereabouts_of(self._root)
 
     def free_space(self) -> FreeSpace:
         stat = os.statvfs(self._root)

@@ -9,6 +9,7 @@ from protozorfs.errors import StoreCorrupt
 
 if TYPE_CHECKING:
     from protozorfs.store.files import Files
+    from protozorfs.store.placement import Placement
 
 
 def write_seed(files: Files, path: str, seed: bytes) -> None:
@@ -33,27 +34,21 @@ def read_key_pair(files: Files, path: str) -> crypto.KeyPair | None:
     return crypto.key_pair(seed)
 
 
-def load_or_make_key_pair(files: Files, path: str) -> tuple[crypto.KeyPair, bool]:
+def load_or_make_key_pair(
+    files: Files, path: str, placement: Placement, *, adopts: bool = False
+) -> tuple[crypto.KeyPair, bool]:
     """The key pair of `path`; a new random one, made durable, if there is none, or in a copy.
 
     Two stores with one node key would take each other for themselves, and never connect.
+    `adopts`: the user says that this is no copy.
 
     Returns:
         The pair, and whether it is new.
     """
     pair = read_key_pair(files, path)
-    place = f"{path}_place"
-    if pair is not None and is_in_place(files, path, place):
+    if pair is not None and (adopts or not placement.displacement()):
         return pair, False
     seed = crypto.random_bytes(crypto.SEED_BYTES)
     write_seed(files, path, seed)
-    files.replace(place, files.place(path))
+    placement.keep()
     return crypto.key_pair(seed), True
-
-
-def is_in_place(files: Files, path: str, place: str) -> bool:
-    """Whether the file at `path` is where it was made, as the file `place` says: not a copy."""
-    try:
-        return files.read(place) == files.place(path)
-    except FileNotFoundError:
-        return False

@@ -22,6 +22,7 @@ STORE/                          owner-only
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from protozorfs import descriptors
@@ -29,14 +30,15 @@ from protozorfs.errors import NotRemovable, StoreFull, UsageError
 from protozorfs.store.database import Names
 from protozorfs.store.files import RealFiles
 from protozorfs.store.keys import (
-    is_in_place,
     load_or_make_key_pair,
     read_key_pair,
     write_seed,
 )
 from protozorfs.store.known_peers import KnownPeers
+from protozorfs.store.left import LEFT_FILES, decode_left, encode_left, is_as_left
 from protozorfs.store.lock import LOCK_FILE, StoreLock
 from protozorfs.store.making import FEEDS, StoreDirectory
+from protozorfs.store.placement import PLACED_WITH_FEED, PLACED_WITH_NODE, Placement
 from protozorfs.store.pool import FilePool, PooledFile
 from protozorfs.store.spare import Spare
 from protozorfs.types import FeedId
@@ -86,8 +88,7 @@ class FeedDirectory:
             self.files.open(f"{self.path}/{name}", create=True).close()
         if seed is not None:
             write_seed(self.files, f"{self.path}/secret", seed)
-            place = self.files.place(f"{self.path}/secret")
-            self.files.replace(f"{self.path}/place", place)
+            self.keep_place()
         self.sync_place()
 
     def mkdir(self) -> None:
@@ -108,17 +109,56 @@ class FeedDirectory:
         """The feed's key pair, if it is owned. Raises StoreCorrupt."""
         return read_key_pair(self.files, f"{self.path}/secret")
 
-    def is_in_place(self) -> bool:
-        """Whether the feed's secret is where it was made, not in a copy of the store."""
-        return is_in_place(self.files, f"{self.path}/secret", f"{self.path}/place")
+    def displacement(self) -> str:
+        """Why an owned feed's files may not be where and as this store left them: a sentence.
+
+        Empty if they are. Else the store may be a copy, or was restored from one.
+
+        Raises:
+            OSError: that cannot be told now.
+        """
+        return self._placement.displacement() or self._changes_since_clean()
+
+    def keep_place(self) -> None:
+        """Takes the place where they are now for theirs; durable on return."""
+        self._placement.keep()
+
+    def adopt(self) -> None:
+        """Takes the files as they are for those of this store.
+
+        A mark of a clean stop that they disagree with goes: they are checked when they are opened.
+        """
+        if self._changes_since_clean():
+            self.unmark_clean()
+        self.keep_place()
+
+    @property
+    def _placement(self) -> Placement:
+        return Placement(self.files, f"{self.path}/place", f"{self.path}/", PLACED_WITH_FEED)
+
+    def _changes_since_clean(self) -> str:
+        try:
+            left = decode_left(self.files.read(f"{self.path}/{CLEAN_FILE}"))
+            for name, file in zip(LEFT_FILES, left, strict=False):  # an old mark says nothing
+                if not is_as_left(file, self.files.stamp(f"{self.path}/{name}")):
+                    return f"its file {name!r} was changed after the last clean stop"
+        except FileNotFoundError:  # not clean, or `displacement` has told what is missing
+            return ""
+        return ""
 
     def is_marked_clean(self) -> bool:
         """Whether the files are known to agree with one another."""
         return self.files.exists(f"{self.path}/{CLEAN_FILE}")
 
     def mark_clean(self, content: bytes) -> None:
-        """Says that they do, and what they hold. Everything else must be synced before."""
-        self.files.replace(f"{self.path}/{CLEAN_FILE}", content)
+        """Says that they do, what they hold (`content`), and how they were left.
+
+        Everything else must be synced before, and nothing of it changed after.
+        """
+        left = b""
+        with suppress(FileNotFoundError):  # of a followed feed some may not be made yet
+            left = encode_left([self.files.stamp(f"{self.path}/{name}") for name in LEFT_FILES])
+        self.files.replace(f"{self.path}/{CLEAN_FILE}", content + left)
 
     def unmark_clean(self) -> None:
         """Takes that back; must return before the first write of a run."""
@@ -159,12 +199,13 @@ class Store:
     `close` it, or use it as a context manager.
     """
 
-    def __init__(self, path: Path, *, mount_point: str | None = None) -> None:
+    def __init__(self, path: Path, *, mount_point: str | None = None, adopts: bool = False) -> None:
         """Opens a store; makes it if it is missing.
 
         Args:
             path: the directory.
             mount_point: what to tell others that find the store locked.
+            adopts: it keeps its node's key wherever it is; see `adopt`.
 
         Of a store that is made and cannot be opened then, nothing stays.
 
@@ -186,7 +227,10 @@ class Store:
             _check_format(self.files, path)
             self.pool = FilePool(self.files, descriptors.feed_files())
             self.files.mkdir(FEEDS)
-            self.node_key, self.is_new_node = load_or_make_key_pair(self.files, "node_key")
+            self._node_placement = Placement(self.files, "node_key_place", "", PLACED_WITH_NODE)
+            self.node_key, self.is_new_node = load_or_make_key_pair(
+                self.files, "node_key", self._node_placement, adopts=adopts
+            )
             self.names = Names(path / "names.db")
             self._spare = Spare(self.files)
         except BaseException:
@@ -221,6 +265,25 @@ class Store:
             for digits in self.files.listdir(f"{FEEDS}/{bucket}"):
                 if len(digits) == _FEED_ID_HEX_DIGITS:
                     yield self.feed(FeedId(bytes.fromhex(digits)))
+
+    def displaced(self) -> dict[FeedId, str]:
+        """The owned feeds that may not be where and as this store left them, and why."""
+        found = {}
+        for directory in self.feeds():
+            if self.files.exists(f"{directory.path}/secret"):
+                why = directory.displacement()
+                if why:
+                    found[directory.feed_id] = why
+        return found
+
+    def adopt(self) -> None:
+        """Takes everything for this store's, where and as it is now: the user says so.
+
+        No log may be open. Raises StoreFull.
+        """
+        for feed_id in self.displaced():
+            self.feed(feed_id).adopt()
+        self._node_placement.keep()
 
     def unnamed_feeds(self) -> Iterator[FeedDirectory]:
         """Feed directories without a name: visited feeds, and what interrupted calls left."""

@@ -12,12 +12,14 @@ Every changing call counts as one operation; `fail_at` makes the n-th one fail.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import StoreFull
 from protozorfs.store.files import STAT_BLOCK_BYTES, FreeSpace, replace_by_rename
+from protozorfs.store.place import Stamp, Whereabouts
 
 if TYPE_CHECKING:
     import random
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 SECTOR_BYTES = 512  # what a disk writes whole or not at all
 _TOTAL_BYTES = 1 << 40
+_numbers = itertools.count(1)  # of inodes, none of them given twice
 
 
 class Stopped(Exception):
@@ -74,7 +77,8 @@ class _Inode:
         self.synced = bytearray()
         self.pending: list[_Write | _Truncate] = []
         self.holes: set[int] = set()  # sectors that take no space
-        self.modified_ns = 0
+        self.number = next(_numbers)
+        self.changed_ns = self.modified_ns = time.time_ns()
 
     def grow_to(self, size: int) -> None:
         """What lies between the end and `size` takes no space when the file becomes longer."""
@@ -83,7 +87,7 @@ class _Inode:
     def change(self, change: _Write | _Truncate) -> None:
         _apply(self.current, change)
         self.pending.append(change)
-        self.modified_ns = time.time_ns()
+        self.changed_ns = self.modified_ns = time.time_ns()
 
     def sync(self) -> None:
         # Not a copy of the current state: what a failed sync threw away stays thrown away.
@@ -193,7 +197,8 @@ class MemoryFile:
         return self._open_inode().modified_ns
 
     def set_modified(self, time_ns: int) -> None:
-        self._open_inode().modified_ns = time_ns
+        inode = self._open_inode()
+        inode.modified_ns, inode.changed_ns = time_ns, time.time_ns()
 
     def fdatasync(self) -> None:
         inode = self._open_inode()
@@ -327,11 +332,15 @@ class MemoryFiles:
         file = self.open(path)
         return file.pread(file.size(), 0)
 
-    def place(self, path: str) -> bytes:
+    def stamp(self, path: str) -> Stamp:
         directory, name = self._place(path)
-        if name not in directory.current:
+        inode = directory.current.get(name)
+        if not isinstance(inode, _Inode):
             raise _error(errno.ENOENT, path)
-        return b"memory %d\n" % id(directory.current[name])
+        return Stamp(inode.number, 0, inode.changed_ns, inode.modified_ns, len(inode.current))
+
+    def whereabouts(self) -> Whereabouts:
+        return Whereabouts(machine="memory", volume=None)
 
     def free_space(self) -> FreeSpace:
         return FreeSpace(_TOTAL_BYTES, _TOTAL_BYTES)

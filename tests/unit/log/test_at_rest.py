@@ -157,7 +157,7 @@ def test_a_mark_comes_back_as_it_was(mark: AtRest) -> None:
 @given(MARKS, st.integers(0, 88 * 8 - 1), st.integers(0, 87))
 def test_no_mark_with_a_wrong_bit_or_end_counts(mark: AtRest, bit: int, end: int) -> None:
     encoded = bytearray(encode_at_rest(mark))
-    for wrong in (encoded[:end], encoded + b"\0"):
+    for wrong in (encoded[:end], encoded + b"\0", encoded + bytes(96)):
         with pytest.raises(DecodeError):
             decode_at_rest(bytes(wrong))
     encoded[bit // 8] ^= 1 << bit % 8

@@ -17,6 +17,8 @@ from protozorfs.store.keys import load_or_make_key_pair, read_key_pair, write_se
 from protozorfs.store.layout import FeedDirectory, Store
 from protozorfs.store.lock import StoreLock, read_holder
 from protozorfs.store.memory_files import MemoryFiles, Stopped
+from protozorfs.store.place import standing_place
+from protozorfs.store.placement import Placement
 from protozorfs.store.pool import FilePool
 from protozorfs.types import FeedId
 
@@ -174,10 +176,11 @@ def test_the_clean_mark_survives_and_its_removal_too() -> None:
 def test_keys_are_made_once_and_bad_ones_are_corrupt() -> None:
     files = MemoryFiles()
     assert read_key_pair(files, "k") is None
-    pair, is_new = load_or_make_key_pair(files, "k")
+    placement = Placement(files, "k_place", "", {"k": standing_place})
+    pair, is_new = load_or_make_key_pair(files, "k", placement)
     assert is_new
     files.power_cut(random.Random(0))
-    assert load_or_make_key_pair(files, "k") == (pair, False)
+    assert load_or_make_key_pair(files, "k", placement) == (pair, False)
     files.replace("k", b"short")
     with pytest.raises(StoreCorrupt, match="5 bytes"):
         read_key_pair(files, "k")
@@ -192,7 +195,7 @@ def test_a_copy_of_a_store_is_another_node_and_knows_that_it_is_a_copy(tmp_path:
         original_key = store.node_key
         assert store.is_new_node
         store.feed(feed_id).make(feed_pair.seed)
-        assert store.feed(feed_id).is_in_place()
+        assert not store.feed(feed_id).displacement()
     with Store(tmp_path / "original") as store:
         assert store.node_key == original_key
         assert not store.is_new_node
@@ -200,8 +203,8 @@ def test_a_copy_of_a_store_is_another_node_and_knows_that_it_is_a_copy(tmp_path:
     with Store(tmp_path / "copy") as copy:
         assert copy.node_key != original_key
         assert copy.is_new_node
-        assert not copy.feed(feed_id).is_in_place()
+        assert "another one" in copy.feed(feed_id).displacement()
     (tmp_path / "original").rename(tmp_path / "moved")
     with Store(tmp_path / "moved") as moved:
         assert moved.node_key == original_key
-        assert moved.feed(feed_id).is_in_place()
+        assert not moved.feed(feed_id).displacement()

@@ -80,7 +80,7 @@ def test_a_store_with_the_log_of_a_mount_stays(tmp_path: Path) -> None:
 def test_a_start_that_fails_at_any_step_leaves_nothing(
     tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise StoreFull("no space")
 
     monkeypatch.setattr(layout, step, fail)
