@@ -37,6 +37,23 @@ def ask_for_conflict(feed: Feed, link: Link) -> bool:
     return True
 
 
+def ask_for_same(feed: Feed, link: Link) -> None:
+    """Asks a peer of a feed of our own for its proof, if it need not have its head from us.
+
+    A copy of our store that appended as often has another head of the same length: nothing that
+    either asks for otherwise would show that before one of them appends again.
+    """
+    remote = link.replica.remote
+    if (
+        feed.is_owned
+        and remote.fork == feed.log.fork
+        and link.same_length < remote.length <= feed.log.length
+        and not link.condemned
+    ):
+        link.same_length = remote.length
+        _ask(link, remote.fork, remote.length)
+
+
 def ask_for_later_fork(feed: Feed, link: Link) -> bool:
     """Asks a peer that names a later fork for the proof of it, once for each that it names."""
     remote = link.replica.remote

@@ -43,6 +43,7 @@ class Link:
         self.is_late = False  # it was asked for the newest head, and others are asked as well
         self.forks_asked: set[int] = set()  # later than ours, of which the proof was asked for
         self.was_shown_conflict = False
+        self.same_length = 0  # up to there it has our history, or was asked whether it has
         self.condemned: Exception | None = None
         self.condemned_until = 0.0
         self._rate = 0.0  # bytes per second

@@ -184,6 +184,9 @@ class Replicator:
                 replica.send_no_data(message.id, r.NO_DATA_INVALID)
             else:
                 replica.send_proof(message.id, proof)
+                upgrade = message.request.upgrade
+                if upgrade is not None:  # it verifies what we sign against what it has
+                    link.same_length = max(link.same_length, upgrade.start + upgrade.length)
 
     def head_published(self, now: float) -> None:
         """An owned feed has a new durable head: tells everybody."""
@@ -220,6 +223,7 @@ class Replicator:
         # Without this acknowledgement Node, shorter than we are, never asks for the rest.
         if remote.fork == self.feed.log.fork and remote.length < length:
             self._send_sync(link)
+        histories.ask_for_same(self.feed, link)
         if histories.ask_for_later_fork(self.feed, link):
             self._first.asked(now)
 

@@ -30,7 +30,9 @@ def journal(node: Node) -> Feed:
 
 
 @pytest.mark.parametrize(
-    ("appended", "appended_to_copy"), [(3, 1), (1, 3)], ids=["original ahead", "copy ahead"]
+    ("appended", "appended_to_copy"),
+    [(3, 1), (1, 3), (2, 2)],
+    ids=["original ahead", "copy ahead", "equally often"],
 )
 async def test_they_freeze_and_so_does_whoever_follows(
     tmp_path: Path, appended: int, appended_to_copy: int
