@@ -16,7 +16,7 @@ import ipaddress
 import logging
 import random
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 256 * 1024  # of one piece of a read stream
 DHT_STATE_INTERVAL = 600.0  # seconds between two looks at which DHT contacts are worth keeping
+FORCED_SETTING = "force_append"  # 1: the last mount, or a node since, was given it
 PORT_SETTING = "port"
 
 logger = logging.getLogger(__name__)
@@ -136,6 +137,7 @@ async def open_node(
     store = Store(path, mount_point=mount_point)
     try:
         sockets = await _open_sockets(store, options)
+        options = replace(options, force_append=_is_forced(store, options, mount_point))
         feeds = Feeds(store, options)
         chance = random.SystemRandom()
         try:
@@ -172,6 +174,21 @@ async def open_node(
         store.close_failed()
         raise
     store.close()
+
+
+def _is_forced(store: Store, options: Options, mount_point: str | None) -> bool:
+    """Whether `force_append` counts: not in a second mount in a row, as by a line of fstab.
+
+    The first one takes the store for its own, so that later ones need no force.
+    """
+    was_given = bool(store.names.setting(FORCED_SETTING))
+    if options.force_append and not was_given:
+        store.adopt()
+        store.names.set_setting(FORCED_SETTING, 1)
+        return True
+    if was_given and not options.force_append and mount_point is not None:
+        store.names.set_setting(FORCED_SETTING, 0)
+    return False
 
 
 def _is_loopback(host: str | None) -> bool:

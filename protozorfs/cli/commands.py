@@ -22,6 +22,7 @@ from protozorfs.cli.access import (
     short_name,
     split_path,
 )
+from protozorfs.cli.adopting import store_commands
 from protozorfs.cli.arguments import store_argument, store_option
 from protozorfs.cli.signals import EXIT_SIGNAL, EndedBySignal
 from protozorfs.cli.standard_files import complaining
@@ -136,6 +137,7 @@ def check(feed: str, store: Path) -> None:
     click.echo(evidence_text(store, feed_id))
 
 
+protozorfs.add_command(store_commands)
 protozorfs.add_command(streams.write)
 protozorfs.add_command(streams.read)
 

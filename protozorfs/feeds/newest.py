@@ -43,7 +43,7 @@ class NewestCheck:
             if why:
                 raise NotWritable(
                     f"{why}: it may be a copy or an old state, and nobody could be asked whether"
-                    " the feed has grown elsewhere; force_append appends all the same"
+                    " the feed has grown elsewhere; if not, unmount it: protozorfs store adopt"
                 )
             self._is_needed = False
 

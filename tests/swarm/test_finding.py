@@ -155,12 +155,18 @@ async def test_a_copy_with_nobody_to_ask_takes_no_appends(tmp_path: Path) -> Non
     async with open_node(copy, alone) as node:
         copied = node.feeds.by_name(b"journal")
         assert copied is not None
-        with pytest.raises(NotWritable, match="force_append"):
+        with pytest.raises(NotWritable, match="store adopt"):
             await copied.append([b"two\n"])
     async with open_node(copy, replace(alone, force_append=True)) as node:
         forced = node.feeds.by_name(b"journal")
         assert forced is not None
         await forced.append([b"two\n"])
+    await trio.run_process(["cp", "-a", str(copy), str(tmp_path / "again")])
+    async with open_node(tmp_path / "again", replace(alone, force_append=True)) as node:
+        again = node.feeds.by_name(b"journal")
+        assert again is not None
+        with pytest.raises(NotWritable, match="store adopt"):  # it counts once only
+            await again.append([b"three\n"])
     async with open_node(original, alone) as node:
         here = node.feeds.by_name(b"journal")
         assert here is not None

@@ -208,3 +208,16 @@ def test_a_copy_of_a_store_is_another_node_and_knows_that_it_is_a_copy(tmp_path:
     with Store(tmp_path / "moved") as moved:
         assert moved.node_key == original_key
         assert not moved.feed(feed_id).displacement()
+
+
+def test_an_adopted_copy_is_in_its_place_and_keeps_the_key_of_its_node(tmp_path: Path) -> None:
+    with Store(tmp_path / "original") as store:
+        node_key = store.node_key
+        store.feed(FEED_ID).make(PAIR.seed)
+    shutil.copytree(tmp_path / "original", tmp_path / "moved")
+    with Store(tmp_path / "moved", adopts=True) as store:
+        assert list(store.displaced()) == [FEED_ID]
+        store.adopt()
+        assert not store.displaced()
+    with Store(tmp_path / "moved") as store:
+        assert store.node_key == node_key
