@@ -12,7 +12,7 @@ from protozorfs.boundary import Boundary
 from protozorfs.errors import StoreError
 from protozorfs.log.feed import Log
 from protozorfs.names import own_id_name
-from protozorfs.store.database import NameRow
+from protozorfs.store.name_records import NameRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,7 +19,7 @@ from protozorfs.feeds.visits import Visits
 from protozorfs.feeds.why import make_report
 from protozorfs.log.feed import Log
 from protozorfs.names import check_new_name, shown_name
-from protozorfs.store.database import NameRow
+from protozorfs.store.name_records import NameRow
 from protozorfs.store.numbers import KeptNumbers
 from protozorfs.types import FeedId
 

@@ -145,7 +145,7 @@ class KnownPeers:
 
 def _open(path: Path | str) -> tuple[sqlite3.Connection, int]:
     """The database and how many rows it has."""
-    connection = connect(path, is_durable=False)
+    connection = connect(path)
     try:
         migrate(connection, _MIGRATIONS, str(path))
         connection.execute("SELECT feed_id, node_key, failures FROM peers LIMIT 1").fetchall()

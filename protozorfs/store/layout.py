@@ -1,14 +1,15 @@
 """Where things are in a store.
 
 STORE/                          owner-only
-    format                      "protozorfs store 1\n"
+    format                      "protozorfs store 2\n"
     lock                        held while a process has the store open
     node_key                    32 bytes: the seed of the node's own key
     node_key_place              what tells the store from a copy of it, which gets a key of its own
     inodes                      what inode numbers are derived with
     dht                         ids and contacts of the DHT
     spare                       takes 128 KiB, so that feeds can be removed from a full disk
-    names.db  stale.db          SQLite
+    names  names.copy           names and settings, twice; what is damaged in one is in the other
+    stale.db                    SQLite
     feeds/<2 hex>/<64 hex>/     one directory per feed, by its ID
         data                    blocks at their byte offsets; holes where some are missing
         tree                    40-byte nodes at their flat-tree index
@@ -26,9 +27,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from protozorfs import descriptors
-from protozorfs.errors import NotRemovable, StoreFull, UsageError
-from protozorfs.store.database import Names
+from protozorfs.errors import NotRemovable, StoreFull
 from protozorfs.store.files import RealFiles
+from protozorfs.store.format import is_old_format, open_names
 from protozorfs.store.keys import (
     load_or_make_key_pair,
     read_key_pair,
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from protozorfs.crypto import KeyPair
     from protozorfs.store.files import Files, FreeSpace
 
-_FORMAT = b"protozorfs store 1\n"
 FEED_FILES = ("data", "tree", "head")  # made with their directory, so that one sync covers them
 CLEAN_FILE = "clean"
 # All that there may be of a feed of which the mark says everything. A record counts only when it
@@ -211,7 +211,7 @@ class Store:
 
         Raises:
             StoreLocked: it is open elsewhere.
-            StoreCorrupt: names or node key cannot be read.
+            StoreCorrupt: the node key cannot be read, or the names are of a newer version.
             StoreFull: it could not be made.
             UsageError: the path is something else than a store.
         """
@@ -224,14 +224,14 @@ class Store:
             raise
         try:
             self.files: Files = RealFiles(path)
-            _check_format(self.files, path)
+            is_old = is_old_format(self.files, path)
             self.pool = FilePool(self.files, descriptors.feed_files())
             self.files.mkdir(FEEDS)
             self._node_placement = Placement(self.files, "node_key_place", "", PLACED_WITH_NODE)
             self.node_key, self.is_new_node = load_or_make_key_pair(
                 self.files, "node_key", self._node_placement, adopts=adopts
             )
-            self.names = Names(path / "names.db")
+            self.names = open_names(self.files, path, is_old=is_old)
             self._spare = Spare(self.files)
         except BaseException:
             self._give_up()
@@ -240,7 +240,7 @@ class Store:
             self._spare.keep()
             self.known_peers = KnownPeers(path / "stale.db")
         except BaseException:
-            self.names.close()
+            self.names.close_as_is()
             self._give_up()
             raise
 
@@ -326,7 +326,7 @@ class Store:
         return os.statvfs(self.path)
 
     def close(self) -> None:
-        """Closes the databases and gives the lock back. Logs must be closed before."""
+        """Closes everything and gives the lock back. Logs must be closed before."""
         self.known_peers.close()
         self.names.close()
         self.lock.release()
@@ -340,20 +340,10 @@ class Store:
             self.close()
             return
         self.known_peers.close()
-        self.names.close()
+        self.names.close_as_is()
         self._give_up()
 
     def _give_up(self) -> None:
         # With the lock: nobody else takes it for a store meanwhile.
         self._directory.undo(has_lock=True)
         self.lock.release()
-
-
-def _check_format(files: Files, path: Path) -> None:
-    try:
-        found = files.read("format")
-    except FileNotFoundError:
-        files.replace("format", _FORMAT)
-        return
-    if found != _FORMAT:
-        raise UsageError(f"{path} was made by another version of protozorfs")

@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FEEDS = "feeds"
-_DATABASES = ("names.db", "stale.db")
-_WRITTEN = ("format", "node_key", "node_key_place", "inodes", "dht")  # through a file ".new"
+_DATABASE = "stale.db"
+# Through a file ".new".
+_WRITTEN = ("format", "names", "names.copy", "node_key", "node_key_place", "inodes", "dht")
 # All that there may be of a store into which nothing was put.
 _EMPTY_STORE = frozenset(
     {
         *(LOCK_FILE, "spare"),
         *(name + suffix for name in _WRITTEN for suffix in ("", ".new")),
-        *(name + suffix for name in _DATABASES for suffix in ("", "-wal", "-shm", "-journal")),
+        *(_DATABASE + suffix for suffix in ("", "-wal", "-shm", "-journal")),
     }
 )
 

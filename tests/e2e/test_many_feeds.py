@@ -13,8 +13,8 @@ import pytest
 
 from protozorfs import crypto
 from protozorfs.log.feed import Log
-from protozorfs.store.database import NameRow
 from protozorfs.store.layout import Store
+from protozorfs.store.name_records import NameRow
 from protozorfs.types import FeedId
 from tests.dht_peers import own_swarm
 from tests.e2e.stage import at, free_port, mounted_at, wait_size, wait_until

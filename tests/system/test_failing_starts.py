@@ -26,7 +26,7 @@ until [ -e taken ]; do sleep 0.02; done
 # In the middle of the start, with the store just made; `wait` says by which signal it ended.
 INTERRUPTED = f"""
 setsid env --default-signal mount.protozorfs new/store m --foreground -o {QUIET} &
-until [ -e new/store/names.db ]; do :; done
+until [ -e new/store/stale.db ]; do :; done
 kill -INT $!
 wait $!
 """

@@ -11,8 +11,8 @@ from protozorfs import crypto
 from protozorfs.errors import InvalidName, NameTaken, NoSuchFeed
 from protozorfs.feeds.registry import Feeds
 from protozorfs.options import Options
-from protozorfs.store.database import NameRow
 from protozorfs.store.layout import Store
+from protozorfs.store.name_records import NameRow
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:

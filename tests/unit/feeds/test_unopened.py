@@ -15,8 +15,8 @@ from protozorfs.feeds.registry import Feeds
 from protozorfs.log.at_rest import AtRest
 from protozorfs.log.feed import Log
 from protozorfs.options import Options
-from protozorfs.store.database import NameRow
 from protozorfs.store.layout import Store
+from protozorfs.store.name_records import NameRow
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import pytest
 
 from protozorfs import crypto
 from protozorfs.errors import NotRemovable, StoreCorrupt, StoreLocked, UsageError
-from protozorfs.store.database import NameRow
 from protozorfs.store.keys import load_or_make_key_pair, read_key_pair, write_seed
 from protozorfs.store.layout import FeedDirectory, Store
 from protozorfs.store.lock import StoreLock, read_holder
 from protozorfs.store.memory_files import MemoryFiles, Stopped
+from protozorfs.store.name_records import NameRow
 from protozorfs.store.place import standing_place
 from protozorfs.store.placement import Placement
 from protozorfs.store.pool import FilePool
@@ -97,7 +97,7 @@ def test_what_is_no_store_is_refused_and_untouched(tmp_path: Path) -> None:
 
 def test_a_store_of_another_format_is_refused_and_unlocked(tmp_path: Path) -> None:
     Store(tmp_path / "s").close()
-    (tmp_path / "s" / "format").write_text("protozorfs store 2\n")
+    (tmp_path / "s" / "format").write_text("protozorfs store 3\n")
     for _ in range(2):
         with pytest.raises(UsageError, match="another version"):
             Store(tmp_path / "s")
@@ -105,7 +105,7 @@ def test_a_store_of_another_format_is_refused_and_unlocked(tmp_path: Path) -> No
 
 def test_a_store_that_fails_to_open_is_unlocked(tmp_path: Path) -> None:
     Store(tmp_path / "s").close()
-    (tmp_path / "s" / "names.db").write_bytes(b"garbage" * 1000)
+    (tmp_path / "s" / "node_key").write_bytes(b"garbage")
     for _ in range(2):
         with pytest.raises(StoreCorrupt):
             Store(tmp_path / "s")

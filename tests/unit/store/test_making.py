@@ -11,9 +11,9 @@ import pytest
 from protozorfs import crypto
 from protozorfs.errors import StoreFull, StoreLocked, UsageError
 from protozorfs.store import layout
-from protozorfs.store.database import NameRow
 from protozorfs.store.layout import Store
 from protozorfs.store.making import StoreDirectory
+from protozorfs.store.name_records import NameRow
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
@@ -73,10 +73,12 @@ def test_a_store_with_the_log_of_a_mount_stays(tmp_path: Path) -> None:
     (tmp_path / "store" / "mount.log").write_text("what went wrong")
     store.close_failed()
     names = set(os.listdir(tmp_path / "store"))
-    assert names >= {"mount.log", "feeds", "format", "lock", "names.db", "node_key"}
+    assert names >= {"mount.log", "feeds", "format", "lock", "node_key"}
 
 
-@pytest.mark.parametrize("step", ["_check_format", "load_or_make_key_pair", "Names", "KnownPeers"])
+@pytest.mark.parametrize(
+    "step", ["is_old_format", "load_or_make_key_pair", "open_names", "KnownPeers"]
+)
 def test_a_start_that_fails_at_any_step_leaves_nothing(
     tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

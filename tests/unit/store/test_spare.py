@@ -8,7 +8,8 @@ import pytest
 
 from protozorfs.errors import StoreFull
 from protozorfs.store import MemoryFiles, RealFiles, Store
-from protozorfs.store.database import NameRow, Names
+from protozorfs.store.name_records import NameRow
+from protozorfs.store.names import Names
 from protozorfs.store.spare import SPARE_BYTES, SPARE_FILE, Spare
 from protozorfs.types import FeedId
 

@@ -1,0 +1,78 @@
+"""The format of a store, and the step from the one of version 0.1.0.
+
+| format | names and settings are in |
+|---|---|
+| 1 (version 0.1.0) | `names.db` (old_names.py) |
+| 2 | `names` and `names.copy` (names.py) |
+
+A store of format 1 is brought to format 2 when it is opened: both new files are durable before
+`format` says so, and only then does `names.db` go. Interrupted before, the step begins again. A
+`names.db` that is damaged stays.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from protozorfs.errors import UsageError
+from protozorfs.store.names import Names
+from protozorfs.store.old_names import OLD_FILES, OLD_NAMES_FILE, read_old_names
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from protozorfs.store.files import Files
+
+FORMAT_FILE = "format"
+_FORMAT = b"protozorfs store 2\n"
+_OLD_FORMAT = b"protozorfs store 1\n"
+
+logger = logging.getLogger(__name__)
+
+
+def is_old_format(files: Files, path: Path) -> bool:
+    """Whether a store is of format 1. One that is being made gets format 2.
+
+    Raises:
+        UsageError: it is of another format.
+    """
+    try:
+        found = files.read(FORMAT_FILE)
+    except FileNotFoundError:
+        if files.exists(OLD_NAMES_FILE):
+            return True
+        files.replace(FORMAT_FILE, _FORMAT)
+        return False
+    if found not in (_FORMAT, _OLD_FORMAT):
+        raise UsageError(f"{path} was made by another version of protozorfs")
+    return found == _OLD_FORMAT
+
+
+def open_names(files: Files, path: Path, *, is_old: bool) -> Names:
+    """The names of a store, brought to format 2 if they are not there yet.
+
+    Raises:
+        StoreCorrupt: they were made by a newer version.
+    """
+    if not is_old:
+        return Names(files)
+    old = read_old_names(files)
+    if old.damage:
+        logger.error(
+            "%s is damaged (%s): %d names could be read; other feeds are shown by their IDs until"
+            " mv gives them names again; nothing is removed, and the file stays",
+            path / OLD_NAMES_FILE,
+            old.damage,
+            len(old.known.rows),
+        )
+
+    def were_made() -> None:
+        files.replace(FORMAT_FILE, _FORMAT)
+        if not old.damage:
+            for name in OLD_FILES:
+                with suppress(FileNotFoundError):
+                    files.remove(name)
+
+    return Names(files, old.known, were_made)

@@ -1,0 +1,498 @@
+"""The names of a store: each change is durable when it returns, whole or not made, and twice."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from protozorfs.errors import InvalidName, NameTaken, NoSuchFeed, StoreCorrupt, StoreError
+from protozorfs.names import own_id_name
+from protozorfs.store import names as names_module
+from protozorfs.store.memory_files import MemoryFiles, Stopped
+from protozorfs.store.name_records import (
+    RECORD_BYTES,
+    Change,
+    Kind,
+    NameRow,
+    decode_record,
+    encode_records,
+    merge,
+)
+from protozorfs.store.names import COPY_FILE, NAMES_FILE, Names
+from protozorfs.types import FeedId
+from tests.sizes import long_or_short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BOTH = (NAMES_FILE, COPY_FILE)
+State = tuple[tuple[NameRow, ...], int | str | None]
+
+
+def feed_id(number: int) -> FeedId:
+    return FeedId(bytes([number]) * 32)
+
+
+def row(name: bytes, number: int, *, is_owned: bool = True) -> NameRow:
+    return NameRow(name, feed_id(number), is_owned, 1000 + number, 2000 + number)
+
+
+def state(names: Names) -> State:
+    return tuple(names.all()), names.setting("port")
+
+
+def opened(files: MemoryFiles) -> State:
+    """What the next run finds."""
+    names = Names(files)
+    names.close_as_is()
+    return state(names)
+
+
+# What one run does to names; each is one change, and so is each state between them.
+LIFE: list[Callable[[Names], object]] = [
+    lambda names: names.add(row(b"zebra", 1)),
+    lambda names: names.add(row(b"a\xff\n", 2, is_owned=False)),
+    lambda names: names.set_setting("port", 4000),
+    lambda names: names.rename(b"zebra", b"horse"),
+    lambda names: names.add(row(b"zebra", 3)),
+    lambda names: names.set_mtimes([(feed_id(1), 5), (feed_id(9), 6)]),
+    lambda names: names.remove(b"a\xff\n"),
+    lambda names: names.rename(b"zebra", b"a\xff\n"),
+    lambda names: names.set_setting("port", 4001),
+    lambda names: names.remove(b"horse"),
+]
+
+
+def states_of_life() -> list[State]:
+    names = Names(MemoryFiles())
+    states = [state(names)]
+    for change in LIFE:
+        change(names)
+        states.append(state(names))
+    return states
+
+
+def test_names_are_found_by_name_and_by_feed_and_survive_reopening() -> None:
+    files = MemoryFiles()
+    names = Names(files)
+    names.add(row(b"zebra", 1))
+    names.add(row(b"a\xff\n", 2, is_owned=False))
+    names.add(row(b"gone", 3))
+    assert names.remove(b"gone") == row(b"gone", 3)
+    assert names.rename(b"zebra", b"horse").name == b"horse"
+    names.set_mtimes([(feed_id(1), 5), (feed_id(9), 6)])
+    names.set_mtimes([])
+    names.set_setting("port", 4000)
+    names.set_setting("port", 4001)
+    names.set_setting("word", "text")
+    names.close()
+    assert files.read(NAMES_FILE) == files.read(COPY_FILE)
+    names = Names(files)
+    horse = row(b"horse", 1)._replace(mtime_ns=5)
+    assert names.all() == [row(b"a\xff\n", 2, is_owned=False), horse]
+    assert names.by_name(b"horse") == horse
+    assert names.by_feed_id(feed_id(1)) == horse
+    assert names.by_name(b"zebra") is None
+    assert names.by_feed_id(feed_id(3)) is None
+    assert names.is_removed(feed_id(3))
+    assert not names.is_removed(feed_id(1))
+    assert names.setting("port") == 4001
+    assert names.setting("word") == "text"
+    assert names.setting("none") is None
+
+
+def test_a_name_and_a_feed_are_used_once() -> None:
+    names = Names(MemoryFiles())
+    names.add(row(b"a", 1))
+    names.add(row(b"b", 2))
+    with pytest.raises(NameTaken, match="a feed of that name"):
+        names.add(row(b"a", 3))
+    with pytest.raises(NameTaken, match="already, as b"):
+        names.add(row(b"c", 2))
+    with pytest.raises(NameTaken):
+        names.rename(b"a", b"b")
+    with pytest.raises(NoSuchFeed):
+        names.rename(b"x", b"y")
+    with pytest.raises(NoSuchFeed):
+        names.remove(b"x")
+    assert [name.name for name in names.all()] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("name", [b"", b"x" * 256, b"a/b", b"a\0", b".", b".."])
+def test_what_cannot_be_a_file_name_is_refused(name: bytes) -> None:
+    names = Names(MemoryFiles())
+    names.add(row(b"a", 1))
+    with pytest.raises(InvalidName):
+        names.add(row(name, 2))
+    with pytest.raises(InvalidName):
+        names.rename(b"a", name)
+    assert names.all() == [row(b"a", 1)]
+
+
+def test_a_run_that_changes_nothing_writes_nothing() -> None:
+    files = MemoryFiles()
+    names = Names(files)
+    names.add(row(b"x" * 255, 1))
+    names.close()
+    before = files.operations
+    names = Names(files)
+    assert names.all() == [row(b"x" * 255, 1)]
+    names.set_mtimes([(feed_id(1), 2001)])  # as it is already
+    names.close()
+    assert files.operations == before
+
+
+def test_records_of_a_newer_version_are_refused() -> None:
+    files = MemoryFiles()
+    Names(files).add(row(b"a", 1))
+    content = encode_records([Change(99, b"")], 1)  # type: ignore[arg-type]
+    files.replace(NAMES_FILE, content)
+    with pytest.raises(StoreCorrupt, match="newer version"):
+        Names(files)
+    assert files.read(NAMES_FILE) == content
+
+
+@pytest.mark.parametrize("failure", ["stop", "io", "full"])
+@pytest.mark.parametrize("cuts", [False, True])
+def test_a_fault_at_any_operation_shows_the_old_or_the_new(failure: str, cuts: bool) -> None:
+    """What returned is there after a kill and a power cut; what raised is there or not, whole."""
+    states = states_of_life()
+    counted = MemoryFiles()
+    names = Names(counted)
+    for change in LIFE:
+        change(names)
+    names.close()
+    assert counted.operations > 40
+    for operation in range(counted.operations):
+        for seed in range(long_or_short(20, 3)):
+            files = MemoryFiles()
+            names = Names(files)
+            files.fail_at(operation, failure)
+            allowed = {states[0]}
+            for change, _ in zip(LIFE, states[1:], strict=True):
+                before = state(names)
+                try:
+                    change(names)
+                except Stopped:
+                    with suppress(Stopped):
+                        names.close()
+                    after = states[states.index(before) + 1]
+                    allowed = {before, after}
+                    break
+                except (StoreError, OSError):
+                    assert state(names) == before
+                    change(names)  # once there is room, or the disk works: it goes on
+                allowed = {state(names)}
+            else:
+                files.fail_at(None)
+            if cuts:
+                files.power_cut(random.Random(seed))
+            else:
+                files.kill()
+            found = opened(files)
+            assert found in allowed, (operation, seed)
+            files.power_cut(random.Random(seed))  # what the second run has shown stays
+            assert opened(files) == found
+
+
+def test_a_second_fault_while_files_are_made_whole_loses_nothing() -> None:
+    states = states_of_life()
+    for first in range(0, 60, long_or_short(1, 4)):
+        for second in range(10):
+            files = MemoryFiles()
+            names = Names(files)
+            files.fail_at(files.operations + first)
+            done = 0
+            with suppress(Stopped):
+                for change in LIFE:
+                    change(names)
+                    done += 1
+            files.power_cut(random.Random(first))
+            files.fail_at(files.operations + second)
+            with suppress(Stopped):
+                Names(files)
+            files.power_cut(random.Random(second))
+            assert opened(files) in states[done : done + 2], (first, second)
+
+
+def test_names_survive_a_disk_that_fails_each_sync_of_one_file() -> None:
+    """A failed sync is not repeated: the file is written anew, or the change is refused."""
+    files = MemoryFiles()
+    names = Names(files)
+    names.add(row(b"a", 1))
+    for number in range(2, 30):
+        before = files.operations
+        files.fail_at(before + number % 7, "io")
+        with suppress(OSError):
+            names.add(row(b"%d" % number, number))
+        kept = state(names)
+        files.fail_at(None)
+        files.power_cut(random.Random(number))
+        names = Names(files)
+        assert state(names) == kept or len(names.all()) == len(kept[0]) + 1
+
+
+def test_every_flipped_bit_in_one_file_is_mended_from_the_other() -> None:
+    files = MemoryFiles()
+    names = Names(files)
+    for change in LIFE:
+        change(names)
+    names.close()
+    kept = state(names)
+    whole = files.read(NAMES_FILE)
+    choice = random.Random(1)
+    for path in BOTH:
+        for at in range(0, len(whole), long_or_short(1, 7)):
+            damaged = bytearray(whole)
+            damaged[at] ^= 1 << choice.randrange(8)
+            files.replace(path, bytes(damaged))
+            assert opened(files) == kept
+            assert files.read(path) == whole
+            assert files.read(NAMES_FILE) == files.read(COPY_FILE)
+
+
+@pytest.mark.parametrize("path", BOTH)
+def test_one_file_may_be_missing_or_cannot_be_read(path: str) -> None:
+    files = MemoryFiles()
+    names = Names(files)
+    for change in LIFE:
+        change(names)
+    names.close()
+    files.remove(path)
+    assert opened(files) == state(names)
+    files.replace(path, b"")
+    assert opened(files) == state(names)
+    assert files.read(NAMES_FILE) == files.read(COPY_FILE)
+
+
+def test_a_record_that_is_damaged_twice_takes_nothing_else_with_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And nothing that is not named may be taken for removed any more."""
+    files = MemoryFiles()
+    names = Names(files)
+    for change in LIFE:
+        change(names)
+    names.close()
+    whole = files.read(NAMES_FILE)
+    count = len(whole) // RECORD_BYTES
+    for place in range(count):
+        damaged = bytearray(whole)
+        damaged[place * RECORD_BYTES + 100] ^= 1
+        for path in BOTH:
+            files.replace(path, bytes(damaged))
+        found = Names(files)
+        found.close()
+        assert not found.is_complete
+        assert not any(found.is_removed(feed_id(number)) for number in range(9))
+        assert "damaged in both" in caplog.text
+        rows = {row.feed_id: row for row in names.all()}
+        others = {row.feed_id for row in found.all()} ^ set(rows)
+        assert len(others) <= 1
+        assert len({row.name for row in found.all()}) == len(found.all())
+        files.kill()
+        assert Names(files).all() == found.all()
+
+
+def test_two_feeds_never_have_one_name() -> None:
+    """A lost rename leaves two feeds of one name: the newer keeps it, the other has its ID."""
+    files = MemoryFiles()
+    names = Names(files)
+    names.add(row(b"log", 1))
+    names.rename(b"log", b"log.1")
+    names.add(row(b"log", 2))
+    names.close()
+    content = bytearray(files.read(NAMES_FILE))
+    place = next(
+        at
+        for at in range(0, len(content), RECORD_BYTES)
+        if b"log.1" in content[at : at + RECORD_BYTES]
+    )
+    content[place] ^= 1
+    for path in BOTH:
+        files.replace(path, bytes(content))
+    found = Names(files)
+    assert found.by_name(b"log") == row(b"log", 2)
+    other = found.by_feed_id(feed_id(1))
+    assert other is not None
+    assert other.name == own_id_name(feed_id(1))
+
+
+def test_long_logs_are_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names_module, "MIN_STALE_RECORDS", 3)
+    files = MemoryFiles()
+    names = Names(files)
+    names.add(row(b"a", 1))
+    sizes = []
+    for number in range(20):
+        names.set_mtimes([(feed_id(1), number)])
+        sizes.append(len(files.read(NAMES_FILE)))
+    assert max(sizes) < 10 * RECORD_BYTES
+    names.close()
+    assert opened(files) == state(names)
+
+
+def test_a_log_that_is_begun_anew_may_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names_module, "MIN_STALE_RECORDS", 1)
+    for operation in range(long_or_short(200, 90)):
+        for failure in ("stop", "io", "full"):
+            files = MemoryFiles()
+            names = Names(files)
+            names.add(row(b"a", 1))
+            names.add(row(b"b", 2))
+            files.fail_at(files.operations + operation, failure)
+            number = 0
+            with suppress(Stopped):
+                for number in range(12):
+                    with suppress(OSError, StoreError):
+                        names.set_mtimes([(feed_id(1), number)])
+            files.power_cut(random.Random(operation))
+            kept = Names(files)
+            assert [row.name for row in kept.all()] == [b"a", b"b"]
+            assert kept.all()[0].mtime_ns >= (number - 2 if number > 1 else 0)
+            assert kept.is_complete
+
+
+def test_times_that_were_torn_are_no_loss() -> None:
+    """Many times are several records of one write, of which a power cut may keep any."""
+    ids = [feed_id(number) for number in range(1, 60)]
+    lost = 0
+    for seed in range(40):
+        files = MemoryFiles()
+        names = Names(files)
+        for number, one in enumerate(ids):
+            names.add(NameRow(b"%d" % number, one, False, 0, 0))
+        files.fail_at(files.operations + 1)
+        with pytest.raises(Stopped):
+            names.set_mtimes([(one, 7) for one in ids])
+        files.power_cut(random.Random(seed))
+        found = Names(files)
+        assert found.is_complete
+        assert len(found.all()) == len(ids)
+        times = {row.mtime_ns for row in found.all()}
+        lost += times == {0, 7}
+    assert lost, "some were torn"
+
+
+class LiveNames:
+    """Names over several lives, beside a plain model of them."""
+
+    def __init__(self) -> None:
+        self.files = MemoryFiles()
+        self.names = Names(self.files)
+        self.allowed = [state(self.names)]
+
+    def change(self, number: int, name: int, kind: str, failing: int | None, how: str) -> bool:
+        """One change, perhaps with a fault; False if the machine stopped."""
+        one, text = feed_id(number + 1), b"n%d" % name
+        known = self.names.by_feed_id(one)
+        self.files.fail_at(None if failing is None else self.files.operations + failing, how)
+        before = state(self.names)
+        model = {row.feed_id: row for row in before[0]}
+        if kind == "remove":
+            model.pop(one, None)
+        else:
+            old = known or NameRow(text, one, True, 1, 1)
+            model[one] = old._replace(name=text)
+        after = (tuple(sorted(model.values())), before[1])
+        try:
+            if known is None and kind == "put":
+                self.names.add(NameRow(text, one, True, 1, 1))
+            elif known is not None and kind == "put":
+                self.names.rename(known.name, text)
+            elif known is not None:
+                self.names.remove(known.name)
+        except NameTaken:
+            after = before
+        except Stopped:
+            self.allowed = [before, after]
+            return False
+        except (StoreError, OSError):
+            assert state(self.names) == before
+            self.allowed = [before, after]  # should it end before the next change
+            return True
+        finally:
+            if how != "stop":
+                self.files.fail_at(None)
+        assert state(self.names) == after
+        self.allowed = [after]
+        return True
+
+    def end(self, how: str, seed: int) -> None:
+        """This run ends, and the next one begins."""
+        if how == "clean":
+            with suppress(Stopped):
+                self.names.close()
+            self.files.kill()
+        elif how == "kill":
+            self.files.kill()
+        else:
+            self.files.power_cut(random.Random(seed))
+        self.names = Names(self.files)
+        found = state(self.names)
+        assert found in self.allowed
+        assert self.names.is_complete
+        self.allowed = [found]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.integers(0, 3),
+            st.integers(0, 3),
+            st.sampled_from(["put", "put", "remove"]),
+            st.one_of(st.none(), st.integers(0, 12)),
+            st.sampled_from(["stop", "io", "full"]),
+        ),
+        st.tuples(st.sampled_from(["clean", "kill", "cut"]), st.integers(0, 1000)),
+    ),
+    min_size=5,
+    max_size=40,
+)
+
+
+@settings(
+    max_examples=long_or_short(3000, 120),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(STEPS)
+def test_lives_of_any_kind_in_any_order(steps: list[tuple[object, ...]]) -> None:
+    names = LiveNames()
+    for step in steps:
+        if len(step) == 2:
+            how, seed = step
+            assert isinstance(how, str)
+            assert isinstance(seed, int)
+            names.end(how, seed)
+        else:
+            number, name, kind, failing, how = step
+            assert isinstance(number, int)
+            assert isinstance(name, int)
+            assert isinstance(failing, int | None)
+            if not names.change(number, name, str(kind), failing, str(how)):
+                names.end("cut", number)
+    names.end("kill", 0)
+    names.end("cut", 0)
+
+
+def test_the_layout_of_a_record() -> None:
+    (content,) = [encode_records([Change(Kind.REMOVED, b"\7" * 32)], 258)]
+    assert len(content) == RECORD_BYTES
+    assert content[:24] == b"pzfsname" + bytes([1, 0, 3, 0, 32, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0])
+    assert content[24:56] == b"\7" * 32
+    assert content[56:480] == bytes(424)
+    record = decode_record(content)
+    assert record is not None
+    assert (record.sequence, record.change.kind) == (258, Kind.REMOVED)
+    assert decode_record(content[:-1]) is None
+
+
+@given(st.binary(max_size=2000), st.binary(max_size=2000))
+def test_any_bytes_are_read_without_an_error(first: bytes, second: bytes) -> None:
+    assert merge(first, second).known.rows == {}
