@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from protozorfs.boundary import Boundary
-from protozorfs.errors import StoreError
+from protozorfs.errors import FeedNameError, StoreError
 from protozorfs.log.feed import Log
 from protozorfs.names import own_id_name
 from protozorfs.store.name_records import NameRow
@@ -18,21 +18,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from protozorfs.feeds.feed import Feed
-    from protozorfs.store.layout import Store
+    from protozorfs.store.layout import FeedDirectory, Store
 
 logger = logging.getLogger(__name__)
 
 
 def name_unnamed(store: Store) -> None:
-    """Drops what visits left; an owned feed with a history gets its ID as a name."""
-    for directory in list(store.unnamed_feeds()):
-        secret = directory.secret()
-        if secret is not None and directory.file("head").size():
-            now = time.time_ns()
-            name = own_id_name(directory.feed_id)
-            store.names.add(NameRow(name, directory.feed_id, True, now, now))
-        else:
-            store.remove_feed(directory.feed_id, with_secret=secret is not None)
+    """Finishes removals and visits that were cut off; every other feed has a name afterwards.
+
+    A feed that is not named, and not marked as one to go, gets its ID as a name: the file that
+    named it may be damaged.
+    """
+    for directory in list(store.feeds()):
+        with Boundary(logger, f"what the last run left of feed {directory.feed_id.hex()}"):
+            try:
+                _settle(store, directory)
+            except (StoreError, FeedNameError, OSError) as error:
+                logger.error("feed %s stays as it is: %s", directory.feed_id.hex(), error)
+
+
+def _settle(store: Store, directory: FeedDirectory) -> None:
+    feed_id = directory.feed_id
+    if store.names.by_feed_id(feed_id) is not None:
+        directory.unmark_visited()
+    elif store.may_remove(feed_id):
+        store.remove_feed(feed_id, with_secret=True)
+    elif directory.is_empty():
+        directory.remove()
+    else:
+        now = time.time_ns()
+        name = own_id_name(feed_id)
+        store.names.add(NameRow(name, feed_id, directory.is_owned(), now, now))
+        logger.warning("feed %s had no name: it is shown by its ID", feed_id.hex())
 
 
 async def open_unclean(store: Store, names: Iterable[tuple[Feed, bytes]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -173,8 +174,13 @@ class Feeds:
         pair = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
         feed_id = FeedId(pair.public_key)
         created_ns = time.time_ns()
-        log = Log.create(self._store.feed(feed_id), pair.seed)
-        self._store.names.add(NameRow(name, feed_id, True, created_ns, created_ns))
+        try:
+            log = Log.create(self._store.feed(feed_id), pair.seed)
+            self._store.names.add(NameRow(name, feed_id, True, created_ns, created_ns))
+        except BaseException:
+            with suppress(StoreError, OSError):  # nobody knows the feed yet
+                self._store.remove_feed(feed_id, with_secret=True)
+            raise
         feed = Feed(
             feed_id,
             self.surroundings,
@@ -204,6 +210,10 @@ class Feeds:
             feed = self._visitor(feed_id, created_ns)
         feed.is_followed = True
         self._visits.end(feed)
+        try:
+            self._store.end_visit(feed_id)
+        except OSError as error:  # the next start does it
+            logger.warning("feed %s is still marked as visited: %s", feed_id.hex(), error)
         self._add(feed, name)
         self._opened(feed)
         return feed
@@ -220,6 +230,7 @@ class Feeds:
             if forgotten is not None:
                 self._discard(forgotten)
             feed = self._visitor(feed_id, time.time_ns())
+            self._store.begin_visit(feed_id)
             self._know(feed)
             self._visits.touch(feed, trio.current_time())
         return feed
@@ -344,7 +355,7 @@ class Feeds:
                 data.close()
 
     def _remove_files(self, feed: Feed) -> None:
-        if self._store.feed(feed.feed_id).exists():
+        if self._store.may_remove(feed.feed_id):
             self._store.remove_feed(feed.feed_id, with_secret=feed.is_owned)
 
     def _keep_mtimes(self) -> None:

@@ -18,6 +18,7 @@ STORE/                          owner-only
         secret                  32 bytes, owned feeds only: the seed of the feed's key
         place                   owned feeds only: what tells this store from a copy of it
         clean                   exists while the files above are known to agree; says what they hold
+        visited                 the feed was only read by its ID: all of it goes when that is over
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from protozorfs.store.spare import Spare
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 
 FEED_FILES = ("data", "tree", "head")  # made with their directory, so that one sync covers them
 CLEAN_FILE = "clean"
+VISITED_FILE = "visited"
+_REMOVED_LAST = ("secret", VISITED_FILE)  # an interrupted removal loses no key, and is gone on with
 # All that there may be of a feed of which the mark says everything. A record counts only when it
 # was verified in this run.
 PLAIN_FILES = frozenset({*FEED_FILES, CLEAN_FILE, "bitfield", "place", "record", "secret"})
@@ -63,7 +66,9 @@ _FEED_ID_HEX_DIGITS = 64
 class FeedDirectory:
     """The files of one feed. Making one of these touches nothing."""
 
-    def __init__(self, pool: FilePool, feed_id: FeedId) -> None:
+    def __init__(self, pool: FilePool, feed_id: FeedId, visited: Container[FeedId] = ()) -> None:
+        """`visited`: the feeds that are only read by their IDs now."""
+        self._visited = visited
         self.pool = pool
         self.feed_id = feed_id
         self.path = feed_path(feed_id)
@@ -95,6 +100,26 @@ class FeedDirectory:
         """Makes the directory, empty; until `sync_place` a power cut may take all of it away."""
         for path in (FEEDS, self._bucket, self.path):
             self.files.mkdir(path)
+        if self.feed_id in self._visited:
+            self.files.open(f"{self.path}/{VISITED_FILE}", create=True).close()
+
+    def is_owned(self) -> bool:
+        """Whether there is a secret key, whole or not."""
+        return self.files.exists(f"{self.path}/secret")
+
+    def is_marked_visited(self) -> bool:
+        """Whether it was made for a feed without a name, on purpose."""
+        return self.files.exists(f"{self.path}/{VISITED_FILE}")
+
+    def is_empty(self) -> bool:
+        """Whether there is a directory, and nothing in it."""
+        return self.exists() and not self.files.listdir(self.path)
+
+    def unmark_visited(self) -> None:
+        """The feed has a name now; durable on return."""
+        if self.is_marked_visited():
+            self.files.remove(f"{self.path}/{VISITED_FILE}")
+            self.files.sync_dir(self.path)
 
     def sync_place(self) -> None:
         """Makes it durable that there is such a directory."""
@@ -179,9 +204,9 @@ class FeedDirectory:
         return self.pool.is_distrusted(self.path)
 
     def remove(self) -> None:
-        """Removes the feed's files; the secret last: an interrupted removal loses no key."""
+        """Removes the feed's files, durably; what must be known of an interrupted removal last."""
         names = self.files.listdir(self.path)
-        for name in sorted(names, key=lambda name: name == "secret"):
+        for name in sorted(names, key=lambda name: (name in _REMOVED_LAST, name)):
             self.files.remove(f"{self.path}/{name}")
         self.files.rmdir(self.path)
         self.files.sync_dir(self._bucket)
@@ -216,6 +241,7 @@ class Store:
             UsageError: the path is something else than a store.
         """
         self.path = path
+        self._visited: set[FeedId] = set()
         self._directory = StoreDirectory(path)
         try:
             self.lock = StoreLock(path / LOCK_FILE, mount_point)
@@ -257,7 +283,7 @@ class Store:
 
     def feed(self, feed_id: FeedId) -> FeedDirectory:
         """The directory of a feed, whether it exists or not."""
-        return FeedDirectory(self.pool, feed_id)
+        return FeedDirectory(self.pool, feed_id, self._visited)
 
     def feeds(self) -> Iterator[FeedDirectory]:
         """Every feed directory there is, named or not."""
@@ -285,11 +311,25 @@ class Store:
             self.feed(feed_id).adopt()
         self._node_placement.keep()
 
-    def unnamed_feeds(self) -> Iterator[FeedDirectory]:
-        """Feed directories without a name: visited feeds, and what interrupted calls left."""
-        for directory in self.feeds():
-            if self.names.by_feed_id(directory.feed_id) is None:
-                yield directory
+    def begin_visit(self, feed_id: FeedId) -> None:
+        """From now on a directory that is made for the feed is marked as one that may go."""
+        self._visited.add(feed_id)
+
+    def end_visit(self, feed_id: FeedId) -> None:
+        """The feed has a name now, or is forgotten: its directory is no more marked, durably."""
+        self._visited.discard(feed_id)
+        self.feed(feed_id).unmark_visited()
+
+    def may_remove(self, feed_id: FeedId) -> bool:
+        """Whether a feed's files are to go: it has no name, and that is on purpose.
+
+        Nothing is concluded from a name that is not there: the file that had it may be damaged.
+        """
+        if self.names.by_feed_id(feed_id) is not None:
+            return False
+        directory = self.feed(feed_id)
+        is_visited = directory.is_marked_visited() and not directory.is_owned()
+        return is_visited or self.names.is_removed(feed_id)
 
     def remove_name(self, name: bytes) -> None:
         """Removes a feed's name, on a full disk, too; durable on return. Its files are next.
@@ -306,7 +346,7 @@ class Store:
             self.names.remove(name)
 
     def remove_feed(self, feed_id: FeedId, *, with_secret: bool = False) -> None:
-        """Removes a feed's files; its name must be gone.
+        """Removes a feed's files, if there are any; its name must be gone.
 
         Raises:
             NotRemovable: it is owned and `with_secret` is not set.
@@ -314,7 +354,10 @@ class Store:
         directory = self.feed(feed_id)
         if not with_secret and self.files.exists(f"{directory.path}/secret"):
             raise NotRemovable("the feed is owned: its key would be lost")
-        directory.remove()
+        if directory.exists():
+            directory.remove()
+        self._visited.discard(feed_id)
+        self.names.forget(feed_id)
         self._spare.keep()
 
     def free_space(self) -> FreeSpace:

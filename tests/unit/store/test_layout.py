@@ -16,7 +16,6 @@ from protozorfs.store.keys import load_or_make_key_pair, read_key_pair, write_se
 from protozorfs.store.layout import FeedDirectory, Store
 from protozorfs.store.lock import StoreLock, read_holder
 from protozorfs.store.memory_files import MemoryFiles, Stopped
-from protozorfs.store.name_records import NameRow
 from protozorfs.store.place import standing_place
 from protozorfs.store.placement import Placement
 from protozorfs.store.pool import FilePool
@@ -121,8 +120,6 @@ def test_feed_directories_are_made_listed_and_removed(tmp_path: Path) -> None:
         assert store.feed(FEED_ID).secret() == PAIR
         assert store.feed(followed).secret() is None
         assert {feed.feed_id for feed in store.feeds()} == {FEED_ID, followed}
-        store.names.add(NameRow(b"mine", FEED_ID, True, 0, 0))
-        assert [feed.feed_id for feed in store.unnamed_feeds()] == [followed]
         secret = tmp_path / "s" / store.feed(FEED_ID).path / "secret"
         assert secret.stat().st_mode & 0o777 == 0o600
         with pytest.raises(NotRemovable):

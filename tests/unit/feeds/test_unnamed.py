@@ -1,0 +1,245 @@
+"""What a run left without a name: nothing goes but what is marked to go, or was removed."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from protozorfs import crypto
+from protozorfs.errors import StoreFull
+from protozorfs.feeds.registry import Feeds
+from protozorfs.log.feed import Log
+from protozorfs.options import Options
+from protozorfs.store.files import RealFiles
+from protozorfs.store.layout import Store
+from protozorfs.store.names import COPY_FILE, NAMES_FILE, Names
+from protozorfs.types import FeedId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BOTH = (NAMES_FILE, COPY_FILE)
+PAIR = crypto.key_pair(bytes([7]) * 32)
+FOLLOWED = FeedId(PAIR.public_key)
+
+
+class Cut(Exception):
+    """The run ends here."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Feeds]:
+    with Store(path) as store:
+        feeds = Feeds(store, Options())
+        yield feeds
+        feeds.close()
+
+
+def hold(feeds: Feeds, feed_id: FeedId) -> None:
+    """Has something of a feed come."""
+    directory = feeds.surroundings.directory_of(feeds._by_id[feed_id])
+    directory.mkdir()
+    directory.file("data").pwrite(b"what was fetched", 0)
+
+
+def shown(path: Path) -> list[str]:
+    with opened(path) as feeds:
+        return sorted(name.decode() for name, _ in feeds.names())
+
+
+def directories(path: Path) -> set[str]:
+    return {each.name for each in path.glob("feeds/*/*")}
+
+
+def make(path: Path) -> tuple[str, str]:
+    """A store with two feeds of its own, one of them empty, and a followed one."""
+    with opened(path) as feeds:
+        empty = feeds.create(b"empty").feed_id
+        written = feeds.create(b"written")
+        written.log.append([b"one\n"])
+        feeds.follow(FOLLOWED, b"paul")
+        hold(feeds, FOLLOWED)
+    return empty.hex(), written.feed_id.hex()
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "garbage", "both damaged"])
+async def test_feeds_whose_names_are_lost_are_shown_by_their_ids(
+    tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "store"
+    ids = {*make(path), FOLLOWED.hex()}
+    before = {each: each.read_bytes() for each in path.glob("feeds/*/*/*") if each.name != "clean"}
+    for name in BOTH:
+        file = path / name
+        if how == "missing":
+            file.unlink()
+        elif how == "both damaged":
+            content = file.read_bytes()
+            file.write_bytes(bytes(byte ^ (at % 512 == 40) for at, byte in enumerate(content)))
+        else:
+            file.write_bytes(b"" if how == "empty" else b"x" * 2048)
+    assert set(shown(path)) == ids
+    assert "had no name: it is shown by its ID" in caplog.text
+    assert {each: each.read_bytes() for each in before} == before
+    with opened(path) as feeds:
+        feed_id = FeedId(bytes.fromhex(min(ids - {FOLLOWED.hex()})))
+        feeds.rename(feed_id.hex().encode(), b"again")
+        feed = feeds.by_name(b"again")
+        assert feed is not None
+        assert feed.is_owned
+    assert "again" in shown(path)
+
+
+async def test_what_a_killed_visit_left_goes(tmp_path: Path) -> None:
+    with Store(tmp_path / "store") as store:
+        feeds = Feeds(store, Options())
+        feeds.visit(FOLLOWED)
+        hold(feeds, FOLLOWED)
+        # and no `close`
+    assert directories(tmp_path / "store") == {FOLLOWED.hex()}
+    assert shown(tmp_path / "store") == []
+    assert directories(tmp_path / "store") == set()
+
+
+async def test_a_visited_feed_that_is_followed_stays(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with opened(path) as feeds:
+        feeds.visit(FOLLOWED)
+        hold(feeds, FOLLOWED)
+        feeds.follow(FOLLOWED, b"paul")
+    assert not list(path.glob("feeds/*/*/visited"))
+    for name in BOTH:
+        (path / name).unlink()
+    assert shown(path) == [FOLLOWED.hex()]
+    assert list(path.glob("feeds/*/*/data"))
+
+
+async def test_a_mark_beside_a_name_is_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run ended between the name and the mark."""
+
+    def fail(*_: object) -> None:
+        raise OSError("no")
+
+    path = tmp_path / "store"
+    with opened(path) as feeds:
+        feeds.visit(FOLLOWED)
+        hold(feeds, FOLLOWED)
+        monkeypatch.setattr(Store, "end_visit", fail)
+        feeds.follow(FOLLOWED, b"paul")
+        assert "still marked as visited" in caplog.text
+    assert list(path.glob("feeds/*/*/visited"))
+    assert shown(path) == ["paul"]
+    assert not list(path.glob("feeds/*/*/visited"))
+
+
+@pytest.mark.parametrize("is_owned", [True, False])
+@pytest.mark.parametrize("operation", range(8))
+async def test_a_removal_that_is_cut_off_is_finished(
+    tmp_path: Path, is_owned: bool, operation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shows the feed under its name, or never again; not under its ID."""
+    path = tmp_path / "store"
+    make(path)
+    name = b"written" if is_owned else b"paul"
+    with monkeypatch.context() as patch:
+        left = operation
+
+        def remove(files: RealFiles, at: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Cut
+            removed(files, at)
+
+        removed = RealFiles.remove
+        with Store(path) as store:
+            feeds = Feeds(store, Options())
+            patch.setattr(RealFiles, "remove", remove)
+            with suppress(Cut):
+                feed = feeds.by_name(name)
+                assert feed is not None
+                if is_owned:
+                    feeds.delete_key(name, feed.feed_id)
+                else:
+                    feeds.remove(name)
+    expected = ["empty", *(["paul"] if is_owned else ["written"])]
+    assert shown(path) == expected
+    assert len(directories(path)) == 2
+
+
+async def test_a_feed_that_was_removed_while_it_was_open_goes_with_the_next_start(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store"
+    make(path)
+    with Store(path) as store:
+        feeds = Feeds(store, Options())
+        feed = feeds.by_name(b"paul")
+        assert feed is not None
+        feed.acquire()
+        feeds.remove(b"paul")
+        assert FOLLOWED.hex() in directories(path)
+    assert shown(path) == ["empty", "written"]
+    assert FOLLOWED.hex() not in directories(path)
+
+
+async def test_a_feed_that_is_followed_again_is_no_removal(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    make(path)
+    with opened(path) as feeds:
+        feeds.remove(b"paul")
+        feeds.follow(FOLLOWED, b"paul")
+        hold(feeds, FOLLOWED)
+    content = bytearray((path / NAMES_FILE).read_bytes())
+    content[content.rindex(b"paul")] ^= 1  # the newest record of it, in both
+    for name in BOTH:
+        (path / name).write_bytes(content)
+    assert FOLLOWED.hex() in shown(path)
+    assert list(path.glob(f"feeds/*/{FOLLOWED.hex()}/data"))
+
+
+async def test_a_visit_of_a_feed_that_lost_its_name_removes_nothing(tmp_path: Path) -> None:
+    """As where there is no space to give it its ID as a name."""
+    path = tmp_path / "store"
+    with Store(path) as store:
+        Log.create(store.feed(FOLLOWED), PAIR.seed).append([b"one\n"])
+        feeds = Feeds(store, Options())
+        del feeds._by_id[FOLLOWED]
+        store.names.remove(FOLLOWED.hex().encode())
+        store.names.forget(FOLLOWED)
+        feeds.visit(FOLLOWED)
+        feeds.close()
+    assert list(path.glob("feeds/*/*/secret"))
+    await trio.lowlevel.checkpoint()
+
+
+async def test_a_feed_that_could_not_be_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreFull("no space")
+
+    with opened(tmp_path / "store") as feeds:
+        monkeypatch.setattr(Names, "add", full)
+        with pytest.raises(StoreFull):
+            feeds.create(b"journal")
+    monkeypatch.undo()
+    assert directories(tmp_path / "store") == set()
+
+
+@pytest.mark.parametrize("secret", [b"", b"short"])
+async def test_a_damaged_key_without_a_name_stops_nothing(tmp_path: Path, secret: bytes) -> None:
+    path = tmp_path / "store"
+    empty, _ = make(path)
+    for name in BOTH:
+        (path / name).unlink()
+    file = path / "feeds" / empty[:2] / empty / "secret"
+    file.write_bytes(secret)
+    assert empty in shown(path)
+    assert file.read_bytes() == secret
