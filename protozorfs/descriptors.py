@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import resource
 
-# What a mount at rest has open (the FUSE device, two databases, sockets of the DHT and of local
+# What a mount at rest has open (the FUSE device, files of names, sockets of the DHT and of local
 # discovery, ...: 27 with one link), and what is opened for a moment.
 RESERVED = 40
 MAX_FEED_FILES = 256

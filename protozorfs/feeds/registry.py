@@ -86,6 +86,7 @@ class Feeds:
                 with Boundary(logger, "the upkeep of the store"):
                     self._keep_mtimes()
                     self._store.pool.close_unused()
+                    self._store.known_peers.save()
 
     async def recover(self) -> None:
         """Checks the feeds that a killed run had open, before anybody uses them."""

@@ -1,4 +1,4 @@
-"""SQLite, for what has rows and may be lost: `stale.db`.
+"""SQLite in memory, for what has rows; files hold images of its databases.
 
 One caller at a time.
 """
@@ -13,7 +13,9 @@ from protozorfs.errors import StoreCorrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
+
+_VERSIONS_AT = 18  # in a database file: the versions that can write and read it
+_NO_LOG = b"\x01\x01"  # in place of those that want a write-ahead log on disk
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[str], file: str) -> None:
@@ -32,16 +34,21 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[str], file: str
         )
 
 
-def connect(path: Path | str) -> sqlite3.Connection:
-    """Opens (or makes) a database in autocommit mode; nothing is ever synced.
+def open_image(image: bytes) -> sqlite3.Connection:
+    """A database in memory, in autocommit mode, that begins as a database file was; b"": empty.
+
+    A file would need its path to be short, space for a log, and memory that it shares, which ends
+    the process with SIGBUS when a disk is full.
 
     Raises:
-        sqlite3.Error: it cannot be used.
+        sqlite3.Error: it is no database.
     """
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = OFF")
+        if image:
+            connection.deserialize(
+                image[:_VERSIONS_AT] + _NO_LOG + image[_VERSIONS_AT + len(_NO_LOG) :]
+            )
         connection.execute("PRAGMA temp_store = MEMORY")  # there may be no directory for files
     except UnicodeDecodeError as error:  # of a message that cites what it could not parse
         connection.close()
@@ -64,12 +71,3 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
             if connection.in_transaction:  # SQLite ends some failed ones by itself
                 cursor.execute("ROLLBACK")
             raise
-
-
-# The second one: of the file that it shares memory by, which cannot grow.
-_DISK_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
-
-
-def is_disk_full(error: sqlite3.Error) -> bool:
-    """Whether SQLite found no space left."""
-    return getattr(error, "sqlite_errorcode", None) in _DISK_FULL

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import time
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from protozorfs.errors import StoreCorrupt
-from protozorfs.store.database import connect, is_disk_full, migrate, transaction
+from protozorfs.errors import StoreCorrupt, StoreFull
+from protozorfs.store.database import migrate, open_image, transaction
 from protozorfs.types import Address, FeedId, NodeKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
+    from protozorfs.store.files import Files
+
+PEERS_FILE = "stale.db"
+SAVE_SECONDS = 10.0  # between two writes of the file, of at most some megabytes
 MAX_PEERS_PER_FEED = 32  # a start needs one that answers; anybody may have put these here
 MAX_PEERS = 20_000  # rows in all; at 150 bytes this keeps the file below some megabytes
 
@@ -48,6 +54,9 @@ _WORST_FIRST = "ORDER BY failures DESC, last_seen ASC"
 _BEST_FIRST = "ORDER BY failures ASC, last_seen DESC"
 
 
+logger = logging.getLogger(__name__)
+
+
 class KnownPeer(NamedTuple):
     """A remembered peer of one feed. `last_seen`: seconds since 1970; `failures`: since then."""
 
@@ -58,26 +67,28 @@ class KnownPeer(NamedTuple):
 
 
 class KnownPeers:
-    """The remembered peers of all feeds.
+    """The remembered peers of all feeds: a database in memory, of which a file is the image.
 
-    Nothing here is worth an error: a database that fails is started again, and where that fails too
-    it goes on in memory. On a full disk nothing new is remembered.
+    Nothing here is worth an error: what fails is started again, and on a full disk what is new is
+    remembered by this run only.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Opens or makes the database; replaces it if it is corrupt or of a newer version."""
-        self._path = path
+    def __init__(self, files: Files) -> None:
+        """Reads the file; starts anew if it is missing, corrupt or of a newer version."""
+        self._files = files
+        self._is_changed = False
+        self._saved_at = -SAVE_SECONDS
         try:
-            self._connection, self._count = _open(path)
-        except (sqlite3.Error, StoreCorrupt):
-            self._open_anew()
+            self._connection, self._count = _open(files.read(PEERS_FILE))
+        except (OSError, sqlite3.Error, StoreCorrupt):
+            self._connection, self._count = _open(b"")
 
     def of_feed(self, feed_id: FeedId) -> list[KnownPeer]:
         """The peers of a feed, best first."""
         try:
             rows = self._rows_of_feed(feed_id)
-        except sqlite3.Error as error:
-            self._after(error)
+        except sqlite3.Error:
+            self._start_again()
             return []
         return [_known_peer(row) for row in rows]
 
@@ -93,10 +104,11 @@ class KnownPeers:
             with transaction(self._connection) as cursor:
                 change = sum(_put(cursor, feed_id, peer) for feed_id in feed_ids)
                 change -= _trim(cursor, "", (), self._count + change - MAX_PEERS)
-        except sqlite3.Error as error:
-            self._after(error)
+        except sqlite3.Error:
+            self._start_again()
             return False
         self._count += change
+        self._has_changed()
         return True
 
     def note_failure(self, feed_ids: Iterable[FeedId], address: Address) -> None:
@@ -107,21 +119,47 @@ class KnownPeers:
                     f"UPDATE peers SET failures = failures + 1 WHERE {_ONE}",
                     [(feed_id, *address) for feed_id in feed_ids],
                 )
-        except sqlite3.Error as error:
-            self._after(error)
+        except sqlite3.Error:
+            self._start_again()
+        self._has_changed()
 
     def forget_feed(self, feed_id: FeedId) -> None:
         """Drops the peers of a feed."""
         try:
             forgotten = self._connection.execute(f"DELETE FROM peers {_OF_FEED}", (feed_id,))
-        except sqlite3.Error as error:
-            self._after(error)
+        except sqlite3.Error:
+            self._start_again()
         else:
             self._count -= forgotten.rowcount
+        self._has_changed()
+
+    def save(self) -> None:
+        """Writes the file if there is something new. It is not synced: a hint may be lost."""
+        if not self._is_changed:
+            return
+        self._is_changed = False
+        self._saved_at = time.monotonic()
+        new = f"{PEERS_FILE}.new"
+        try:
+            with closing(self._files.open(new, create=True)) as file:
+                file.truncate(0)
+                file.pwrite(self._connection.serialize(), 0)
+            self._files.rename(new, PEERS_FILE)
+        except (StoreFull, OSError) as error:
+            logger.info("peers could not be remembered: %s", error)
+            with suppress(OSError):
+                self._files.remove(new)
 
     def close(self) -> None:
-        """Closes the database."""
+        """Saves what is new, and closes the database."""
+        self.save()
         self._connection.close()
+
+    def _has_changed(self) -> None:
+        """Saves at once what comes after a rest: a kill may be next."""
+        self._is_changed = True
+        if time.monotonic() - self._saved_at >= SAVE_SECONDS:
+            self.save()
 
     def _rows_of_feed(self, feed_id: FeedId) -> list[tuple[str, int, bytes, float, int]]:
         return self._connection.execute(
@@ -129,25 +167,16 @@ class KnownPeers:
             (feed_id,),
         ).fetchall()
 
-    def _after(self, error: sqlite3.Error) -> None:
-        if not is_disk_full(error):
-            self._connection.close()
-            self._open_anew()
-
-    def _open_anew(self) -> None:
-        try:
-            for suffix in ("", "-wal", "-shm"):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-            self._connection, self._count = _open(self._path)
-        except (sqlite3.Error, OSError):
-            self._connection, self._count = _open(":memory:")
+    def _start_again(self) -> None:
+        self._connection.close()
+        self._connection, self._count = _open(b"")
 
 
-def _open(path: Path | str) -> tuple[sqlite3.Connection, int]:
+def _open(image: bytes) -> tuple[sqlite3.Connection, int]:
     """The database and how many rows it has."""
-    connection = connect(path)
+    connection = open_image(image)
     try:
-        migrate(connection, _MIGRATIONS, str(path))
+        migrate(connection, _MIGRATIONS, PEERS_FILE)
         connection.execute("SELECT feed_id, node_key, failures FROM peers LIMIT 1").fetchall()
         (count,) = connection.execute("SELECT count(*) FROM peers").fetchone()
     except BaseException:

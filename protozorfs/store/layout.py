@@ -9,7 +9,7 @@ STORE/                          owner-only
     dht                         ids and contacts of the DHT
     spare                       takes 128 KiB, so that feeds can be removed from a full disk
     names  names.copy           names and settings, twice; what is damaged in one is in the other
-    stale.db                    SQLite
+    stale.db                    image of a SQLite database: peers of earlier runs
     feeds/<2 hex>/<64 hex>/     one directory per feed, by its ID
         data                    blocks at their byte offsets; holes where some are missing
         tree                    40-byte nodes at their flat-tree index
@@ -264,7 +264,7 @@ class Store:
             raise
         try:
             self._spare.keep()
-            self.known_peers = KnownPeers(path / "stale.db")
+            self.known_peers = KnownPeers(self.files)
         except BaseException:
             self.names.close_as_is()
             self._give_up()

@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FEEDS = "feeds"
-_DATABASE = "stale.db"
 # Through a file ".new".
-_WRITTEN = ("format", "names", "names.copy", "node_key", "node_key_place", "inodes", "dht")
+_WRITTEN = (
+    *("format", "names", "names.copy", "node_key", "node_key_place"),
+    *("inodes", "dht", "stale.db"),
+)
 # All that there may be of a store into which nothing was put.
 _EMPTY_STORE = frozenset(
     {
         *(LOCK_FILE, "spare"),
         *(name + suffix for name in _WRITTEN for suffix in ("", ".new")),
-        *(_DATABASE + suffix for suffix in ("", "-wal", "-shm", "-journal")),
     }
 )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import InvalidName
 from protozorfs.names import check_file_name
+from protozorfs.store.database import open_image
 from protozorfs.store.name_records import Known, NameRow
 from protozorfs.types import FeedId
 
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 OLD_NAMES_FILE = "names.db"
 WAL_FILE = "names.db-wal"
-OLD_FILES = (OLD_NAMES_FILE, WAL_FILE, "names.db-shm")
+# The last two: version 0.1.0 had its peers in a file with a log, too.
+OLD_FILES = (OLD_NAMES_FILE, WAL_FILE, "names.db-shm", "stale.db-wal", "stale.db-shm")
 _MAGIC = b"SQLite format 3\0"
-_PAGE_SIZE_AT, _VERSIONS_AT, _PAGE_COUNT_AT = 16, 18, 28  # in the first page
-_ROLLBACK_JOURNAL = b"\x01\x01"  # in place of the versions that want a log on disk
+_HEADER_BYTES = 100
 _WAL_MAGIC = 0x377F0682  # its lowest bit: the checksums are of big-endian words
 _WAL_HEADER = Struct(">IIIIIIII")
 _FRAME_HEADER = Struct(">IIIIII")
@@ -55,13 +56,11 @@ def read_old_names(files: Files) -> OldNames:
     wal, damage = _read(files, WAL_FILE), ""
     if wal:
         image, damage = _with_log(image, wal)
-    if len(image) <= _PAGE_COUNT_AT or not image.startswith(_MAGIC):
+    if len(image) < _HEADER_BYTES or not image.startswith(_MAGIC):
         return OldNames(Known(is_complete=False), "it is no database")
-    image = image[:_VERSIONS_AT] + _ROLLBACK_JOURNAL + image[_VERSIONS_AT + 2 :]
     known = Known(is_complete=not damage)
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+    with closing(open_image(image)) as connection:
         try:
-            connection.deserialize(image)
             damage = _take_rows(connection, known) or damage
             (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
             if verdict != "ok":

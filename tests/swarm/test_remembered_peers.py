@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from protozorfs.store.files import RealFiles
 from protozorfs.store.known_peers import KnownPeers
 from protozorfs.types import Address, FeedId, NodeKey
 from tests.swarm.nodes import LOOPBACK, node_at, read_all, until
@@ -19,7 +20,7 @@ A_KEY = NodeKey(b"k" * 32)
 
 
 async def test_a_remembered_peer_is_enough_and_those_that_failed_rank_last(tmp_path: Path) -> None:
-    stale = tmp_path / "reader" / "stale.db"
+    stale = RealFiles(tmp_path / "reader")
     async with node_at(tmp_path / "owner") as owner:
         feed = owner.create(b"journal")
         await feed.append([b"hello\n"])

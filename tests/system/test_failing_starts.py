@@ -26,12 +26,12 @@ until [ -e taken ]; do sleep 0.02; done
 # In the middle of the start, with the store just made; `wait` says by which signal it ended.
 INTERRUPTED = f"""
 setsid env --default-signal mount.protozorfs new/store m --foreground -o {QUIET} &
-until [ -e new/store/stale.db ]; do :; done
+until [ -e new/store/spare ]; do :; done
 kill -INT $!
 wait $!
 """
 NO_SPACE = """
-mount -t tmpfs -o size=36k tmpfs n
+mount -t tmpfs -o size=12k tmpfs n
 mount.protozorfs n/new/store m
 code=$?
 ls n

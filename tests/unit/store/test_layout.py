@@ -16,10 +16,11 @@ from protozorfs.store.keys import load_or_make_key_pair, read_key_pair, write_se
 from protozorfs.store.layout import FeedDirectory, Store
 from protozorfs.store.lock import StoreLock, read_holder
 from protozorfs.store.memory_files import MemoryFiles, Stopped
+from protozorfs.store.name_records import NameRow
 from protozorfs.store.place import standing_place
 from protozorfs.store.placement import Placement
 from protozorfs.store.pool import FilePool
-from protozorfs.types import FeedId
+from protozorfs.types import Address, FeedId, NodeKey
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,6 +205,19 @@ def test_a_copy_of_a_store_is_another_node_and_knows_that_it_is_a_copy(tmp_path:
     (tmp_path / "original").rename(tmp_path / "moved")
     with Store(tmp_path / "moved") as moved:
         assert moved.node_key == original_key
+        assert moved.feed(feed_id).is_in_place()
+
+
+def test_a_store_may_have_a_path_of_any_length(tmp_path: Path) -> None:
+    """SQLite opens no file whose path has more than 512 bytes."""
+    path = tmp_path.joinpath(*["d" * 100] * 6, "s")
+    address = Address("10.0.0.1", 4000)
+    with Store(path) as store:
+        store.names.add(NameRow(b"mine", FEED_ID, True, 0, 0))
+        store.known_peers.remember([FEED_ID], address, NodeKey(b"k" * 32), 1.0)
+    with Store(path) as store:
+        assert [row.name for row in store.names.all()] == [b"mine"]
+        assert [peer.address for peer in store.known_peers.of_feed(FEED_ID)] == [address]
         assert not moved.feed(feed_id).displacement()
 
 
