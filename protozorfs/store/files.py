@@ -30,7 +30,7 @@ STAT_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own 
 MAX_VECTOR_PARTS = 1024  # IOV_MAX of Linux
 # Joining costs a copy into fresh memory (60 us for 64 KiB), a vector some time per part.
 MIN_VECTOR_PART_BYTES = 4096
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: more than a file can hold
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: more than a file can hold
 _KEEP_SIZE_AND_PUNCH = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, linux/falloc.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -143,7 +143,7 @@ def _disk_full_is_store_full() -> Iterator[None]:
 
 
 def _converted(error: OSError) -> Exception:
-    if error.errno in _DISK_FULL:
+    if error.errno in DISK_FULL:
         return StoreFull("no space left for the store")
     return error
 

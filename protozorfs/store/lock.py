@@ -6,10 +6,11 @@ import fcntl
 import json
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import StoreLocked
-from protozorfs.store.files import PRIVATE_FILE
+from protozorfs.store.files import DISK_FULL, PRIVATE_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,8 +67,15 @@ class StoreLock:
         """Writes what others are told: the mount point, and the holder's pid (default: ours)."""
         path = None if mount_point is None else _text_of_bytes(os.fsencode(mount_point))
         content = json.dumps({"pid": pid or os.getpid(), "mount_point": path}).encode()
-        os.pwrite(self._descriptor, content, 0)
-        os.ftruncate(self._descriptor, len(content))
+        try:
+            os.pwrite(self._descriptor, content, 0)
+            os.ftruncate(self._descriptor, len(content))
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            # Btrfs needs space to write over a file. Nobody must be told of the holder before us.
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
 
     def release(self) -> None:
         """Gives the lock back. The file stays: removing it could split one lock in two."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -70,3 +71,20 @@ def test_who_never_stops_looking_is_waited_for_in_vain(
             StoreLock(path)
     assert sum(waits) < 1
     StoreLock(path).release()
+
+
+def test_a_lock_is_taken_where_there_is_no_space_to_say_by_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Btrfs needs space to write over a file. The holder before is not named in its place."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "lock"
+    StoreLock(path, "/mnt/before").release()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        lock = StoreLock(path, "/mnt/now")
+    assert current_holder(path) == (None, None)
+    lock.release()
