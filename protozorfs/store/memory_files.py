@@ -1,200 +1,203 @@
 """`Files` in memory: for tests of what must survive a kill, a power cut, a full or failing disk.
 
-The model of a disk: every file and directory has a *current* state, which its users see, and a
-*synced* state with the changes that were made since. `kill` loses nothing but the open files. A
-power cut (`power_cut`) keeps the synced state and any part of the later changes: each 512-byte
-sector of each write on its own, so writes are lost, torn and reordered. A directory keeps a prefix
-of its changes, as journalling file systems do.
+What a power cut leaves is in `memory_disk`. `kill` loses nothing but the open files. Both may come
+in any sequence: what a killed run left unsynced is still lost by a later power cut.
 
-Every changing call counts as one operation; `fail_at` makes the n-th one fail.
+Every changing call counts as one operation, every other call as one look; `fail_at` makes an
+operation fail, `fail_look_at` a look. What fails, and what survives, follows from seeds alone.
 """
 
 from __future__ import annotations
 
 import errno
-import itertools
 import os
+import random
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from protozorfs.crypto import blake2b_256
 from protozorfs.errors import StoreFull
-from protozorfs.store.files import STAT_BLOCK_BYTES, FreeSpace, replace_by_rename
+from protozorfs.store.files import (
+    DISK_FULL,
+    STAT_BLOCK_BYTES,
+    FreeSpace,
+    replace_by_rename,
+)
+from protozorfs.store.memory_disk import (
+    SECTOR_BYTES,
+    CutModel,
+    Directory,
+    Inode,
+    Move,
+    Truncate,
+    Write,
+    cut_tree,
+    draw_model,
+)
 from protozorfs.store.place import Stamp, Whereabouts
 
 if TYPE_CHECKING:
-    import random
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-SECTOR_BYTES = 512  # what a disk writes whole or not at all
 _TOTAL_BYTES = 1 << 40
-_numbers = itertools.count(1)  # of inodes, none of them given twice
+_FAILURES = {"full": errno.ENOSPC, "io": errno.EIO}  # what `fail_at` has short names for
 
 
 class Stopped(Exception):
     """The simulated machine stopped; no file call works until `kill` or `power_cut`."""
 
 
-class _Write(NamedTuple):
-    offset: int
-    data: bytes
-
-
-class _Truncate(NamedTuple):
-    size: int
-
-
 class _Disk:
-    """Counts operations and decides which of them fails."""
+    """Counts calls and decides which of them fails."""
 
     def __init__(self) -> None:
         self.operations = 0
+        self.looks = 0
+        self.moves = 0  # changes of directories
+        self.committed = 0  # as many of them were made before the last sync
+        self.inodes = 0
         self.fail_at: int | None = None
-        self.failure: str = "stop"
+        self.fail_look_at: int | None = None
+        self.failure: str | int = "stop"
+        self.look_failure = errno.EIO
+        self.is_lasting = False
         self.is_stopped = False
         self.generation = 0  # raised by a kill: files opened before are dead
+        self.choice = random.Random(0)  # what a failed sync writes all the same
+        self.watcher: Callable[[int], None] | None = None
+        self.carry_out: Callable[[str, Callable[[], None]], None] | None = None
 
-    def operation(self) -> None:
-        """Counts one changing call; raises if it is the one that is to fail."""
+    def clone(self) -> _Disk:
+        other = _Disk()
+        other.operations, other.looks = self.operations, self.looks
+        other.moves, other.committed, other.inodes = self.moves, self.committed, self.inodes
+        other.choice.setstate(self.choice.getstate())
+        return other
+
+    def operation(
+        self, kind: str, effect: Callable[[], None], failed: Callable[[], None] | None = None
+    ) -> None:
+        """Counts one changing call and carries it out, or fails it.
+
+        Args:
+            kind: what it is, for `carry_out`.
+            effect: carries it out.
+            failed: what is done of it when it fails.
+
+        Raises:
+            Stopped, StoreFull, OSError: it was the one that is to fail.
+        """
         self.check_running()
         number, self.operations = self.operations, self.operations + 1
-        if number != self.fail_at:
-            return
+        if self.watcher is not None:
+            self.watcher(number)
+        if self._is_to_fail(number):
+            self._fail(failed)
+        elif self.carry_out is None:
+            effect()
+        else:
+            self.carry_out(kind, effect)
+
+    def _is_to_fail(self, number: int) -> bool:
+        if self.fail_at is None:
+            return False
+        return number == self.fail_at or (self.is_lasting and number > self.fail_at)
+
+    def _fail(self, failed: Callable[[], None] | None) -> None:
         if self.failure == "stop":
             self.is_stopped = True
             raise Stopped
-        if self.failure == "full":
-            raise StoreFull("no space left for the store")
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if failed is not None:
+            failed()
+        raise _failed(_FAILURES.get(str(self.failure), self.failure))
+
+    def look(self) -> None:
+        """Counts one call that changes nothing; raises if it is the one that is to fail."""
+        self.check_running()
+        number, self.looks = self.looks, self.looks + 1
+        if number == self.fail_look_at:
+            raise _failed(self.look_failure)
 
     def check_running(self) -> None:
         if self.is_stopped:
             raise Stopped
 
+    def new_number(self) -> int:
+        self.inodes += 1
+        return self.inodes
 
-class _Inode:
-    def __init__(self) -> None:
-        self.current = bytearray()
-        self.synced = bytearray()
-        self.pending: list[_Write | _Truncate] = []
-        self.holes: set[int] = set()  # sectors that take no space
-        self.number = next(_numbers)
-        self.changed_ns = self.modified_ns = time.time_ns()
-
-    def grow_to(self, size: int) -> None:
-        """What lies between the end and `size` takes no space when the file becomes longer."""
-        self.holes.update(range(-(-len(self.current) // SECTOR_BYTES), -(-size // SECTOR_BYTES)))
-
-    def change(self, change: _Write | _Truncate) -> None:
-        _apply(self.current, change)
-        self.pending.append(change)
-        self.changed_ns = self.modified_ns = time.time_ns()
-
-    def sync(self) -> None:
-        # Not a copy of the current state: what a failed sync threw away stays thrown away.
-        for change in self.pending:
-            _apply(self.synced, change)
-        self.pending.clear()
-
-    def cut(self, choice: random.Random) -> None:
-        survives = choice.choice((0.0, 0.5, 0.9, 1.0))
-        for change in self.pending:
-            for part in _sectors(change):
-                if choice.random() < survives:
-                    _apply(self.synced, part)
-        self.pending.clear()
-        self.current = bytearray(self.synced)
+    def new_move(self, old: str | None, new: str | None, entry: Inode | Directory | None) -> Move:
+        self.moves += 1
+        return Move(self.moves - 1, old, new, entry)
 
 
-def _apply(content: bytearray, change: _Write | _Truncate) -> None:
-    if isinstance(change, _Truncate):
-        del content[change.size :]
-        content.extend(bytes(change.size - len(content)))
-        return
-    if not change.data:
-        return
-    content.extend(bytes(max(0, change.offset - len(content))))
-    content[change.offset : change.offset + len(change.data)] = change.data
-
-
-def _sectors(change: _Write | _Truncate) -> list[_Write | _Truncate]:
-    if isinstance(change, _Truncate):
-        return [change]
-    parts: list[_Write | _Truncate] = []
-    at, data = change
-    while data:
-        size = SECTOR_BYTES - at % SECTOR_BYTES
-        parts.append(_Write(at, data[:size]))
-        at, data = at + size, data[size:]
-    return parts
-
-
-class _Directory:
-    def __init__(self) -> None:
-        self.current: dict[str, _Inode | _Directory] = {}
-        self.synced: dict[str, _Inode | _Directory] = {}
-        self.history: list[dict[str, _Inode | _Directory]] = []  # states since the last sync
-
-    def changed(self) -> None:
-        self.history.append(dict(self.current))
-
-    def sync(self) -> None:
-        self.synced = dict(self.current)
-        self.history.clear()
-
-    def cut(self, choice: random.Random) -> None:
-        self.current = dict(choice.choice([self.synced, *self.history]))
-        self.sync()
-        for entry in self.current.values():
-            entry.cut(choice)
+def _failed(number: str | int) -> Exception:
+    """The error of a failing call, as `RealFiles` raises it."""
+    assert isinstance(number, int), f"no failure of that name: {number}"
+    if number in DISK_FULL:
+        return StoreFull("no space left for the store")
+    return OSError(number, os.strerror(number))
 
 
 class MemoryFile:
     """A `File` of `MemoryFiles`."""
 
-    def __init__(self, disk: _Disk, inode: _Inode) -> None:
+    def __init__(self, disk: _Disk, inode: Inode) -> None:
         self._disk = disk
         self._inode = inode
         self._generation = disk.generation
         self._is_closed = False
 
     def pread(self, size: int, offset: int) -> bytes:
-        return bytes(self._open_inode().current[offset : offset + size])
+        inode = self._open_inode()
+        self._disk.look()
+        return bytes(inode.current[offset : offset + size])
 
     def pwrite(self, data: bytes | bytearray | memoryview, offset: int) -> None:
         inode = self._open_inode()
         content = bytes(data)
-        try:
-            self._disk.operation()
-        except (StoreFull, OSError):
-            inode.change(_Write(offset, content[: len(content) // 2]))
-            raise
-        if content:
-            inode.grow_to(offset)
-            inode.holes.difference_update(
-                range(offset // SECTOR_BYTES, -(-(offset + len(content)) // SECTOR_BYTES))
-            )
-        inode.change(_Write(offset, content))
+
+        def write() -> None:
+            if content:
+                inode.grow_to(offset)
+                inode.holes.difference_update(
+                    range(offset // SECTOR_BYTES, -(-(offset + len(content)) // SECTOR_BYTES))
+                )
+            self._change(Write(offset, content))
+
+        def write_half() -> None:
+            self._change(Write(offset, content[: len(content) // 2]))
+
+        self._disk.operation("write", write, write_half)
 
     def pwritev(self, parts: Sequence[bytes], offset: int) -> None:
         self.pwrite(b"".join(parts), offset)
 
     def truncate(self, size: int) -> None:
         inode = self._open_inode()
-        self._disk.operation()
-        inode.grow_to(size)
-        inode.holes = {sector for sector in inode.holes if sector * SECTOR_BYTES < size}
-        inode.change(_Truncate(size))
+
+        def cut() -> None:
+            inode.grow_to(size)
+            inode.holes = {sector for sector in inode.holes if sector * SECTOR_BYTES < size}
+            self._change(Truncate(size))
+
+        self._disk.operation("truncate", cut)
 
     def size(self) -> int:
-        return len(self._open_inode().current)
+        inode = self._open_inode()
+        self._disk.look()
+        return len(inode.current)
 
     def allocated_bytes(self) -> int:
         inode = self._open_inode()
+        self._disk.look()
         sectors = -(-len(inode.current) // SECTOR_BYTES)
         return (sectors - len(inode.holes)) * STAT_BLOCK_BYTES
 
     def modified_ns(self) -> int:
-        return self._open_inode().modified_ns
+        inode = self._open_inode()
+        self._disk.look()
+        return inode.modified_ns
 
     def set_modified(self, time_ns: int) -> None:
         inode = self._open_inode()
@@ -202,27 +205,34 @@ class MemoryFile:
 
     def fdatasync(self) -> None:
         inode = self._open_inode()
-        try:
-            self._disk.operation()
-        except OSError:
-            inode.pending.clear()  # Linux marks the pages clean: they are never written again
-            raise
-        inode.sync()
+
+        def sync() -> None:
+            inode.sync()
+            self._disk.committed = self._disk.moves
+
+        self._disk.operation("sync", sync, lambda: inode.fail_sync(self._disk.choice))
 
     def punch_hole(self, offset: int, size: int) -> None:
         inode = self._open_inode()
-        self._disk.operation()
-        inside = min(size, len(inode.current) - offset)
-        if inside > 0:
-            inode.change(_Write(offset, bytes(inside)))
-            sectors = -(-len(inode.current) // SECTOR_BYTES)
-            first, end = -(-offset // SECTOR_BYTES), (offset + size) // SECTOR_BYTES
-            inode.holes.update(range(first, min(end, sectors)))
+
+        def punch() -> None:
+            inside = min(size, len(inode.current) - offset)
+            if inside > 0:
+                self._change(Write(offset, bytes(inside)))
+                sectors = -(-len(inode.current) // SECTOR_BYTES)
+                first, end = -(-offset // SECTOR_BYTES), (offset + size) // SECTOR_BYTES
+                inode.holes.update(range(first, min(end, sectors)))
+
+        self._disk.operation("punch", punch)
 
     def close(self) -> None:
         self._is_closed = True
 
-    def _open_inode(self) -> _Inode:
+    def _change(self, change: Write | Truncate) -> None:
+        self._inode.change(change)
+        self._inode.modified_ns = self._inode.changed_ns = time.time_ns()
+
+    def _open_inode(self) -> Inode:
         self._disk.check_running()
         if self._is_closed or self._generation != self._disk.generation:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
@@ -232,72 +242,125 @@ class MemoryFile:
 class MemoryFiles:
     """A tree of files in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 0) -> None:
+        """`seed`: of what a failed sync writes all the same."""
         self._disk = _Disk()
-        self._root = _Directory()
+        self._disk.choice.seed(seed)
+        self._root = Directory(0)
 
     @property
     def operations(self) -> int:
         """How many changing calls were made so far."""
         return self._disk.operations
 
-    def fail_at(self, operation: int | None, failure: str = "stop") -> None:
-        """Makes the changing call with that number (from 0) fail: "stop", "full" or "io"."""
+    @property
+    def looks(self) -> int:
+        """How many other calls were made so far; `exists` and `free_space` do not count."""
+        return self._disk.looks
+
+    def fail_at(
+        self, operation: int | None, failure: str | int = "stop", *, is_lasting: bool = False
+    ) -> None:
+        """Makes the changing call with that number (from 0) fail; None: no call any more.
+
+        Args:
+            operation: the number.
+            failure: "stop" stops the machine before the call, "full" and "io" are errors of the
+                disk, and so is every errno.
+            is_lasting: the calls after it fail, too.
+        """
         self._disk.fail_at = operation
         self._disk.failure = failure
+        self._disk.is_lasting = is_lasting
+
+    def fail_look_at(self, look: int | None, number: int = errno.EIO) -> None:
+        """Makes the call with that number (from 0) of those that change nothing fail."""
+        self._disk.fail_look_at = look
+        self._disk.look_failure = number
+
+    def watch(self, watcher: Callable[[int], None] | None) -> None:
+        """Calls `watcher` before each operation, with its number; None: nobody."""
+        self._disk.watcher = watcher
+
+    def carry_out_by(self, carry_out: Callable[[str, Callable[[], None]], None] | None) -> None:
+        """Has operations carried out by `carry_out`, of their kind and effect; None: as ever.
+
+        The kinds are write, truncate, punch, sync, create, mkdir, remove, rmdir, rename, sync_dir.
+        """
+        self._disk.carry_out = carry_out
 
     def kill(self) -> None:
         """The process died: its files are closed, everything that it wrote is there."""
         self._disk.is_stopped = False
         self._disk.fail_at = None
+        self._disk.fail_look_at = None
         self._disk.generation += 1
 
-    def power_cut(self, choice: random.Random) -> None:
-        """The machine died: what was not synced is there, or not, or in part."""
+    def power_cut(self, choice: random.Random, model: CutModel | None = None) -> None:
+        """The machine died: what was not synced is there, or not, or in part.
+
+        Args:
+            choice: draws what survives.
+            model: how; drawn, too, by default.
+        """
         self.kill()
-        self._root.cut(choice)
+        cut_tree(self._root, choice, model or draw_model(choice), self._disk.committed)
+
+    def clone(self) -> MemoryFiles:
+        """A disk of the same content, synced and not, at rest: as after a kill."""
+        other = MemoryFiles()
+        other._disk = self._disk.clone()
+        other._root = self._root.clone({})
+        return other
+
+    def digest(self) -> bytes:
+        """32 bytes that tell apart what users see: all names and contents."""
+        return _digest(self._root)
+
+    def flip_bit(self, path: str, bit: int) -> None:
+        """Flips one bit of a file at rest, in the cache and on the disk; `bit` counts from 0."""
+        directory, name = self._place(path)
+        inode = directory.current[name]
+        assert isinstance(inode, Inode)
+        for content in (inode.current, inode.durable):
+            if bit // 8 < len(content):
+                content[bit // 8] ^= 1 << bit % 8
 
     def open(self, path: str, *, create: bool = False) -> MemoryFile:
         directory, name = self._place(path)
+        self._disk.look()
+        if create and name not in directory.current:
+            inode = Inode(self._disk.new_number())
+            self._move("create", directory, None, name, inode)
         entry = directory.current.get(name)
-        if entry is None and create:
-            self._disk.operation()
-            entry = directory.current[name] = _Inode()
-            directory.changed()
         if entry is None:
             raise _error(errno.ENOENT, path)
-        if isinstance(entry, _Directory):
+        if isinstance(entry, Directory):
             raise _error(errno.EISDIR, path)
         return MemoryFile(self._disk, entry)
 
     def mkdir(self, path: str) -> None:
         directory, name = self._place(path)
         entry = directory.current.get(name)
-        if isinstance(entry, _Inode):
+        if isinstance(entry, Inode):
             raise _error(errno.EEXIST, path)
         if entry is None:
-            self._disk.operation()
-            directory.current[name] = _Directory()
-            directory.changed()
+            self._move("mkdir", directory, None, name, Directory(self._disk.new_number()))
 
     def remove(self, path: str) -> None:
         directory, name = self._place(path)
-        if not isinstance(directory.current.get(name), _Inode):
+        if not isinstance(directory.current.get(name), Inode):
             raise _error(errno.ENOENT, path)
-        self._disk.operation()
-        del directory.current[name]
-        directory.changed()
+        self._move("remove", directory, name, None, None)
 
     def rmdir(self, path: str) -> None:
         directory, name = self._place(path)
         entry = directory.current.get(name)
-        if not isinstance(entry, _Directory):
+        if not isinstance(entry, Directory):
             raise _error(errno.ENOENT, path)
         if entry.current:
             raise _error(errno.ENOTEMPTY, path)
-        self._disk.operation()
-        del directory.current[name]
-        directory.changed()
+        self._move("rmdir", directory, name, None, None)
 
     def rename(self, old: str, new: str) -> None:
         directory, old_name = self._place(old)
@@ -306,12 +369,12 @@ class MemoryFiles:
             raise _error(errno.EXDEV, new)
         if old_name not in directory.current:
             raise _error(errno.ENOENT, old)
-        self._disk.operation()
-        directory.current[new_name] = directory.current.pop(old_name)
-        directory.changed()
+        self._move("rename", directory, old_name, new_name, directory.current[old_name])
 
     def listdir(self, path: str) -> list[str]:
-        return sorted(self._directory(path).current)
+        directory = self._directory(path)
+        self._disk.look()
+        return sorted(directory.current)
 
     def exists(self, path: str) -> bool:
         try:
@@ -322,8 +385,12 @@ class MemoryFiles:
 
     def sync_dir(self, path: str) -> None:
         directory = self._directory(path)
-        self._disk.operation()
-        directory.sync()
+
+        def sync() -> None:
+            directory.sync()
+            self._disk.committed = self._disk.moves
+
+        self._disk.operation("sync_dir", sync, lambda: directory.fail_sync(self._disk.choice))
 
     def replace(self, path: str, data: bytes) -> None:
         replace_by_rename(self, path, data)
@@ -334,8 +401,9 @@ class MemoryFiles:
 
     def stamp(self, path: str) -> Stamp:
         directory, name = self._place(path)
+        self._disk.look()
         inode = directory.current.get(name)
-        if not isinstance(inode, _Inode):
+        if not isinstance(inode, Inode):
             raise _error(errno.ENOENT, path)
         return Stamp(inode.number, 0, inode.changed_ns, inode.modified_ns, len(inode.current))
 
@@ -345,20 +413,43 @@ class MemoryFiles:
     def free_space(self) -> FreeSpace:
         return FreeSpace(_TOTAL_BYTES, _TOTAL_BYTES)
 
-    def _place(self, path: str) -> tuple[_Directory, str]:
+    def _move(
+        self,
+        kind: str,
+        directory: Directory,
+        old: str | None,
+        new: str | None,
+        entry: Inode | Directory | None,
+    ) -> None:
+        def move() -> None:
+            directory.change(self._disk.new_move(old, new, entry))
+
+        self._disk.operation(kind, move)
+
+    def _place(self, path: str) -> tuple[Directory, str]:
         self._disk.check_running()
         parent, _, name = path.rpartition("/")
         return self._directory(parent), name
 
-    def _directory(self, path: str) -> _Directory:
+    def _directory(self, path: str) -> Directory:
         self._disk.check_running()
         at = self._root
         for name in path.split("/") if path else ():
             entry = at.current.get(name)
-            if not isinstance(entry, _Directory):
+            if not isinstance(entry, Directory):
                 raise _error(errno.ENOENT, path)
             at = entry
         return at
+
+
+def _digest(directory: Directory) -> bytes:
+    parts = []
+    for name, entry in sorted(directory.current.items()):
+        content = (
+            _digest(entry) if isinstance(entry, Directory) else blake2b_256(bytes(entry.current))
+        )
+        parts.append(blake2b_256(name.encode()) + content)
+    return blake2b_256(b"".join(parts))
 
 
 def _error(number: int, path: str) -> OSError:

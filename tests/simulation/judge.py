@@ -1,0 +1,198 @@
+"""Judges what a feed shows after any sequence of kills, power cuts, errors and stops.
+
+It knows only what callers were told: which appends and syncs returned, which heads a peer could
+have seen, and what an opened feed shows. It shares no code with the product: hashes and signatures
+are made and checked here, from the description in docs/protocol.md.
+
+The rules, by the names in `Violation`:
+
+    wrong       whatever is read is what was appended there
+    returned    an append that returned is there after a kill or a clean stop
+    synced      what a sync or a clean stop covered is there after a power cut
+    published   a head that a peer could have seen is a prefix of the feed, for ever
+    fork        no two heads of one length differ, and every head is the feed's own
+    failed      of an append that failed nothing is ever shown
+    usable      the feed opens, reads and takes appends, unless the disk is failing
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import NamedTuple
+
+import nacl.bindings
+import nacl.exceptions
+
+NAMESPACE = hashlib.blake2b(
+    hashlib.blake2b(b"hypercore", digest_size=32).digest() + bytes(1), digest_size=32
+).digest()
+
+
+class Violation(AssertionError):
+    """A rule that was broken; `rule` is its name."""
+
+    def __init__(self, rule: str, what: str) -> None:
+        super().__init__(f"{rule}: {what}")
+        self.rule = rule
+
+
+class ShownHead(NamedTuple):
+    """A head as a peer sees it."""
+
+    fork: int
+    length: int
+    tree_hash: bytes
+    signature: bytes
+
+
+def tree_hash_of(blocks: list[bytes]) -> bytes:
+    """The hash that the head of these blocks signs, computed from the blocks alone."""
+    parts, first, left = [b"\x02"], 0, len(blocks)
+    while left:
+        width = 1 << (left.bit_length() - 1)
+        root, size = _subtree(blocks[first : first + width])
+        parts += [root, struct.pack("<QQ", 2 * first + width - 1, size)]
+        first, left = first + width, left - width
+    return _hash(b"".join(parts))
+
+
+def _subtree(blocks: list[bytes]) -> tuple[bytes, int]:
+    if len(blocks) == 1:
+        return _hash(b"\0" + struct.pack("<Q", len(blocks[0])) + blocks[0]), len(blocks[0])
+    half = len(blocks) // 2
+    (left, left_size), (right, right_size) = _subtree(blocks[:half]), _subtree(blocks[half:])
+    size = left_size + right_size
+    return _hash(b"\x01" + struct.pack("<Q", size) + left + right), size
+
+
+def _hash(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=32).digest()
+
+
+class Judge:
+    """What callers of one owned feed were told. All lengths count blocks."""
+
+    def __init__(self, public_key: bytes) -> None:
+        self._public_key = public_key
+        self.blocks: list[bytes] = []  # of appends that returned
+        self.tried: list[bytes] = []  # of the append that is under way, or was when all stopped
+        self.durable = 0  # of `blocks`, what no power cut may take
+        self.published: dict[int, bytes] = {}  # tree hash by length, of every head ever shown
+        self.checked = 0  # heads and blocks that were judged
+        self._known: set[ShownHead] = set()  # of those published, the ones that were judged
+        self._syncing: int | None = None
+
+    def clone(self) -> Judge:
+        """What they were told up to now, for another end of the story."""
+        other = Judge(self._public_key)
+        other.blocks, other.tried = list(self.blocks), list(self.tried)
+        other.durable, other.published = self.durable, dict(self.published)
+        other._known, other._syncing = set(self._known), self._syncing
+        return other
+
+    # what callers were told
+
+    def append_begins(self, blocks: list[bytes]) -> None:
+        """Somebody appends."""
+        self.tried = list(blocks)
+
+    def append_returned(self) -> None:
+        """And was told that it is in."""
+        self.blocks += self.tried
+        self.tried = []
+
+    def append_failed(self) -> None:
+        """And was told that nothing of it is."""
+        self.tried = []
+
+    def sync_begins(self) -> None:
+        """A sync covers what was appended by now."""
+        self._syncing = len(self.blocks)
+
+    def sync_returned(self) -> None:
+        """That is durable."""
+        if self._syncing is None:
+            raise Violation("synced", "a sync returned that nobody began")
+        self.durable = max(self.durable, self._syncing)
+        self._syncing = None
+
+    def sync_failed(self) -> None:
+        """Nobody was told anything."""
+        self._syncing = None
+
+    def closed_cleanly(self) -> None:
+        """A clean stop syncs everything."""
+        self.durable = len(self.blocks)
+
+    def shown(self, head: ShownHead | None) -> None:
+        """A peer could see this head from now on."""
+        if head is None or head.length == 0 or head in self._known:
+            return
+        self._check_own(head)
+        known = self.published.setdefault(head.length, head.tree_hash)
+        if known != head.tree_hash:
+            raise Violation("fork", f"two heads of length {head.length} were shown")
+        if head.length > len(self.blocks):
+            raise Violation("published", f"a head of {head.length} blocks, {self._counts()}")
+        if head.tree_hash != tree_hash_of(self.blocks[: head.length]):
+            raise Violation("fork", f"the head of length {head.length} is of other blocks")
+        self.durable = max(self.durable, head.length)
+        self.checked += 1
+        self._known.add(head)
+
+    # what a feed shows
+
+    def opened(
+        self, length: int, blocks: list[bytes], content: bytes, *, was_power_cut: bool
+    ) -> None:
+        """A feed was opened again after it stopped, and shows this; it goes on from there.
+
+        Args:
+            length: of the feed.
+            blocks: all of them, each as it was read.
+            content: all bytes, read at once.
+            was_power_cut: the machine stopped, not only the process.
+        """
+        least = self.durable if was_power_cut else len(self.blocks)
+        rule = "synced" if was_power_cut else "returned"
+        everything = self.blocks + self.tried
+        if length < least:
+            published = max(self.published, default=0)
+            raise Violation(
+                "published" if length < published else rule,
+                f"{length} blocks are left of {least} that must be, {self._counts()}",
+            )
+        if length > len(everything):
+            raise Violation("failed", f"{length} blocks, {self._counts()}")
+        if not was_power_cut and length not in (len(self.blocks), len(everything)):
+            raise Violation("failed", f"{length} blocks: a part of an append, {self._counts()}")
+        if blocks != everything[:length]:
+            wrong = next(
+                (i for i, (a, b) in enumerate(zip(blocks, everything, strict=False)) if a != b),
+                len(blocks),
+            )
+            raise Violation("wrong", f"block {wrong} of {length}, {self._counts()}")
+        if content != b"".join(blocks):
+            raise Violation("wrong", f"{len(content)} bytes, {self._counts()}")
+        # Heads that were published fit: they were checked against these very blocks.
+        self.blocks, self.tried = list(blocks), []
+        self._syncing = None
+        self.checked += 1 + length
+
+    def unusable(self, error: BaseException) -> None:
+        """A feed on a sound disk was refused."""
+        raise Violation("usable", f"{type(error).__name__}: {error}, {self._counts()}") from error
+
+    def _check_own(self, head: ShownHead) -> None:
+        message = NAMESPACE + head.tree_hash + struct.pack("<QQ", head.length, head.fork)
+        try:
+            nacl.bindings.crypto_sign_open(head.signature + message, self._public_key)
+        except nacl.exceptions.BadSignatureError:
+            raise Violation("fork", f"the head of length {head.length} has no signature") from None
+
+    def _counts(self) -> str:
+        return (
+            f"where {len(self.blocks)} had returned and {len(self.tried)} were under way,"
+            f" {self.durable} durable, {max(self.published, default=0)} published"
+        )

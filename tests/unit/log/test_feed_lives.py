@@ -1,0 +1,163 @@
+"""Feeds through kills, power cuts, errors and stops in any order and number.
+
+The smallest form of each fault that was found, and many lives drawn from seeds
+(`tests/simulation/log_life.py`), judged by code of its own (`tests/simulation/judge.py`).
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from protozorfs.errors import StoreError
+from protozorfs.store import MemoryFiles
+from protozorfs.store.memory_files import Stopped
+from tests.simulation.judge import Judge, Violation
+from tests.simulation.log_life import (
+    PAIR,
+    judge_opened,
+    open_log,
+    run_lives,
+    shown_head,
+    told,
+)
+from tests.sizes import long_or_short
+from tests.unit.log.feed_tools import create_owned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from protozorfs.log.feed import Log
+
+pytestmark = pytest.mark.crash
+
+SEEDS = 50
+STEPS = 30
+UNSYNCED_IS_BELIEVED = "a durable head that is only in the page cache is believed by the next run"
+SYNC_IS_REPEATED = "a failed sync of what an append left is repeated as if fine"
+
+
+def append(log: Log, judge: Judge, *blocks: bytes) -> None:
+    judge.append_begins(list(blocks))
+    log.append(blocks)
+    judge.append_returned()
+
+
+def sync(log: Log, judge: Judge) -> None:
+    judge.sync_begins()
+    log.sync()
+    judge.sync_returned()
+    judge.shown(shown_head(log.durable_head))
+
+
+def opened(files: MemoryFiles, judge: Judge, *, was_power_cut: bool = False) -> Log:
+    log = open_log(files)
+    judge_opened(log, judge, was_power_cut=was_power_cut)
+    return log
+
+
+def new_feed(seed: int) -> tuple[MemoryFiles, Judge, Log]:
+    files, judge = MemoryFiles(seed), Judge(PAIR.public_key)
+    return files, judge, create_owned(files)
+
+
+def violated_by(story: Callable[[int], None]) -> list[tuple[int, str]]:
+    """The seeds with which a story breaks a rule."""
+    found = []
+    for seed in range(SEEDS):
+        try:
+            story(seed)
+        except Violation as violation:
+            found.append((seed, str(violation)))
+    return found
+
+
+@pytest.mark.xfail(reason=UNSYNCED_IS_BELIEVED)
+@pytest.mark.parametrize("failure", ["stop", "io"])
+@pytest.mark.parametrize("way", ["cut", "sync", "clean stop"])
+def test_a_durable_head_that_only_the_cache_has_is_not_believed(failure: str, way: str) -> None:
+    """A sync ends between the write of its durable head and the sync of that; kill; power cut."""
+
+    def story(seed: int) -> None:
+        for ahead in range(6):  # data, tree, the write of the slot, its sync, and no failure
+            files, judge, log = new_feed(seed)
+            append(log, judge, b"first" * 100)
+            sync(log, judge)
+            append(log, judge, b"second" * 200, b"third")
+            files.fail_at(files.operations + ahead, failure)
+            with suppress(Stopped, StoreError, OSError):
+                log.sync()
+            files.kill()
+            log = opened(files, judge)
+            if way == "sync":
+                sync(log, judge)
+            elif way == "clean stop":
+                log.close()
+                judge.closed_cleanly()
+            files.power_cut(random.Random(seed))
+            append(opened(files, judge, was_power_cut=True), judge, b"other")
+
+    found = violated_by(story)
+    assert not found, f"{len(found)} of {SEEDS} seeds: {found}"
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        0,
+        1,
+        pytest.param(2, marks=pytest.mark.xfail(reason=SYNC_IS_REPEATED)),
+        pytest.param(3, marks=pytest.mark.xfail(reason=SYNC_IS_REPEATED)),
+        4,
+        5,
+    ],
+)
+def test_a_failed_sync_of_leavings_is_not_repeated_as_if_fine(ahead: int) -> None:
+    """A change fails, so does a sync while what it left is removed; what follows is durable."""
+
+    def story(seed: int) -> None:
+        files, judge, log = new_feed(seed)
+        append(log, judge, b"first" * 100)
+        sync(log, judge)
+        append(log, judge, b"second" * 200)
+        files.fail_at(files.operations + 2, errno.ENOSPC)
+        with pytest.raises(StoreError):
+            log.append([b"does not fit"])
+        files.fail_at(files.operations + ahead, errno.EIO)
+        for number in range(3):
+            judge.append_begins([b"%d" % number * 300])
+            try:
+                log.append([b"%d" % number * 300])
+            except (StoreError, OSError):
+                judge.append_failed()
+                files.fail_at(None)
+            else:
+                judge.append_returned()
+        files.fail_at(None)
+        judge.sync_begins()
+        try:
+            log.sync()
+        except (StoreError, OSError):
+            judge.sync_failed()
+        else:
+            judge.sync_returned()
+        judge.shown(shown_head(log.durable_head))
+        files.power_cut(random.Random(seed))
+        log = opened(files, judge, was_power_cut=True)
+        append(log, judge, b"goes on")
+        sync(log, judge)
+
+    found = violated_by(story)
+    assert not found, f"{len(found)} of {SEEDS} seeds: {found}"
+
+
+@pytest.mark.xfail(reason=UNSYNCED_IS_BELIEVED, strict=False)
+def test_no_life_breaks_a_rule() -> None:
+    first = random.randrange(1 << 32)
+    print("seeds from", first)
+    found = run_lives(range(first, first + long_or_short(20_000, 60)), STEPS)
+    assert not found, "\n".join(f"seed {seed}: {told(violation)}" for seed, violation in found)
