@@ -206,7 +206,13 @@ class FeedDirectory:
     def remove(self) -> None:
         """Removes the feed's files, durably; what must be known of an interrupted removal last."""
         names = self.files.listdir(self.path)
-        for name in sorted(names, key=lambda name: (name in _REMOVED_LAST, name)):
+        last = [name for name in names if name in _REMOVED_LAST]
+        for name in names:
+            if name not in last:
+                self.files.remove(f"{self.path}/{name}")
+        if last:
+            self.files.sync_dir(self.path)  # not every file system keeps the order of removals
+        for name in last:
             self.files.remove(f"{self.path}/{name}")
         self.files.rmdir(self.path)
         self.files.sync_dir(self._bucket)

@@ -24,6 +24,7 @@ from protozorfs.store.files import (
     replace_by_rename,
 )
 from protozorfs.store.memory_disk import (
+    PAGE_BYTES,
     SECTOR_BYTES,
     CutModel,
     Directory,
@@ -131,6 +132,12 @@ class _Disk:
         return Move(self.moves - 1, old, new, entry)
 
 
+def _is_record(offset: int, size: int) -> bool:
+    """Whole sectors within one page: the system takes such a write whole, or refuses it whole."""
+    is_in_sectors = offset % SECTOR_BYTES == size % SECTOR_BYTES == 0
+    return is_in_sectors and offset // PAGE_BYTES == (offset + size - 1) // PAGE_BYTES
+
+
 def _failed(number: str | int) -> Exception:
     """The error of a failing call, as `RealFiles` raises it."""
     assert isinstance(number, int), f"no failure of that name: {number}"
@@ -166,7 +173,8 @@ class MemoryFile:
             self._change(Write(offset, content))
 
         def write_half() -> None:
-            self._change(Write(offset, content[: len(content) // 2]))
+            if not _is_record(offset, len(content)):
+                self._change(Write(offset, content[: len(content) // 2]))
 
         self._disk.operation("write", write, write_half)
 

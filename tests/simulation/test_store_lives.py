@@ -1,0 +1,35 @@
+"""The files of a whole store, cut at every operation of a workload: `store_life`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.judge import Violation
+from tests.simulation.log_life import told
+from tests.simulation.store_life import Trial, moments_of, new_source
+from tests.sizes import long_or_short
+
+pytestmark = [pytest.mark.crash, pytest.mark.slow]
+
+ROUNDS = 4
+MIN_OPERATIONS = 300
+STATES = long_or_short(20, 1)  # different ones at each operation, where there are so many
+SEEDS = range(long_or_short(10, 1))
+
+
+@pytest.mark.xfail(
+    reason="a durable head that is only in the page cache is believed by the next run",
+    raises=Violation,
+)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_store_that_is_cut_anywhere_keeps_its_promises(seed: int) -> None:
+    source = new_source()
+    moments = moments_of(source, seed, ROUNDS)
+    assert len(moments) > MIN_OPERATIONS
+    try:
+        figures = Trial(source).run(moments, STATES, seed)
+    except Violation as violation:
+        print(told(violation))
+        raise
+    print(figures)
+    assert figures.states >= len(moments) * 2  # one after a kill, and one or more after a cut
