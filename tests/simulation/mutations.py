@@ -1,6 +1,6 @@
 """Takes away, or puts in another order, single steps by which a store becomes durable.
 
-A step is a call of the file port, told apart by the functions of the product that made it. A step
+A step is a call of the file port, told apart by the lines of the product that made it. A step
 is removed by doing nothing, and swapped with the next one by doing it after that: there is a moment
 at which only the later one is done. Whatever is changed so must break a rule of the simulation;
 else the step is redundant, or the simulation does not see what it is for.
@@ -8,6 +8,7 @@ else the step is redundant, or the simulation does not see what it is for.
 
 from __future__ import annotations
 
+import linecache
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,7 +34,7 @@ class Mutation(NamedTuple):
 
     Attributes:
         kind: what the step does, as `MemoryFiles.carry_out_by` names it.
-        site: the functions that do it, innermost first.
+        site: the lines that do it, innermost first.
         how: "removed", or "swapped" with the next step.
     """
 
@@ -82,12 +83,13 @@ class Mutant:
 
 
 def site_of(frame: FrameType | None) -> str:
-    """The product's functions that make a call, innermost first, up to the one that wants it."""
+    """The product's lines that make a call, innermost first, up to the one that wants it."""
     parts: list[str] = []
     while frame is not None:
         _, found, module = frame.f_code.co_filename.rpartition(PACKAGE)
         if found and module not in PORT:
-            parts.append(f"{module} {frame.f_code.co_name}")
+            line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+            parts.append(f"{module} {frame.f_code.co_name} `{line}`")
             if module not in SHARED:
                 break
         frame = frame.f_back

@@ -1,0 +1,77 @@
+"""`scripts/powercut`: what a real mount's system calls leave after a kill or a power cut."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from protozorfs.store.memory_disk import ANY, SECTOR_BYTES, WRITES, CutModel, Inode
+from tests.simulation.record import Call, Replay
+from tests.sizes import long_or_short
+
+NOTHING = CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.0, has_rubbish=False)
+ROOT = Path(__file__).parents[2]
+FLAGS = long_or_short(["--every", "2"], ["--quick"])
+
+
+@pytest.mark.fuse
+@pytest.mark.crash
+@pytest.mark.slow
+def test_no_power_cut_of_a_mount_loses_what_was_promised() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.powercut", *FLAGS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    figures = re.search(r"(\d+) cut points, .* (\d+) states, 0 violations", done.stdout)
+    assert figures is not None
+    assert int(figures[1]) > 20
+    assert int(figures[2]) > 60
+
+
+def call(kind: str, path: str = "", *, inode: int = 0, data: bytes = b"", other: str = "") -> Call:
+    return Call(kind, 1, inode, 0, path, other, data)
+
+
+def content(replay: Replay, name: str) -> bytes | None:
+    entry = replay.survivor(random.Random(0), NOTHING).current.get(name)
+    return bytes(entry.current) if isinstance(entry, Inode) else None
+
+
+def test_a_replayed_sync_covers_what_was_written_before_it_began() -> None:
+    replay = Replay()
+    for each in (
+        call("c", "a", inode=7),
+        call("w", inode=7, data=b"one"),
+        call("D"),
+        call("d"),
+        call("S", inode=7),
+        call("w", inode=7, data=b"two"),
+        call("s", inode=7),
+    ):
+        replay.carry_out(each)
+    assert content(replay, "a") == b"one"
+
+
+def test_a_replayed_rename_is_durable_with_its_directory_alone() -> None:
+    replay = Replay()
+    for each in (
+        call("c", "a", inode=7),
+        call("D"),
+        call("d"),
+        call("r", "a", other="b"),
+    ):
+        replay.carry_out(each)
+    assert (content(replay, "a"), content(replay, "b")) == (b"", None)
+    replay.carry_out(call("D"))
+    replay.carry_out(call("d"))
+    assert (content(replay, "a"), content(replay, "b")) == (None, b"")
