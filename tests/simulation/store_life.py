@@ -21,6 +21,7 @@ from protozorfs.log.proof_types import BlockRequest, Request, UpgradeRequest
 from protozorfs.store import FeedDirectory, FilePool, MemoryFiles
 from protozorfs.store.keys import load_or_make_key_pair
 from protozorfs.store.memory_files import Stopped
+from protozorfs.store.placement import PLACED_WITH_NODE, Placement
 from protozorfs.types import FeedId
 from tests.simulation.judge import Judge, Violation
 from tests.simulation.log_life import judge_opened, shown_head
@@ -42,6 +43,12 @@ def directory_of(files: MemoryFiles, seed: bytes) -> FeedDirectory:
     """Of the feed with that secret."""
     pool = FilePool(files, POOL_LIMIT)
     return FeedDirectory(pool, FeedId(crypto.key_pair(seed).public_key))
+
+
+def node_key_of(files: MemoryFiles) -> crypto.KeyPair:
+    """The node's key, made if there is none."""
+    placement = Placement(files, "node_key_place", "", PLACED_WITH_NODE)
+    return load_or_make_key_pair(files, "node_key", placement)[0]
 
 
 class Source:
@@ -113,7 +120,7 @@ class Workload:
     def run(self, rounds: int) -> None:
         """Makes a store and lives in it."""
         self.files.mkdir("feeds")
-        self.told.node_key = load_or_make_key_pair(self.files, "node_key")[0].public_key
+        self.told.node_key = node_key_of(self.files).public_key
         self.told.following = "following"
         for turn in range(rounds):
             self._round(turn)
@@ -332,7 +339,7 @@ class Trial:
             raise Violation("usable", f"{type(error).__name__}: {error}") from error
 
     def _check_node_key(self, files: MemoryFiles, told: Told) -> None:
-        pair = load_or_make_key_pair(files, "node_key")[0]
+        pair = node_key_of(files)
         if told.node_key and pair.public_key != told.node_key:
             raise Violation("key", "the node has another key")
 
@@ -350,8 +357,9 @@ class Trial:
                 if left & {"data", "tree", "head"}:
                     raise Violation("key", f"of feed {number} the key went first: {left}")
             if phase == "made":
-                if not directory.is_in_place():
-                    raise Violation("place", f"feed {number} takes itself for a copy")
+                why = directory.displacement()
+                if why:
+                    raise Violation("place", f"feed {number} takes itself for a copy: {why}")
                 logs[number] = Log.open(directory)
                 judge_opened(logs[number], told.judges[number], was_power_cut=was_power_cut)
         return logs

@@ -196,7 +196,7 @@ def test_any_call_fails_with_any_error(number: int) -> None:
     looking: list[Callable[[], object]] = [
         *(lambda: file.pread(1, 0), file.size, file.allocated_bytes, file.modified_ns),
         *(lambda: files.open("d/a"), lambda: files.listdir(""), lambda: files.read("d/a")),
-        lambda: files.place("d/a"),
+        lambda: files.stamp("d/a"),
     ]
     for call in looking:
         files.fail_look_at(files.looks, number)
