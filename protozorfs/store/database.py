@@ -50,9 +50,6 @@ def open_image(image: bytes) -> sqlite3.Connection:
                 image[:_VERSIONS_AT] + _NO_LOG + image[_VERSIONS_AT + len(_NO_LOG) :]
             )
         connection.execute("PRAGMA temp_store = MEMORY")  # there may be no directory for files
-    except UnicodeDecodeError as error:  # of a message that cites what it could not parse
-        connection.close()
-        raise sqlite3.DatabaseError("its schema is damaged") from error
     except BaseException:
         connection.close()
         raise

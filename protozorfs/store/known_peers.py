@@ -179,6 +179,9 @@ def _open(image: bytes) -> tuple[sqlite3.Connection, int]:
         migrate(connection, _MIGRATIONS, PEERS_FILE)
         connection.execute("SELECT feed_id, node_key, failures FROM peers LIMIT 1").fetchall()
         (count,) = connection.execute("SELECT count(*) FROM peers").fetchone()
+    except UnicodeDecodeError as error:  # of a message that cites what it could not parse
+        connection.close()
+        raise sqlite3.DatabaseError("its schema is damaged") from error
     except BaseException:
         connection.close()
         raise

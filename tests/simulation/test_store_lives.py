@@ -17,10 +17,6 @@ STATES = long_or_short(20, 1)  # different ones at each operation, where there a
 SEEDS = range(long_or_short(10, 1))
 
 
-@pytest.mark.xfail(
-    reason="a durable head that is only in the page cache is believed by the next run",
-    raises=Violation,
-)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_store_that_is_cut_anywhere_keeps_its_promises(seed: int) -> None:
     source = new_source()

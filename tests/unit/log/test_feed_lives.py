@@ -37,8 +37,6 @@ pytestmark = pytest.mark.crash
 
 SEEDS = 50
 STEPS = 30
-UNSYNCED_IS_BELIEVED = "a durable head that is only in the page cache is believed by the next run"
-SYNC_IS_REPEATED = "a failed sync of what an append left is repeated as if fine"
 
 
 def append(log: Log, judge: Judge, *blocks: bytes) -> None:
@@ -76,7 +74,6 @@ def violated_by(story: Callable[[int], None]) -> list[tuple[int, str]]:
     return found
 
 
-@pytest.mark.xfail(reason=UNSYNCED_IS_BELIEVED)
 @pytest.mark.parametrize("failure", ["stop", "io"])
 @pytest.mark.parametrize("way", ["cut", "sync", "clean stop"])
 def test_a_durable_head_that_only_the_cache_has_is_not_believed(failure: str, way: str) -> None:
@@ -105,17 +102,7 @@ def test_a_durable_head_that_only_the_cache_has_is_not_believed(failure: str, wa
     assert not found, f"{len(found)} of {SEEDS} seeds: {found}"
 
 
-@pytest.mark.parametrize(
-    "ahead",
-    [
-        0,
-        1,
-        pytest.param(2, marks=pytest.mark.xfail(reason=SYNC_IS_REPEATED)),
-        pytest.param(3, marks=pytest.mark.xfail(reason=SYNC_IS_REPEATED)),
-        4,
-        5,
-    ],
-)
+@pytest.mark.parametrize("ahead", range(6))
 def test_a_failed_sync_of_leavings_is_not_repeated_as_if_fine(ahead: int) -> None:
     """A change fails, so does a sync while what it left is removed; what follows is durable."""
 
@@ -155,7 +142,6 @@ def test_a_failed_sync_of_leavings_is_not_repeated_as_if_fine(ahead: int) -> Non
     assert not found, f"{len(found)} of {SEEDS} seeds: {found}"
 
 
-@pytest.mark.xfail(reason=UNSYNCED_IS_BELIEVED, strict=False)
 def test_no_life_breaks_a_rule() -> None:
     first = random.randrange(1 << 32)
     print("seeds from", first)
