@@ -237,6 +237,46 @@ def test_names_survive_a_disk_that_fails_each_sync_of_one_file() -> None:
         assert state(names) == kept or len(names.all()) == len(kept[0]) + 1
 
 
+@pytest.mark.parametrize("path", BOTH)
+def test_a_file_whose_sync_failed_is_another_file_afterwards(path: str) -> None:
+    """The kernel takes for written what it could not write: a second sync says nothing."""
+    files = MemoryFiles()
+    names = Names(files)
+    names.add(row(b"a", 1))
+    before = {each: files.place(each) for each in BOTH}
+    sync = 1 if path == NAMES_FILE else 3  # each file is written, then synced
+    files.fail_at(files.operations + sync, "io")
+    names.add(row(b"b", 2))
+    assert [each for each in BOTH if files.place(each) != before[each]] == [path]
+    files.power_cut(random.Random(1))
+    assert opened(files) == state(names)
+
+
+@pytest.mark.parametrize(
+    ("failure", "operation"), [*(("full", number) for number in range(4)), ("io", 1), ("io", 3)]
+)
+def test_a_change_that_was_refused_does_not_come_back(
+    failure: str, operation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even from the first file, in which it was durable when the second had no space."""
+    files = MemoryFiles()
+    names = Names(files)
+    names.add(row(b"a", 1))
+    files.fail_at(files.operations + operation, failure)
+    with monkeypatch.context() as patch:
+        if failure == "io":  # nor can the file be written anew
+            patch.setattr(MemoryFiles, "replace", refuse)
+        with pytest.raises((StoreError, OSError)):
+            names.add(row(b"b", 2))
+    assert names.all() == [row(b"a", 1)]
+    files.kill()
+    assert opened(files)[0] == (row(b"a", 1),)
+
+
+def refuse(*_: object) -> None:
+    raise OSError("no")
+
+
 def test_every_flipped_bit_in_one_file_is_mended_from_the_other() -> None:
     files = MemoryFiles()
     names = Names(files)

@@ -141,8 +141,11 @@ def test_flipped_bits_lose_what_is_damaged_at_most(
         caplog.clear()
         names = opened(files)
         names.close()
-        if len(names.all()) < 60:
-            assert "is damaged" in caplog.text
+        if "is damaged" not in caplog.text:
+            # The last commit of a log cannot be told from one that was torn by a power cut.
+            assert is_clean or {row(number) for number in range(59)} <= set(names.all())
+            assert not is_clean or len(names.all()) == 60
+        elif len(names.all()) < 60:
             assert not names.is_complete
             assert files.read(path) == bytes(damaged)
             unread += 1
