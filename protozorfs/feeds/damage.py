@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from protozorfs.log.bitfield import runs_of_indexes
-
 if TYPE_CHECKING:
     from protozorfs.feeds.feed import Feed
     from protozorfs.feeds.ports import Surroundings
@@ -14,24 +12,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def drop_damaged(feed: Feed, surroundings: Surroundings, start: int, end: int) -> int:
-    """Checks blocks `[start, end)`, up to the first that is not here; returns how many are bad.
+def tell_lost(feed: Feed, surroundings: Surroundings) -> None:
+    """Tells peers what the log has found wrong and does not hold any more, if there is anything.
 
-    These are not here any more, to be fetched again, and peers are told so.
+    Of a feed that is not ours it is to be fetched again.
     """
-    log = feed.log
-    bad: list[int] = []
-    for index in range(start, end):
-        if not log.held.get(index):
-            break
-        if not log.check_block(index):
-            bad.append(index)
-    if not bad:
-        return 0
-    logger.error(
-        "feed %s: %d blocks are damaged, fetching them again", feed.feed_id.hex(), len(bad)
+    lost = feed.log.take_lost()
+    if not lost:
+        return
+    count = sum(end - start for start, end in lost)
+    what_next = (
+        "the feed takes no appends until a follower brings them back"
+        if feed.is_owned
+        else "fetching them again"
     )
+    logger.error("feed %s: %d blocks are damaged; %s", feed.feed_id.hex(), count, what_next)
     if surroundings.listener is not None:
-        for first, last in runs_of_indexes(bad):
-            surroundings.listener.blocks_dropped(feed, first, last)
-    return len(bad)
+        for start, end in lost:
+            surroundings.listener.blocks_dropped(feed, start, end)

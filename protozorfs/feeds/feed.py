@@ -6,9 +6,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from protozorfs.errors import StoreCorrupt, StoreError
+from protozorfs.errors import StoreError
 from protozorfs.feeds.conflicts import Conflicts
-from protozorfs.feeds.damage import drop_damaged
+from protozorfs.feeds.damage import tell_lost
 from protozorfs.feeds.head_search import HeadSearch
 from protozorfs.feeds.known_head import KnownHead
 from protozorfs.feeds.reader import Reader
@@ -331,17 +331,15 @@ class Feed:
         """The answer to a peer's request, under the head that may be shown.
 
         Raises:
-            BlockUnavailable: the block is not held, or not durable yet.
+            BlockUnavailable: the block is not held, is damaged, or not durable yet.
             InvalidRequest: there is no such proof.
-            StoreCorrupt: something that it needs is damaged; if that is the block, it is dropped.
         """
+        log = self.log
         try:
-            return self.log.proof(request)
-        except StoreCorrupt:
-            if request.block is not None:
-                index = request.block.block_index
-                drop_damaged(self, self._surroundings, index, index + 1)
-            raise
+            return log.proof(request)
+        finally:
+            if log.has_lost:
+                tell_lost(self, self._surroundings)
 
     @property
     def is_frozen(self) -> bool:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from protozorfs.errors import BlockUnavailable, Closing, HeadUnknown, StoreCorrupt
-from protozorfs.feeds.damage import drop_damaged
-from protozorfs.log.seek import Located
+from protozorfs.feeds.damage import tell_lost
 
 if TYPE_CHECKING:
     from protozorfs.feeds.feed import Feed
@@ -33,13 +32,13 @@ class Reader:
             StoreCorrupt: an owned block is not what was signed.
         """
         feed = self._feed
+        log = feed.log
         try:
-            data = feed.log.read(offset, size)
-        except StoreCorrupt:
-            if feed.is_owned:
-                raise
-            self._drop_damaged(offset)
-            data = feed.log.read(offset, size)
+            data = log.read(offset, size)
+        finally:
+            if log.has_lost:
+                tell_lost(feed, self._surroundings)
+                self.notify_wants()
         self._surroundings.room.read(feed, offset, offset + len(data))
         return data
 
@@ -151,18 +150,6 @@ class Reader:
         self._feed.wants.fail_all(Closing("the node is shutting down"))
         self.grown()
         self._feed.head_search.end()
-
-    def _drop_damaged(self, offset: int) -> None:
-        """The file does not hold what was written: what is wrong is not here, to be fetched again.
-
-        Raises:
-            StoreCorrupt: nothing was found wrong, so a read would fail again.
-        """
-        log = self._feed.log
-        block = log.locate(offset)
-        index = block.block_index if isinstance(block, Located) else log.length
-        if not drop_damaged(self._feed, self._surroundings, index, log.length):
-            raise StoreCorrupt(f"feed {self._feed.feed_id.hex()}", offset, "cannot be read")
 
     def _check_fetchable(self, offset: int) -> None:
         feed = self._feed

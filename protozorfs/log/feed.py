@@ -13,7 +13,8 @@ from protozorfs.ids import public_key_of
 from protozorfs.log import seek
 from protozorfs.log.at_rest import AtRest
 from protozorfs.log.changeset import append_blocks
-from protozorfs.log.hashing import leaf_hash, unsigned_head
+from protozorfs.log.checking import Leaf, wrong_blocks
+from protozorfs.log.hashing import unsigned_head
 from protozorfs.log.held_file import HeldBlocks
 from protozorfs.log.incoming import PAGE_BYTES, Applied, VerifiedBatch, runs_of, verify_batch
 from protozorfs.log.opening import Opened, open_files
@@ -279,7 +280,9 @@ class Log(ReadableLog):
         self._nodes.commit()
         for run in runs:
             held.set_range(run.start, run.end)
-            self._held_bytes += sum(map(len, run.values))
+            size = sum(map(len, run.values))
+            self._held_bytes += size
+            self._unchecked.discard(run.offset, run.offset + size)
         self._update_contiguous()
         if self._contiguous_length == self.length:
             self._is_damaged = False  # others brought back what was lost
@@ -287,17 +290,16 @@ class Log(ReadableLog):
     def check_block(self, block_index: int) -> bool:
         """Whether a block that is here is still right; if not, it is not here any more.
 
-        The owner's feed is damaged then; a follower can fetch it again.
+        It is looked at, whether or not that was done in this run before. The owner's feed is
+        damaged if it is wrong; a follower can fetch it again.
         """
         start, end = self.block_span(block_index)
         leaf = self._nodes.node(2 * block_index)
-        value = self._data.pread(end - start, start)
-        if leaf is not None and leaf_hash(value) == leaf.hash:
+        if leaf is not None and not wrong_blocks(
+            self._data, [Leaf(block_index, start, end - start, leaf.hash)]
+        ):
             return True
-        if self._held.get(block_index):
-            self._files.before_write()
-            self._forget(block_index, block_index + 1, end - start)
-            self._is_damaged = self._is_damaged or self.is_owned
+        self._lose(block_index, block_index + 1)
         return False
 
     def drop(self, start: int, end: int) -> None:
@@ -420,9 +422,3 @@ class Log(ReadableLog):
             contiguous_length=self._contiguous_length,
             damaged=self._is_damaged,
         )
-
-    def _forget(self, start: int, end: int, size: int) -> None:
-        """Counts blocks [start, end) of `size` bytes together as not held."""
-        self._held.clear_range(start, end)
-        self._held_bytes -= size
-        self._update_contiguous()

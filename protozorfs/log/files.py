@@ -48,6 +48,16 @@ class LogFiles:
             self.directory.unmark_clean()
             self.is_marked_clean = False
 
+    def note_loss(self) -> None:
+        """Something was found wrong: what the clean mark says holds no more.
+
+        If the mark cannot be taken back, the next run finds the same again.
+        """
+        try:
+            self.before_write()
+        except (StoreError, OSError):
+            return
+
     def displacement(self) -> str:
         """Why an owned feed's files were not where and as the last run left them, if they were not.
 

@@ -38,7 +38,7 @@ _TWO_INTEGERS = Struct("<QQ")
 UNSIGNED = Signature(bytes(crypto.SIGNATURE_BYTES))
 
 
-def leaf_hash(block: bytes) -> TreeHash:
+def leaf_hash(block: bytes | memoryview) -> TreeHash:
     """The hash of a block's leaf; the block's size is hashed with it."""
     return TreeHash(crypto.blake2b_256(_LEAF + _INTEGER.pack(len(block)) + block))
 

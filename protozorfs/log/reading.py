@@ -1,6 +1,8 @@
 """One feed on disk, as it is read: its state, its bytes, its blocks, the proofs it can give.
 
-A feed's bytes are its blocks one after another, at the same offsets in the `data` file.
+A feed's bytes are its blocks one after another, at the same offsets in the `data` file. Those that
+an earlier run has left there are checked before their first use in this one (`checking`); a block
+that is found wrong is not held any more.
 """
 
 from __future__ import annotations
@@ -9,17 +11,18 @@ from typing import TYPE_CHECKING
 
 from protozorfs.errors import BlockUnavailable, StoreCorrupt
 from protozorfs.log import prove, seek
+from protozorfs.log.checking import Leaf, Unchecked, wrong_blocks
 from protozorfs.log.hashing import UNSIGNED, signed
+from protozorfs.log.seek import Located, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterator
 
     from protozorfs.crypto import KeyPair
     from protozorfs.log.bitfield import Bitfield
     from protozorfs.log.node_store import NodeStore
     from protozorfs.log.opening import Opened
     from protozorfs.log.proof_types import Proof, Request
-    from protozorfs.log.seek import Located, Unknown
     from protozorfs.store import FeedDirectory
     from protozorfs.types import FeedId, Head, TreeNode
 
@@ -45,6 +48,8 @@ class ReadableLog:
         self._is_damaged = found.is_damaged
         self._durable_head = opened.durable_head
         self.may_lack_heads = opened.may_lack_heads
+        self._unchecked = Unchecked(self._byte_length if found.held.segments else 0)
+        self._lost: list[tuple[int, int]] = []
         self._next_block = self._next_offset = 0  # where the block read last ends
         self._contiguous_length = self._contiguous_bytes = 0
         self._update_contiguous()
@@ -144,24 +149,29 @@ class ReadableLog:
         return self._is_damaged
 
     def read(self, offset: int, size: int) -> bytes:
-        """The bytes from `offset` on that are here without a gap, at most `size`.
+        """The bytes from `offset` on that are here without a gap and right, at most `size`.
 
         Nothing if the byte at `offset` is not here, or is beyond the end.
 
         Raises:
-            StoreCorrupt: it was here, and is damaged.
+            StoreCorrupt: it was here in a feed of ours, and is damaged.
         """
-        end = offset + size
-        if end > self._contiguous_bytes:
-            end = min(end, self.held_until(offset, end))
-            if end <= offset:
-                if self._is_damaged and offset < self.byte_length:
-                    raise self._corrupt(offset)
-                return b""
-        data = self._data.pread(end - offset, offset)
-        if len(data) != end - offset:
-            raise self._corrupt(offset + len(data))
-        return data
+        end = self._end_of_held(offset, offset + size)
+        if self._unchecked and offset < end:
+            self._check(offset, end)
+            end = self._end_of_held(offset, end)
+        if offset < end:
+            data = self._data.pread(end - offset, offset)
+            if len(data) == end - offset:
+                return data
+            self._lose_what_was_cut_off(offset)
+            return self.read(offset, size)
+        if self._is_damaged and offset < self.byte_length:
+            raise self._corrupt(offset)
+        return b""
+
+    def _end_of_held(self, offset: int, end: int) -> int:
+        return end if end <= self._contiguous_bytes else min(end, self.held_until(offset, end))
 
     def held_until(self, offset: int, enough: int) -> int:
         """The end of the bytes that are here from `offset` on without a gap; `offset` if none.
@@ -207,7 +217,7 @@ class ReadableLog:
 
         Raises:
             BlockUnavailable: it is not here.
-            StoreCorrupt: it was here, and is damaged.
+            StoreCorrupt: it was here in a feed of ours, and is damaged.
         """
         value = self._held_block(block_index)
         if value is None:
@@ -238,10 +248,73 @@ class ReadableLog:
         if not self._held.get(block_index):
             return None
         start, end = self.block_span(block_index)
+        if self._unchecked:
+            self._check(start, end)
+            if not self._held.get(block_index):
+                return None
         value = self._data.pread(end - start, start)
-        if len(value) != end - start:
-            raise self._corrupt(start + len(value))
-        return value
+        if len(value) == end - start:
+            return value
+        self._lose_what_was_cut_off(start)
+        return None
+
+    @property
+    def has_lost(self) -> bool:
+        """`take_lost` has something to tell."""
+        return bool(self._lost)
+
+    def take_lost(self) -> list[tuple[int, int]]:
+        """The blocks `[start, end)` that were found wrong since the last call; none is held."""
+        lost, self._lost = self._lost, []
+        return lost
+
+    def _check(self, start: int, end: int) -> None:
+        """Compares what was not checked in this run with the tree; what is wrong is lost."""
+        for first, last in self._unchecked.steps(start, min(end, self._byte_length)):
+            wrong = wrong_blocks(self._data, list(self._held_leaves(first, last)))
+            self._unchecked.discard(first, last)
+            for leaf in wrong:
+                self._lose(leaf.block_index, leaf.block_index + 1)
+
+    def _held_leaves(self, start: int, end: int) -> Iterator[Leaf]:
+        """The blocks that are held and have bytes in `[start, end)`."""
+        end = min(end, self._byte_length)
+        while start < end:
+            found = self.locate(start)
+            if isinstance(found, Unknown):  # nothing below it is held
+                start = found.start + found.span
+                continue
+            block_index, start = found.block_index, found.start
+            while start < end and (leaf := self._nodes.node(2 * block_index)) is not None:
+                if self._held.get(block_index):
+                    yield Leaf(block_index, start, leaf.size, leaf.hash)
+                start += leaf.size
+                block_index += 1
+            start = max(start, found.end)  # of a leaf that is known by its sibling only
+
+    def _lose(self, start: int, end: int) -> None:
+        """Blocks `[start, end)`, as far as they are held, are wrong."""
+        for first, last in list(self._held.ranges(start, end)):
+            size = self.block_span(last - 1)[1] - self.block_span(first)[0]
+            self._forget(first, last, size)
+            self._lost.append((first, last))
+            self._is_damaged = self._is_damaged or self.is_owned
+            self._files.note_loss()
+
+    def _lose_what_was_cut_off(self, offset: int) -> None:
+        """Somebody has cut the `data` file: a read from `offset` was short."""
+        size = self._data.size()
+        if size >= self._byte_length:
+            raise self._corrupt(offset)  # an error of the file system's own
+        found = self.locate(size)
+        first = found.block_index if isinstance(found, Located) else found.first_block
+        self._lose(first, self._state.length)
+
+    def _forget(self, start: int, end: int, size: int) -> None:
+        """Counts blocks [start, end) of `size` bytes together as not held."""
+        self._held.clear_range(start, end)
+        self._held_bytes -= size
+        self._update_contiguous()
 
     def _update_contiguous(self) -> None:
         length = self._held.contiguous_length

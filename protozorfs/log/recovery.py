@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from protozorfs.log import flat_tree
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.changeset import append_blocks
+from protozorfs.log.checking import MAX_BLOCK_BYTES
 from protozorfs.log.hashing import (
     UNSIGNED,
     byte_length_of,
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from protozorfs.log.head_store import SlotHead, StoredHeads
     from protozorfs.types import Head, PublicKey, TreeNode
 
-# Larger ones fit in no frame of the wire, and we make none. The size that a leaf claims may be that
-# of a hole, as large as a file can be: who owns a followed feed signs what it likes.
-MAX_BLOCK_BYTES = 2**24
 MAX_DIRTY_PAGES = 64  # tree pages (4 KiB each) that wait for their write while a tree is checked
 
 

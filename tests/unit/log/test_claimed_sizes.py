@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from typing import TYPE_CHECKING
 
+from protozorfs.log.checking import MAX_BLOCK_BYTES
 from protozorfs.log.feed import Log
 from protozorfs.log.hashing import leaf_node, parent_node, sign_head
 from protozorfs.log.proof_types import (
@@ -15,7 +16,6 @@ from protozorfs.log.proof_types import (
     UpgradeProof,
     UpgradeRequest,
 )
-from protozorfs.log.recovery import MAX_BLOCK_BYTES
 from protozorfs.store import FeedDirectory, FilePool
 from protozorfs.store.files import RealFiles
 from protozorfs.types import TreeHash, TreeIndex, TreeNode
