@@ -251,9 +251,8 @@ class Room:
         chunk_start = number * self._recency.chunk_bytes
         first = log.locate(max(start, chunk_start))
         last = log.locate(min(end, chunk_start + self._recency.chunk_bytes) - 1)
-        # The way to a held block is always known.
-        assert isinstance(first, Located)
-        assert isinstance(last, Located)
+        if not isinstance(first, Located) or not isinstance(last, Located):
+            return  # the way there was lost; so are the blocks, once they are looked at
         chunk, end_block = Chunk(feed, number), last.block_index + 1
         self._recency.put(chunk, first.block_index, end_block, is_unread=is_unread)
 

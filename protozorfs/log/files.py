@@ -24,7 +24,7 @@ class LogFiles:
         self._displacement: str | None = None if is_owned else ""
         self.data = directory.file("data")
         self.tree = directory.file("tree", closed=self._forget_pages)
-        self.nodes = NodeStore(self.tree)
+        self.nodes = NodeStore(self.tree, self.data)
         self.heads = HeadStore(directory.file("head"))
         self.is_made = directory.exists()
         self.is_marked_clean = directory.is_marked_clean()

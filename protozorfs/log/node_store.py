@@ -3,17 +3,25 @@
 The file is read in pages of 102 nodes, and a page's changed part is written at once, so that
 neither an append nor the proof of a block costs a call per node. Pages stand at multiples of 4080
 bytes.
+
+What an earlier run has written is checked when its page is first loaded, once the store was told
+the roots to `trust`: a node counts if the way down from a root leads to it by right hashes. One
+that is wrong is made again from what is below it, if that is right, or else counts as not held.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from protozorfs.log import flat_tree
+from protozorfs.log.bitfield import Bitfield
+from protozorfs.log.checking import MAX_BLOCK_BYTES
 from protozorfs.log.format import NODE, NODE_BYTES
-from protozorfs.types import TreeHash, TreeIndex, TreeNode
+from protozorfs.log.hashing import leaf_node, parent_hash, parent_node
+from protozorfs.types import MAX_SAFE_INTEGER, TreeHash, TreeIndex, TreeNode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from protozorfs.store import File
 
@@ -32,12 +40,39 @@ class NodeStore:
     `discard` takes it back.
     """
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: File, data: File) -> None:
+        """`data`: the blocks, from which a leaf can be made again."""
         self._file = file
+        self._data = data
+        self._trusted: dict[int, tuple[TreeNode, int]] | None = None
+        self._checked = Bitfield()  # pages
+        self._lost: list[tuple[int, int]] = []
         self._pages: dict[int, bytearray] = {}
         self._dirty: dict[int, tuple[int, int]] = {}  # page -> changed slots, half-open
         self._written: dict[int, tuple[int, int]] = {}  # the same, flushed since the last commit
         self._before: dict[int, bytes] = {}  # what these pages were at the last commit
+
+    def trust(self, roots: Iterable[TreeNode]) -> None:
+        """Has everything checked from now on, by roots that were signed; nothing may be unflushed.
+
+        Until then nodes are what the file says.
+        """
+        self._trusted = {}
+        start = 0
+        for root in roots:
+            self._trusted[root.tree_index] = (root, start)
+            start += root.size
+        self._pages.clear()
+
+    @property
+    def has_lost(self) -> bool:
+        """`take_lost` has something to tell."""
+        return bool(self._lost)
+
+    def take_lost(self) -> list[tuple[int, int]]:
+        """Ranges of blocks to which the way was found wrong since the last call."""
+        lost, self._lost = self._lost, []
+        return lost
 
     def node(self, tree_index: int) -> TreeNode | None:
         """The stored node, or None."""
@@ -141,9 +176,49 @@ class NodeStore:
     def _load(self, number: int) -> bytearray:
         if len(self._pages) - len(self._dirty) >= MAX_CACHED_PAGES:
             self._evict()
-        content = self._file.pread(PAGE_BYTES, number * PAGE_BYTES)
-        page = self._pages[number] = bytearray(content.ljust(PAGE_BYTES, b"\0"))
+        page = self._read_page(number)
+        if self._trusted is not None and not self._checked.get(number):
+            self._check_page(number, page, self._trusted)
+            self._checked.set(number)
+        self._pages[number] = page
         return page
+
+    def _read_page(self, number: int) -> bytearray:
+        return bytearray(self._file.pread(PAGE_BYTES, number * PAGE_BYTES).ljust(PAGE_BYTES, b"\0"))
+
+    def _check_page(
+        self, number: int, page: bytearray, trusted: dict[int, tuple[TreeNode, int]]
+    ) -> None:
+        if page.count(0) == PAGE_BYTES:
+            return
+        first = number * PAGE_NODES
+        check = _PathCheck(lambda index: self._as_stored(index, first, page), self._data, trusted)
+        for slot, (size, node_hash) in enumerate(NODE.iter_unpack(bytes(page))):
+            if node_hash == _NO_HASH and not size and not check.is_missed(first + slot):
+                continue
+            right = check.right_node(first + slot)
+            if right is None:
+                page[slot * NODE_BYTES : (slot + 1) * NODE_BYTES] = bytes(NODE_BYTES)
+            elif (right.size, right.hash) != (size, node_hash):
+                NODE.pack_into(page, slot * NODE_BYTES, right.size, right.hash)
+                self._dirty[number] = _union(self._dirty.get(number), (slot, slot + 1))
+        self._lost += check.lost
+
+    def _as_stored(self, index: int, first: int, page: bytearray) -> TreeNode | None:
+        """A node that may be wrong, of the page that is checked or of another."""
+        if first <= index < first + PAGE_NODES:
+            content: bytes | bytearray = page
+            slot = index - first
+        elif index // PAGE_NODES in self._pages:
+            content, slot = self._pages[index // PAGE_NODES], index % PAGE_NODES
+        else:
+            content, slot = self._file.pread(NODE_BYTES, index * NODE_BYTES), 0
+        if len(content) < NODE_BYTES:
+            return None
+        size, node_hash = NODE.unpack_from(content, slot * NODE_BYTES)
+        if node_hash == _NO_HASH:
+            return None
+        return TreeNode(TreeIndex(index), size, TreeHash(node_hash))
 
     def _evict(self) -> None:
         # The page loaded first; one that is in steady use is soon loaded again.
@@ -156,3 +231,91 @@ class NodeStore:
 def _union(one: tuple[int, int] | None, other: tuple[int, int]) -> tuple[int, int]:
     """The smallest range that covers both."""
     return other if one is None else (min(one[0], other[0]), max(one[1], other[1]))
+
+
+class _PathCheck:
+    """Finds out which nodes are right, by the ways that lead to them from trusted ones."""
+
+    def __init__(
+        self,
+        stored: Callable[[int], TreeNode | None],
+        data: File,
+        trusted: dict[int, tuple[TreeNode, int]],
+    ) -> None:
+        """`trusted`: nodes, and the byte offsets of what is below them."""
+        self._stored = stored
+        self._data = data
+        self._known: dict[int, tuple[TreeNode, int] | None] = dict(trusted)
+        self._end = max(map(flat_tree.right_span, trusted), default=-1)
+        self.lost: list[tuple[int, int]] = []  # blocks, below nodes whose children are wrong
+
+    def is_missed(self, index: int) -> bool:
+        """A node that is not stored was: siblings are stored together, and parents with them."""
+        return self._stored(flat_tree.sibling(index)) is not None or bool(
+            index & 1 and all(map(self._stored, flat_tree.children(index)))
+        )
+
+    def right_node(self, index: int) -> TreeNode | None:
+        """The node as it must be; None if it is not known."""
+        way: list[int] = []
+        while index not in self._known:
+            if flat_tree.right_span(index) > self._end:
+                return None
+            way.append(index)
+            index = flat_tree.parent(index)
+        for child in reversed(way):
+            above = self._known[index]
+            if above is None:
+                return None
+            self._descend(*above)
+            index = child
+        found = self._known[index]
+        return None if found is None else found[0]
+
+    def _descend(self, node: TreeNode, start: int) -> None:
+        """Learns the children of a node that is right."""
+        left_index, right_index = flat_tree.children(node.tree_index)
+        pair = self._right_pair(node, start)
+        if pair is None:
+            self._known[left_index] = self._known[right_index] = None
+            first, last = (
+                flat_tree.left_span(node.tree_index),
+                flat_tree.right_span(node.tree_index),
+            )
+            self.lost.append((first >> 1, (last >> 1) + 1))
+        else:
+            left, right = pair
+            self._known[left_index] = (left, start)
+            self._known[right_index] = (right, start + left.size)
+
+    def _right_pair(self, node: TreeNode, start: int) -> tuple[TreeNode, TreeNode] | None:
+        left_index, right_index = flat_tree.children(node.tree_index)
+        left, right = self._stored(left_index), self._stored(right_index)
+        if left is not None and right is not None and _is_pair(node, left, right):
+            return left, right
+        # One of them is wrong, or both are.
+        made_left = self._made(left_index, start, node.size - right.size if right else 0)
+        if made_left and right and _is_pair(node, made_left, right):
+            return made_left, right
+        for one in (left, made_left):
+            if one is not None:
+                made = self._made(right_index, start + one.size, node.size - one.size)
+                if made and _is_pair(node, one, made):
+                    return one, made
+        return None
+
+    def _made(self, index: int, start: int, size: int) -> TreeNode | None:
+        """A node from what is below it: its children, or a block at `start` of that size."""
+        if not index & 1:
+            if not 0 <= size <= MAX_BLOCK_BYTES:
+                return None
+            return leaf_node(index >> 1, self._data.pread(size, start))
+        left_index, right_index = flat_tree.children(index)
+        left, right = self._stored(left_index), self._stored(right_index)
+        if left is None or right is None or left.size + right.size > MAX_SAFE_INTEGER:
+            return None
+        return parent_node(left, right)
+
+
+def _is_pair(node: TreeNode, left: TreeNode, right: TreeNode) -> bool:
+    return left.size + right.size == node.size and parent_hash(left, right) == node.hash

@@ -48,6 +48,7 @@ class ReadableLog:
         self._is_damaged = found.is_damaged
         self._durable_head = opened.durable_head
         self.may_lack_heads = opened.may_lack_heads
+        self._nodes.trust(found.state.roots)
         self._unchecked = Unchecked(self._byte_length if found.held.segments else 0)
         self._lost: list[tuple[int, int]] = []
         self._next_block = self._next_offset = 0  # where the block read last ends
@@ -156,10 +157,14 @@ class ReadableLog:
         Raises:
             StoreCorrupt: it was here in a feed of ours, and is damaged.
         """
-        end = self._end_of_held(offset, offset + size)
+        wanted = offset + size
+        end = self._end_of_held(offset, wanted)
         if self._unchecked and offset < end:
             self._check(offset, end)
-            end = self._end_of_held(offset, end)
+            end = self._end_of_held(offset, wanted)
+        if self._nodes.has_lost:
+            self._lose_unreachable()
+            end = self._end_of_held(offset, wanted)
         if offset < end:
             data = self._data.pread(end - offset, offset)
             if len(data) == end - offset:
@@ -247,7 +252,11 @@ class ReadableLog:
     def _held_block(self, block_index: int) -> bytes | None:
         if not self._held.get(block_index):
             return None
-        start, end = self.block_span(block_index)
+        try:
+            start, end = self.block_span(block_index)
+        except BlockUnavailable:
+            self._lose_unreachable()
+            return None
         if self._unchecked:
             self._check(start, end)
             if not self._held.get(block_index):
@@ -275,13 +284,16 @@ class ReadableLog:
             self._unchecked.discard(first, last)
             for leaf in wrong:
                 self._lose(leaf.block_index, leaf.block_index + 1)
+        if self._nodes.has_lost:
+            self._lose_unreachable()
 
     def _held_leaves(self, start: int, end: int) -> Iterator[Leaf]:
         """The blocks that are held and have bytes in `[start, end)`."""
         end = min(end, self._byte_length)
         while start < end:
             found = self.locate(start)
-            if isinstance(found, Unknown):  # nothing below it is held
+            if isinstance(found, Unknown):
+                self._lose(found.first_block, found.first_block + found.block_count)
                 start = found.start + found.span
                 continue
             block_index, start = found.block_index, found.start
@@ -290,16 +302,57 @@ class ReadableLog:
                     yield Leaf(block_index, start, leaf.size, leaf.hash)
                 start += leaf.size
                 block_index += 1
-            start = max(start, found.end)  # of a leaf that is known by its sibling only
+            if start == found.start < found.end:  # its leaf is lost, its size known by the others
+                self._lose(block_index, block_index + 1)
+                start = found.end
 
     def _lose(self, start: int, end: int) -> None:
         """Blocks `[start, end)`, as far as they are held, are wrong."""
-        for first, last in list(self._held.ranges(start, end)):
-            size = self.block_span(last - 1)[1] - self.block_span(first)[0]
-            self._forget(first, last, size)
+        lost = list(self._held.ranges(start, end))
+        for first, last in lost:
             self._lost.append((first, last))
+            try:
+                size = self.block_span(last - 1)[1] - self.block_span(first)[0]
+            except BlockUnavailable:
+                self._held.clear_range(first, last)
+                self._recount()
+            else:
+                self._forget(first, last, size)
+        if lost:
             self._is_damaged = self._is_damaged or self.is_owned
             self._files.note_loss()
+
+    def _lose_unreachable(self) -> None:
+        """Nodes were found wrong: the blocks below them, as far as the way there is lost, are too.
+
+        A block can be read only by the sizes on the way to it.
+        """
+        for first, last in self._nodes.take_lost():
+            at = first
+            while at < min(last, self._state.length):
+                unknown = seek.unknown_around(self._nodes, self._state.roots, at)
+                if unknown is not None:
+                    self._lose(*unknown)
+                at = max(at + 1, unknown[1] if unknown is not None else 0)
+
+    def _recount(self) -> None:
+        """Counts the bytes held anew; a range to whose ends the way is lost becomes smaller."""
+        counted = 0
+        at = 0
+        while (first := self._held.first_set(at, self._state.length)) is not None:
+            end = min(self._held.first_unset(first), self._state.length)
+            try:
+                counted += self.block_span(end - 1)[1] - self.block_span(first)[0]
+            except BlockUnavailable:
+                for block in (first, end - 1):
+                    unknown = seek.unknown_around(self._nodes, self._state.roots, block)
+                    if unknown is not None:
+                        self._lost.append((max(first, unknown[0]), min(end, unknown[1])))
+                        self._held.clear_range(*unknown)
+                continue
+            at = end
+        self._held_bytes = counted
+        self._update_contiguous()
 
     def _lose_what_was_cut_off(self, offset: int) -> None:
         """Somebody has cut the `data` file: a read from `offset` was short."""
@@ -320,11 +373,18 @@ class ReadableLog:
         length = self._held.contiguous_length
         if length == self._contiguous_length:
             return
-        self._contiguous_length = length
         if length == self._state.length:
             self._contiguous_bytes = self._byte_length
         else:
-            self._contiguous_bytes = self.block_span(length - 1)[1] if length else 0
+            try:
+                self._contiguous_bytes = self.block_span(length - 1)[1] if length else 0
+            except BlockUnavailable:
+                self._contiguous_length = self._contiguous_bytes = 0
+                unknown = seek.unknown_around(self._nodes, self._state.roots, length - 1)
+                if unknown is not None:
+                    self._lose(*unknown)
+                return
+        self._contiguous_length = length
 
     def _check_has_tree(self) -> None:
         if self._state.length != self.length:

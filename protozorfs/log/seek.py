@@ -77,6 +77,30 @@ def block_span(reader: TreeReader, roots: Sequence[TreeNode], block_index: int) 
     raise BlockUnavailable(f"where block {block_index} lies is not known")
 
 
+def unknown_around(
+    reader: TreeReader, roots: Sequence[TreeNode], block_index: int
+) -> tuple[int, int] | None:
+    """The blocks `[start, end)` below the lowest stored node above a block; None: its leaf is.
+
+    Raises:
+        ValueError: the block is beyond the end.
+    """
+    leaf = 2 * block_index
+    for root in roots:
+        if leaf > flat_tree.right_span(root.tree_index):
+            continue
+        index = int(root.tree_index)
+        while index != leaf:
+            left, right = flat_tree.children(index)
+            below = left if leaf < index else right
+            if reader.node(left) is None or reader.node(below) is None:
+                first, last = flat_tree.left_span(index), flat_tree.right_span(index)
+                return first >> 1, (last >> 1) + 1
+            index = below
+        return None
+    raise ValueError(f"block {block_index} is beyond the end")
+
+
 def locate(reader: TreeReader, roots: Sequence[TreeNode], byte_offset: int) -> Located | Unknown:
     """The block that holds a byte, or how far down towards it the stored sizes lead.
 
