@@ -78,6 +78,20 @@ class StoreLocked(StoreError):
         self.mount_point = mount_point
 
 
+class StoreRefused(StoreError):
+    """Something of a store, or on the way to it, is another user's, or leads elsewhere.
+
+    Attributes:
+        path: what it is.
+        reason: why it cannot be trusted.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} cannot be trusted: {reason}")
+        self.path = path
+        self.reason = reason
+
+
 class StoreFull(StoreError):
     """There is no space left for what was to be written; nothing of it counts."""
 

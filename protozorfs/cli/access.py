@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from protozorfs import ids, names
 from protozorfs.cli.text import printable
 from protozorfs.errors import DecodeError, InvalidName, UsageError
-from protozorfs.store.lock import LOCK_FILE, current_holder
+from protozorfs.store.lock import current_holder
+from protozorfs.store.trust import check_way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,8 +87,16 @@ def check_new_name(name: bytes, *, is_made: bool) -> None:
 
 
 def mount_point_of(store: Path) -> Path | None:
-    """Where the store is mounted, or None."""
-    holder = current_holder(store / LOCK_FILE)
+    """Where the store is mounted, or None.
+
+    Raises:
+        StoreRefused: somebody else could have written into the store where that is.
+    """
+    try:
+        check_way(store)
+    except OSError:  # no store yet, or not ours; opening it says what is wrong
+        return None
+    holder = current_holder(store)
     if holder is None or holder.mount_point is None:
         return None
     return Path(holder.mount_point)

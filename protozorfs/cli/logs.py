@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING
 
 from protozorfs.cli.text import printable_text
 from protozorfs.errors import UsageError
+from protozorfs.store.beneath import Beneath
+from protozorfs.store.files import PRIVATE_FILE
+from protozorfs.store.making import LOG_FILE, OLD_LOG_FILE
+from protozorfs.store.trust import open_way
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from io import TextIOWrapper
     from socket import socket
 
 log = logging.getLogger(__name__)
 
-LOG_FILE = "mount.log"  # in the store
 MAX_RECENT_LINES = 1000  # remembered; some 100 KiB
 _MAX_LOG_BYTES = 1024 * 1024  # then a new one is started; one old one is kept
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -89,6 +93,31 @@ class _Wanted(logging.Filter):
         )
 
 
+class StoreLog(logging.handlers.RotatingFileHandler):
+    """The file of a store, reached from the store's descriptor: no link in it is followed."""
+
+    def __init__(self, store: Path) -> None:
+        """Raises StoreRefused: the store is none of ours."""
+        self._root = Beneath(open_way(store), str(store))
+        super().__init__(store / LOG_FILE, maxBytes=_MAX_LOG_BYTES, delay=True, encoding="utf-8")
+
+    def doRollover(self) -> None:
+        """Keeps what was logged as one old file, and begins a new one."""
+        if self.stream is not None:
+            self.stream.close()
+        root = self._root.descriptor
+        os.rename(LOG_FILE, OLD_LOG_FILE, src_dir_fd=root, dst_dir_fd=root)
+        self.stream = self._open()
+
+    def close(self) -> None:
+        super().close()
+        self._root.close()
+
+    def _open(self) -> TextIOWrapper:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        return open(self._root.open_file(LOG_FILE, flags, PRIVATE_FILE), "a", encoding="utf-8")
+
+
 class SystemLog(SysLogHandler):
     """Syslog or the journal.
 
@@ -151,12 +180,13 @@ class Logs:
             logging.getLogger(name).setLevel(logging.DEBUG)
         self._use(logging.StreamHandler(sys.stderr), () if is_brief else self._detailed)
 
-    def move_to(self, log_file: Path, system_log: Path = SYSTEM_LOG) -> None:
-        """Logs to a file in place of standard error, and to the system's log if there is one."""
-        file = logging.handlers.RotatingFileHandler(
-            log_file, maxBytes=_MAX_LOG_BYTES, backupCount=1, delay=True, encoding="utf-8"
-        )
-        self._use(file, self._detailed)
+    def move_to(self, store: Path, system_log: Path = SYSTEM_LOG) -> None:
+        """Logs to the store's file, not to standard error, and to the system's log if there is one.
+
+        Raises:
+            StoreRefused: the store, or its file, is none of ours.
+        """
+        self._use(StoreLog(store), self._detailed)
         try:
             system = SystemLog(system_log)
         except OSError as error:  # containers have none

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from protozorfs import descriptors
-from protozorfs.cli.logs import LOG_FILE, Logs
+from protozorfs.cli.logs import Logs
 from protozorfs.cli.signals import EXIT_SIGNAL, EndedBySignal, stop_signals
 from protozorfs.cli.tasks import dump_tasks_on_signal
 from protozorfs.cli.text import printable_text, sentence
@@ -70,7 +70,7 @@ def run_mount(
         nonlocal answers
         answers = True
         if as_daemon:
-            logs.move_to(command.store / LOG_FILE)
+            logs.move_to(command.store)
         log.info("%s", command.mounted_sentence)
         ready()
 

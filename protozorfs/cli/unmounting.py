@@ -19,7 +19,7 @@ from protozorfs.cli.text import complain, printable_text
 from protozorfs.errors import UsageError
 from protozorfs.fs import mount_points
 from protozorfs.fs.mount_points import FILE_SYSTEM_TYPE, MountEntry, MountError
-from protozorfs.store.lock import LOCK_FILE, read_holder
+from protozorfs.store.lock import read_holder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +103,7 @@ def _unmount(path: str, flags: str) -> None:
 def _daemon_of(entry: MountEntry) -> int | None:
     """A descriptor that becomes readable when the daemon ends; None if it is not known or gone."""
     try:
-        holder = read_holder(_store_of(entry) / LOCK_FILE)
+        holder = read_holder(_store_of(entry))
         if holder.pid is None or holder.mount_point != entry.path:
             return None  # `fsname=` was given, or it is somebody else's default store
         if not mount_points.fuse_descriptors(holder.pid):

@@ -24,6 +24,7 @@ from protozorfs.errors import (
     StoreCorrupt,
     StoreError,
     StoreFull,
+    StoreRefused,
     TooManyVisits,
 )
 
@@ -57,6 +58,7 @@ ERRNOS: dict[type[Exception], int] = {
     HeadUnknown: errno.ENODATA,  # of open(2); whoever tries again later may succeed
     Closing: errno.EIO,
     StoreCorrupt: errno.EIO,
+    StoreRefused: errno.EIO,
     StoreFull: errno.ENOSPC,
     NoRoom: errno.ENOSPC,
     StoreError: errno.EIO,  # a feed that was removed meanwhile, a disk that fails

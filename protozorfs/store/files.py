@@ -12,10 +12,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from protozorfs.errors import StoreFull
+from protozorfs.store.beneath import Beneath
 from protozorfs.store.place import stamp_of, whereabouts_of
 
 if TYPE_CHECKING:
@@ -244,46 +246,58 @@ class RealFile:
 
 
 class RealFiles:
-    """The `Files` below one directory of the operating system."""
+    """The `Files` below one directory of the operating system; see `beneath` for how."""
 
-    def __init__(self, root: Path) -> None:
-        """`root` must exist."""
-        self._root = str(root)
-
-    def _full(self, path: str) -> str:
-        return f"{self._root}/{path}" if path else self._root
+    def __init__(self, root: Path | Beneath) -> None:
+        """`root` must exist. Of a path, a descriptor stays open as long as the process."""
+        if not isinstance(root, Beneath):
+            descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            root = Beneath(descriptor, str(root))
+        self._root = root
 
     def open(self, path: str, *, create: bool = False) -> RealFile:
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         with _disk_full_is_store_full():
-            return RealFile(os.open(self._full(path), flags, PRIVATE_FILE))
+            if create:
+                return RealFile(self._root.open_file(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
+            return RealFile(self._root.open_file(path, os.O_RDWR))
 
     def mkdir(self, path: str) -> None:
-        with _disk_full_is_store_full():
+        with _disk_full_is_store_full(), self._root.parent(path) as (directory, name):
             try:
-                os.mkdir(self._full(path), PRIVATE_DIRECTORY)
+                os.mkdir(name, PRIVATE_DIRECTORY, dir_fd=directory)
             except FileExistsError:
-                if not os.path.isdir(self._full(path)):
+                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                if not stat.S_ISDIR(status.st_mode):
                     raise
 
     def remove(self, path: str) -> None:
-        os.unlink(self._full(path))
+        with self._root.parent(path) as (directory, name):
+            os.unlink(name, dir_fd=directory)
 
     def rmdir(self, path: str) -> None:
-        os.rmdir(self._full(path))
+        with self._root.parent(path) as (directory, name):
+            os.rmdir(name, dir_fd=directory)
 
     def rename(self, old: str, new: str) -> None:
-        with _disk_full_is_store_full():
-            os.rename(self._full(old), self._full(new))
+        with _disk_full_is_store_full(), self._root.parent(old) as (directory, name):
+            os.rename(name, new.rpartition("/")[2], src_dir_fd=directory, dst_dir_fd=directory)
 
     def listdir(self, path: str) -> list[str]:
-        return sorted(os.listdir(self._full(path)))
+        descriptor = self._root.open_directory(path)
+        try:
+            return sorted(os.listdir(descriptor))
+        finally:
+            os.close(descriptor)
 
     def exists(self, path: str) -> bool:
-        return os.path.lexists(self._full(path))
+        try:  # to know that is no danger, wherever a link on the way leads
+            os.stat(path or ".", dir_fd=self._root.descriptor, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def sync_dir(self, path: str) -> None:
-        descriptor = os.open(self._full(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = self._root.open_directory(path)
         try:
             os.fsync(descriptor)
         finally:
@@ -293,18 +307,19 @@ class RealFiles:
         replace_by_rename(self, path, data)
 
     def read(self, path: str) -> bytes:
-        with open(self._full(path), "rb") as file:
-            return file.read()
+        with open(self._root.open_file(path, os.O_RDONLY), "rb", buffering=0) as file:
+            return file.readall()
 
     def stamp(self, path: str) -> Stamp:
-        return stamp_of(self._full(path))
+        with self._root.parent(path) as (directory, name):
+            return stamp_of(name, directory)
 
     def whereabouts(self) -> Whereabouts:
-        return whereabouts_of(self._root)
+        return whereabouts_of(self._root.descriptor)
 
     def free_space(self) -> FreeSpace:
-        stat = os.statvfs(self._root)
-        return FreeSpace(stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize)
+        status = os.statvfs(self._root.descriptor)
+        return FreeSpace(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
 
 
 def replace_by_rename(files: Files, path: str, data: bytes) -> None:

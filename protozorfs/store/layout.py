@@ -38,7 +38,7 @@ from protozorfs.store.keys import (
 )
 from protozorfs.store.known_peers import KnownPeers
 from protozorfs.store.left import LEFT_FILES, decode_left, encode_left, is_as_left
-from protozorfs.store.lock import LOCK_FILE, StoreLock
+from protozorfs.store.lock import StoreLock
 from protozorfs.store.making import FEEDS, StoreDirectory
 from protozorfs.store.placement import PLACED_WITH_FEED, PLACED_WITH_NODE, Placement
 from protozorfs.store.pool import FilePool, PooledFile
@@ -242,6 +242,7 @@ class Store:
 
         Raises:
             StoreLocked: it is open elsewhere.
+            StoreRefused: it is another user's, or could be exchanged by one.
             StoreCorrupt: the node key cannot be read, or the names are of a newer version.
             StoreFull: it could not be made.
             UsageError: the path is something else than a store.
@@ -250,12 +251,14 @@ class Store:
         self._visited: set[FeedId] = set()
         self._directory = StoreDirectory(path)
         try:
-            self.lock = StoreLock(path / LOCK_FILE, mount_point)
+            self.lock = StoreLock(self._directory.root, mount_point)
         except BaseException:
             self._directory.undo(has_lock=False)
+            self._directory.close()
             raise
         try:
-            self.files: Files = RealFiles(path)
+            self._directory.made_lock()
+            self.files: Files = RealFiles(self._directory.root)
             is_old = is_old_format(self.files, path)
             self.pool = FilePool(self.files, descriptors.feed_files())
             self.files.mkdir(FEEDS)
@@ -372,13 +375,14 @@ class Store:
 
     def statvfs(self) -> os.statvfs_result:
         """The file system that the store is on, as `df` is told."""
-        return os.statvfs(self.path)
+        return os.statvfs(self._directory.root.descriptor)
 
     def close(self) -> None:
         """Closes everything and gives the lock back. Logs must be closed before."""
         self.known_peers.close()
         self.names.close()
         self.lock.release()
+        self._directory.close()
 
     def close_failed(self) -> None:
         """As `close`; and removes a store that this run has made and that holds no feed.
@@ -396,3 +400,4 @@ class Store:
         # With the lock: nobody else takes it for a store meanwhile.
         self._directory.undo(has_lock=True)
         self.lock.release()
+        self._directory.close()

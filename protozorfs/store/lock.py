@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import logging
 import os
+import stat
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import StoreLocked
 from protozorfs.store.files import DISK_FULL, PRIVATE_FILE
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from protozorfs.store.beneath import Beneath
 
 LOCK_FILE = "lock"  # in a store
 MAX_LOCK_BYTES = 64 * 1024  # a mount point has at most 4 KiB; JSON may write a byte as six
 # Who only looks shares the lock for microseconds, in which it cannot be taken.
 MAX_LOOKERS = 50
 LOOK_SECONDS = 0.002  # between two attempts
+
+logger = logging.getLogger(__name__)
 
 
 class LockHolder(NamedTuple):
@@ -30,38 +36,56 @@ class LockHolder(NamedTuple):
 
 
 class StoreLock:
-    """A held lock. The kernel drops it when the process ends, however it ends."""
+    """A held lock. The kernel drops it when the process ends, however it ends.
 
-    def __init__(self, path: Path, mount_point: str | None = None) -> None:
+    The directory itself is locked as well: where somebody has removed the file, a second process
+    would make another one, and take that.
+    """
+
+    def __init__(self, root: Beneath, mount_point: str | None = None) -> None:
         """Takes the lock, or raises without waiting for its holder.
 
         Args:
-            path: the lock file; made if missing.
+            root: the store; the file is made if it is missing.
             mount_point: told to whoever finds the store locked.
 
         Raises:
             StoreLocked: another process (or another `StoreLock` of this one) holds it.
+            StoreRefused: the file is none of ours.
         """
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+        self._root = root
+        self._is_directory_locked = False
+        self._descriptor = root.open_file(LOCK_FILE, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
         try:
-            self._take(path, mount_point)
+            self._take(mount_point)
         except BaseException:
             self.release()
             raise
 
-    def _take(self, path: Path, mount_point: str | None) -> None:
+    def _take(self, mount_point: str | None) -> None:
         for _ in range(MAX_LOOKERS):
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = current_holder(path)
+                holder = current_holder(Path(self._root.path))
                 if holder is not None:
-                    raise StoreLocked(str(path.parent), *holder) from None
+                    raise StoreLocked(self._root.path, *holder) from None
                 time.sleep(LOOK_SECONDS)
             else:
+                self._lock_directory()
                 self.set_mount_point(mount_point)
                 return
-        raise StoreLocked(str(path.parent), *read_holder(path))
+        raise StoreLocked(self._root.path, *read_holder(Path(self._root.path)))
+
+    def _lock_directory(self) -> None:
+        try:
+            fcntl.flock(self._root.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreLocked(self._root.path, None, None) from None
+        except OSError as error:  # some file systems lock no directories
+            logger.debug("the directory of the store cannot be locked: %s", error)
+        else:
+            self._is_directory_locked = True
 
     def set_mount_point(self, mount_point: str | None, pid: int | None = None) -> None:
         """Writes what others are told: the mount point, and the holder's pid (default: ours)."""
@@ -77,17 +101,23 @@ class StoreLock:
             with suppress(OSError):
                 os.ftruncate(self._descriptor, 0)
 
+    def is_removed(self) -> bool:
+        """Whether somebody has removed the file, as with all that is in the store."""
+        return os.fstat(self._descriptor).st_nlink == 0
+
     def release(self) -> None:
         """Gives the lock back. The file stays: removing it could split one lock in two."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+            if self._is_directory_locked:
+                fcntl.flock(self._root.descriptor, fcntl.LOCK_UN)
 
 
-def current_holder(path: Path) -> LockHolder | None:
+def current_holder(store: Path) -> LockHolder | None:
     """Who holds the lock now; None if nobody does. Nothing is made or changed."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = _open_to_look(store)
     except OSError:  # no store yet, or not ours; opening it says what is wrong
         return None
     try:
@@ -99,12 +129,37 @@ def current_holder(path: Path) -> LockHolder | None:
     return None
 
 
-def read_holder(path: Path) -> LockHolder:
-    """Who held the lock last, by its file; whether it is held now, only taking it can tell."""
+def read_holder(store: Path) -> LockHolder:
+    """Who held the lock last, by its file; whether it is held now, only taking it can tell.
+
+    The store may be anybody's: what is said is told, and must not be relied on.
+    """
     try:
-        return _decode_holder(path.read_bytes()[:MAX_LOCK_BYTES])
-    except FileNotFoundError:
+        descriptor = _open_to_look(store)
+    except OSError:
         return LockHolder(None, None)
+    try:
+        return _decode_holder(os.pread(descriptor, MAX_LOCK_BYTES, 0))
+    finally:
+        os.close(descriptor)
+
+
+def _open_to_look(store: Path) -> int:
+    """Opens the file if it is a regular one: neither a pipe nor a device can hold us up.
+
+    Raises:
+        OSError
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    # By its kind before it is opened: to open a device may do something by itself.
+    path = store / LOCK_FILE
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+    return descriptor
 
 
 def _decode_holder(content: bytes) -> LockHolder:

@@ -38,7 +38,6 @@ _NOT_THERE = "-"
 _HEADING = "protozorfs place 2"
 _FIRST_FIELDS = 4  # of the line of version 0.1.0
 
-_AT_FDCWD = -100
 _AT_SYMLINK_NOFOLLOW = 0x100
 _STATX_BASIC_AND_BTIME = 0xFFF
 _STATX_BTIME = 0x800
@@ -92,17 +91,21 @@ class Place(NamedTuple):
     has_times: bool = True
 
 
-def stamp_of(path: str) -> Stamp:
-    """What the file system says of a file; links are not followed.
+def stamp_of(name: str, directory: int) -> Stamp:
+    """What the file system says of a file.
+
+    Args:
+        name: of the file; a link is not followed.
+        directory: a descriptor of the directory that it is in.
 
     Raises:
         OSError: there is no such file.
     """
     buffer = ctypes.create_string_buffer(_STATX_BYTES)
-    name = os.fsencode(path)
-    if _libc.statx(_AT_FDCWD, name, _AT_SYMLINK_NOFOLLOW, _STATX_BASIC_AND_BTIME, buffer):
+    path = os.fsencode(name)
+    if _libc.statx(directory, path, _AT_SYMLINK_NOFOLLOW, _STATX_BASIC_AND_BTIME, buffer):
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), path)
+        raise OSError(number, os.strerror(number), name)
     (mask,) = struct.unpack_from("=I", buffer, _MASK_AT)
     inode, size = _INODE_AND_SIZE.unpack_from(buffer, _INODE_AT)
     birth_ns = _time_ns(buffer, _BIRTH_AT) if mask & _STATX_BTIME else 0
@@ -115,8 +118,11 @@ def _time_ns(buffer: ctypes.Array[ctypes.c_char], offset: int) -> int:
     return int(seconds) * 10**9 + int(nanoseconds)
 
 
-def whereabouts_of(path: str) -> Whereabouts:
+def whereabouts_of(directory: int) -> Whereabouts:
     """The machine and the volume of a store.
+
+    Args:
+        directory: a descriptor of one in it.
 
     Raises:
         OSError: it cannot be told now, which must not make the store a copy.
@@ -127,18 +133,18 @@ def whereabouts_of(path: str) -> Whereabouts:
         if error.errno in _PASSING:
             raise
         machine = None  # minimal systems have none
-    return Whereabouts(machine, _volume_of(path))
+    return Whereabouts(machine, _volume_of(directory))
 
 
-def _volume_of(path: str) -> str | None:
+def _volume_of(directory: int) -> str | None:
     buffer = ctypes.create_string_buffer(_STATFS_BYTES)
-    if _libc.statfs(os.fsencode(path), buffer):
+    if _libc.fstatfs(directory, buffer):
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), path)
+        raise OSError(number, os.strerror(number))
     (kind,) = struct.unpack_from("@l", buffer)
     if kind & 0xFFFFFFFF != _BTRFS_MAGIC:
         return None  # many make this number of that of the device
-    return f"{os.statvfs(path).f_fsid:x}"
+    return f"{os.statvfs(directory).f_fsid:x}"
 
 
 def key_place(stamp: Stamp) -> FilePlace:

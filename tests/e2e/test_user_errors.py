@@ -166,8 +166,8 @@ def public() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="protozorfs-") as name:
         directory = Path(name)
         (directory / "m").mkdir()
-        for path in (directory, directory / "m"):
-            path.chmod(0o777)
+        directory.chmod(0o1777)  # as /tmp
+        (directory / "m").chmod(0o777)
         yield directory
 
 

@@ -16,7 +16,7 @@ from protozorfs.cli.options import (
 )
 from protozorfs.cli.text import printable, printable_text
 from protozorfs.errors import DecodeError, InvalidName, UsageError
-from protozorfs.store.lock import read_holder
+from protozorfs.store.lock import LOCK_FILE, read_holder
 from tests.evidence_verifier import said_of
 from tests.fuzzing.harness import Chooser, Harness
 from tests.unit.feeds.evidence_texts import SAID, TEXTS
@@ -83,11 +83,10 @@ def text_seeds() -> Iterable[bytes]:
 
 def make_lock(work: Path) -> Callable[[bytes], None]:
     """The lock of a store, which another process writes while it is read."""
-    path = work / "lock"
 
     def run(data: bytes) -> None:
-        path.write_bytes(data)
-        holder = read_holder(path)
+        (work / LOCK_FILE).write_bytes(data)
+        holder = read_holder(work)
         assert holder.pid is None or isinstance(holder.pid, int)
         assert holder.mount_point is None or isinstance(holder.mount_point, str)
 

@@ -117,7 +117,7 @@ def place() -> Iterator[Place]:
         pytest.skip(reason)
     mount_fusectl()
     with tempfile.TemporaryDirectory(prefix="protozorfs-") as name:
-        os.chmod(name, 0o777)
+        os.chmod(name, 0o1777)  # as /tmp
         (Path(name) / "programs").mkdir()
         set_up = SET_UP.replace("set -e\n", f"set -e\n{admitting(f'{name}/programs')}\n")
         command = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc"]

@@ -77,7 +77,7 @@ def test_it_leaves_nothing(place: Place, script: str, code: int, sentence: str) 
 
 
 def test_what_fusermount3_refuses_leaves_no_store(place: Place) -> None:
-    place.must("chmod 755 n; mkdir -m 777 s")
+    place.must("chmod 755 n; mkdir -m 1777 s")
     code, said, complaint = place.run(f"mount.protozorfs s/new/store n -o {QUIET}", as_nobody=True)
     assert (code, said) == (32, "")
     assert "no write access to mountpoint" in complaint

@@ -26,7 +26,7 @@ UTF_8 = "LC_ALL=C.UTF-8"
 )
 def test_any_name_in_any_locale(place: Place, one: str, other: str, as_nobody: bool) -> None:
     """The commands of one locale find what one of another has mounted."""
-    place.must(f"mkdir {NAME}; chmod 777 {NAME}; mkdir -m 777 {NAME}/m")
+    place.must(f"mkdir {NAME}; chmod 1777 {NAME}; mkdir -m 777 {NAME}/m")
     at = place.directory
     script = f"""
     cd {NAME}

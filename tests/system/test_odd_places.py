@@ -28,10 +28,13 @@ def test_somebody_elses_mount(place: Place) -> None:
     place.must(MOUNT, as_nobody=True)
     place.must("protozorfs new journal --store store", as_nobody=True)
     denied = "m: permission denied: only its own user may use this mount\n"
-    for command in ("ls --store store", "new x --store store", "id m/journal"):
-        assert refused(place, f"protozorfs {command}") == (1, f"protozorfs: {denied}")
+    assert refused(place, "protozorfs id m/journal") == (1, f"protozorfs: {denied}")
+    theirs = "store cannot be trusted: it belongs to user nobody\n"
+    for command in ("ls --store store", "new x --store store"):
+        assert refused(place, f"protozorfs {command}") == (1, f"protozorfs: {theirs}")
     place.must("umount.protozorfs m")  # root may
-    place.must(MOUNT)
+    assert refused(place, MOUNT) == (32, f"mount.protozorfs: {theirs}")
+    place.must(f"mount.protozorfs roots m -o {QUIET}")
     assert refused(place, "umount.protozorfs m", as_nobody=True) == (
         32,
         "umount.protozorfs: m: the mount of another user\n",
@@ -50,9 +53,8 @@ def test_somebody_elses_store_and_no_home(place: Place) -> None:
 
 
 def test_a_disk_that_is_read_only(place: Place) -> None:
-    place.must(
-        "protozorfs new journal --store n/store; mount --bind n n; mount -o remount,ro,bind n"
-    )
+    place.must("chmod 755 n; protozorfs new journal --store n/store")
+    place.must("mount --bind n n; mount -o remount,ro,bind n")
     assert refused(place, "protozorfs ls --store n/store") == (
         1,
         "protozorfs: n/store/lock: Read-only file system\n",
@@ -70,6 +72,7 @@ def test_a_disk_that_is_read_only(place: Place) -> None:
 def test_no_directory_that_can_be_written_but_the_store(place: Place) -> None:
     script = f"""
     umask 0; mkdir -p /run/x/m /run/x/n /run/x/s
+    chmod 755 /run/x; chmod 1777 /run/x/s
     mount -t tmpfs -o ro tmpfs /tmp
     mount -t tmpfs -o ro tmpfs /var/tmp
     mount -o remount,bind,ro /

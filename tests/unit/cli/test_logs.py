@@ -12,6 +12,7 @@ import pytest
 
 from protozorfs.cli.logs import Logs, SystemLog, check_modules
 from protozorfs.errors import UsageError
+from protozorfs.store.making import LOG_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,9 +65,9 @@ def test_the_file_has_warnings_and_the_details_that_are_wanted(
 ) -> None:
     logs = Logs(debug)
     logs.start(is_brief=True)
-    logs.move_to(tmp_path / "file", tmp_path / "none")
+    logs.move_to(tmp_path, tmp_path / "none")
     speak()
-    lines = (tmp_path / "file").read_text().splitlines()
+    lines = (tmp_path / LOG_FILE).read_text().splitlines()
     said = [line.rpartition(": ")[2] for line in lines if "no system log" not in line]
     assert said == expected
 
@@ -74,7 +75,7 @@ def test_the_file_has_warnings_and_the_details_that_are_wanted(
 def test_a_daemon_speaks_to_the_system_log_too(tmp_path: Path, system: socket.socket) -> None:
     logs = Logs(None)
     logs.start(is_brief=True)
-    logs.move_to(tmp_path / "file", tmp_path / "log")
+    logs.move_to(tmp_path, tmp_path / "log")
     speak()
     me = f"mount.protozorfs[{os.getpid()}]: "
     # Source: RFC 3164, 4.1.1: the facility (3, daemons) times 8, and the severity
@@ -126,8 +127,8 @@ def test_modules_that_there_are_not_are_refused_by_name() -> None:
 def test_names_that_are_no_text_are_logged(tmp_path: Path) -> None:
     logs = Logs(None)
     logs.start(is_brief=True)
-    logs.move_to(tmp_path / "file", tmp_path / "none")
+    logs.move_to(tmp_path, tmp_path / "none")
     logging.getLogger(MODULE).warning("%s: Grüße", os.fsdecode(b"/m\xff\x1b[31m"))
     expected = "/m\\xff\\x1b[31m: Grüße"
-    assert (tmp_path / "file").read_text("utf-8").endswith(f": {expected}\n")
+    assert (tmp_path / LOG_FILE).read_text("utf-8").endswith(f": {expected}\n")
     assert logs.recent_lines[-1].endswith(f": {expected}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from protozorfs.cli.logs import MAX_RECENT_LINES, Logs
+from protozorfs.store.making import LOG_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,10 +59,10 @@ def test_a_daemon_has_the_lines_from_before_it_was_one(
     logs = Logs(("fs",))
     logs.start(is_brief=True)
     logging.getLogger("protozorfs.fs.mount").info("before")
-    logs.move_to(tmp_path / "log", tmp_path / "no system log")
+    logs.move_to(tmp_path, tmp_path / "no system log")
     logging.getLogger("protozorfs.fs.mount").info("after")
     assert capsys.readouterr().err == ""
-    assert lines((tmp_path / "log").read_text().splitlines())[-1] == "after"
+    assert lines((tmp_path / LOG_FILE).read_text().splitlines())[-1] == "after"
     kept = lines(logs.recent_lines)
     assert (kept[0], kept[-1]) == ("before", "after")
 

@@ -157,7 +157,9 @@ def test_a_stale_database_that_breaks_in_use_is_started_again(tmp_path: Path) ->
 
 
 def test_where_no_stale_database_can_be_it_is_kept_in_memory(tmp_path: Path) -> None:
-    with closing(KnownPeers(RealFiles(tmp_path / "missing"))) as peers:
+    files = RealFiles(tmp_path)
+    tmp_path.rmdir()
+    with closing(KnownPeers(files)) as peers:
         assert remember(peers, 1, 1)
         assert len(peers.of_feed(feed_id(1))) == 1
 

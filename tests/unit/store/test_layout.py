@@ -21,6 +21,7 @@ from protozorfs.store.place import standing_place
 from protozorfs.store.placement import Placement
 from protozorfs.store.pool import FilePool
 from protozorfs.types import Address, FeedId, NodeKey
+from tests.unit.store.roots import root_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,13 +49,14 @@ def test_a_second_opener_is_told_who_holds_the_store(tmp_path: Path) -> None:
         assert caught.value.pid == os.getpid()
         assert caught.value.mount_point == "/mnt/f\xe9eds"
     with Store(tmp_path / "s"):
-        assert read_holder(tmp_path / "s" / "lock") == (os.getpid(), None)
+        assert read_holder(tmp_path / "s") == (os.getpid(), None)
 
 
 def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from protozorfs.store.lock import StoreLock;"
-        f"lock = StoreLock(Path({str(tmp_path / 'lock')!r}), 'm'); print('held', flush=True);"
+        "from tests.unit.store.roots import root_of;"
+        f"lock = StoreLock(root_of(Path({str(tmp_path)!r})), 'm'); print('held', flush=True);"
         "sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -63,21 +65,21 @@ def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == b"held\n"
         with pytest.raises(StoreLocked) as caught:
-            StoreLock(tmp_path / "lock")
+            StoreLock(root_of(tmp_path))
         assert caught.value.pid == child.pid
         child.kill()
-    StoreLock(tmp_path / "lock").release()
+    StoreLock(root_of(tmp_path)).release()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"pid": "x", "mount_point": 3}', b"\xff"])
 def test_a_lock_file_that_says_nothing_useful_is_no_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "lock").write_bytes(content)
-    assert read_holder(tmp_path / "lock") == (None, None)
+    assert read_holder(tmp_path) == (None, None)
     assert read_holder(tmp_path / "none") == (None, None)
 
 
 def test_the_holder_can_be_told_again_after_a_fork(tmp_path: Path) -> None:
-    lock = StoreLock(tmp_path / "lock", "a very long mount point")
+    lock = StoreLock(root_of(tmp_path), "a very long mount point")
     lock.set_mount_point("m", pid=77)
     assert json.loads((tmp_path / "lock").read_text()) == {"pid": 77, "mount_point": "m"}
     lock.release()
