@@ -23,12 +23,14 @@ STORE/                          owner-only
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from protozorfs import descriptors
-from protozorfs.errors import NotRemovable, StoreFull
+from protozorfs.errors import NotRemovable, StoreFull, StoreRefused
 from protozorfs.store.files import RealFiles
 from protozorfs.store.format import is_old_format, open_names
 from protozorfs.store.keys import (
@@ -60,7 +62,9 @@ _REMOVED_LAST = ("secret", VISITED_FILE)  # an interrupted removal loses no key,
 # All that there may be of a feed of which the mark says everything. A record counts only when it
 # was verified in this run.
 PLAIN_FILES = frozenset({*FEED_FILES, CLEAN_FILE, "bitfield", "place", "record", "secret"})
-_FEED_ID_HEX_DIGITS = 64
+_FEED_ID = re.compile("[0-9a-f]{64}")  # as the directory of a feed is called
+
+logger = logging.getLogger(__name__)
 
 
 class FeedDirectory:
@@ -295,11 +299,19 @@ class Store:
         return FeedDirectory(self.pool, feed_id, self._visited)
 
     def feeds(self) -> Iterator[FeedDirectory]:
-        """Every feed directory there is, named or not."""
+        """Every feed directory there is, named or not. What else lies there is passed over."""
         for bucket in self.files.listdir(FEEDS):
-            for digits in self.files.listdir(f"{FEEDS}/{bucket}"):
-                if len(digits) == _FEED_ID_HEX_DIGITS:
+            try:
+                names = self.files.listdir(f"{FEEDS}/{bucket}")
+            except (NotADirectoryError, StoreRefused):
+                logger.warning("passed over: %s/%s/%s is no directory", self.path, FEEDS, bucket)
+                continue
+            for digits in names:
+                if _FEED_ID.fullmatch(digits) and digits.startswith(bucket):
                     yield self.feed(FeedId(bytes.fromhex(digits)))
+                else:
+                    where = f"{self.path}/{FEEDS}/{bucket}"
+                    logger.warning("passed over: %s/%s is no feed's", where, digits)
 
     def displaced(self) -> dict[FeedId, str]:
         """The owned feeds that may not be where and as this store left them, and why."""
