@@ -44,6 +44,10 @@ class KeyPair(NamedTuple):
         """The 32 bytes that the pair was made from."""
         return self.secret_key[:SEED_BYTES]
 
+    def __repr__(self) -> str:
+        """Without the secret: traces and logs show what they come across."""
+        return f"KeyPair({self.public_key.hex()})"
+
 
 def random_bytes(count: int) -> bytes:
     """Random bytes of the operating system. For drivers: engines are given theirs."""

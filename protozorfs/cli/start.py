@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -56,6 +57,9 @@ def _begin() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     stand_in_for_closed()
+    # A core file would have every key that was in use. Not by PR_SET_DUMPABLE, which would give
+    # /proc/PID to root, where umount.protozorfs of the same user looks for the daemon.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Names are bytes, and text that the terminal cannot show is no reason to fail.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")

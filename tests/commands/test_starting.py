@@ -339,3 +339,11 @@ sys.exit(str(sorted({"trio", "pyfuse3", "protozorfs.app"} & set(sys.modules))))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_no_command_leaves_a_core_file() -> None:
+    """It would have the secret keys."""
+    script = "import resource, sys; from protozorfs.cli import start; start._begin();"
+    script += "print(resource.getrlimit(resource.RLIMIT_CORE))"
+    command = ["bash", "-c", 'ulimit -c unlimited; exec "$@"', "run", sys.executable, "-c", script]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "(0, 0)\n"
