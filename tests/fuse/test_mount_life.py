@@ -201,7 +201,7 @@ def test_why_a_read_fails_is_logged_once(tmp_path: Path) -> None:
                 (mount.path / "journal").read_bytes()
         told = [line for line in mount.said.splitlines() if "fs.guard" in line]
         assert len(told) == 1
-        assert "no head is left" in told[0]
+        assert "no head of the feed is left" in told[0]
 
 
 def test_paths_are_bytes(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_no_directory_that_can_be_written_but_the_store(place: Place) -> None:
     )
 
 
-@pytest.mark.parametrize("kilobytes", [8, 36, 52])
+@pytest.mark.parametrize("kilobytes", [4, 8, 12])
 def test_a_disk_without_space(place: Place, kilobytes: int) -> None:
     """Whichever file it is that does not fit."""
     place.must(f"mount -t tmpfs -o size={kilobytes}k tmpfs n")
