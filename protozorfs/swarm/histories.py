@@ -110,6 +110,7 @@ def judge(feed: Feed, first: FirstHistory, link: Link, proof: Proof) -> None:
         else:
             is_conflict = feed.conflicts.check_proof(feed.log, proof)
             note_later_fork(feed, proof)
+            _note_proven(feed, link, proof)
     except InvalidProof as error:
         link.drop(error)
         return
@@ -119,6 +120,12 @@ def judge(feed: Feed, first: FirstHistory, link: Link, proof: Proof) -> None:
             logger.error("feed %s: two histories are signed", feed.feed_id.hex())
     elif link.condemned:
         link.drop(link.condemned)
+
+
+def _note_proven(feed: Feed, link: Link, proof: Proof) -> None:
+    log = feed.log
+    if log.head is not None and proof.upgrade is not None and proof.fork == log.fork:
+        link.proven_length = max(link.proven_length, proof.upgrade.length)
 
 
 def note_later_fork(feed: Feed, proof: Proof) -> None:

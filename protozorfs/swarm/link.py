@@ -33,7 +33,10 @@ class LinkConnection(Protocol):
 class Link:
     """What the replicator remembers of one peer of its feed."""
 
-    def __init__(self, replica: Replica, name: str, connection: LinkConnection) -> None:
+    def __init__(
+        self, replica: Replica, name: str, connection: LinkConnection, *, given_length: int = 0
+    ) -> None:
+        """`given_length`: how much of our history the peer has from us already."""
         self.replica = replica
         self.name = name
         self.drop = connection.drop
@@ -43,7 +46,8 @@ class Link:
         self.is_late = False  # it was asked for the newest head, and others are asked as well
         self.forks_asked: set[int] = set()  # later than ours, of which the proof was asked for
         self.was_shown_conflict = False
-        self.same_length = 0  # up to there it has our history, or was asked whether it has
+        self.same_length = given_length  # so far it has our history, or was asked whether it has
+        self.proven_length = 0  # of the longest head of our fork that it has shown us
         self.condemned: Exception | None = None
         self.condemned_until = 0.0
         self._rate = 0.0  # bytes per second

@@ -33,11 +33,15 @@ if TYPE_CHECKING:
     from protozorfs.feeds.feed import Feed
     from protozorfs.log.proof_types import Proof
     from protozorfs.swarm.link import LinkConnection
+    from protozorfs.types import NodeKey
     from protozorfs.wire.replication import Replica, Sent
 
 CONFLICT_SECONDS = 5.0  # for a peer that sent something invalid to show the history it signed
 SERVE_BATCH = 256  # answers between two turns of other tasks
 MAX_QUEUED_BYTES = 4 * 1024 * 1024  # output waiting for a peer; no more answers are made then
+# Of how many peers of a feed of our own is known how much they were given; 100 bytes each. Beyond
+# that all are taken for having their head from us.
+MAX_GIVEN = 4096
 STORE_REST_SECONDS = 10.0  # after the disk failed a feed, until its files are used for peers again
 
 logger = logging.getLogger(__name__)
@@ -58,6 +62,7 @@ class Replicator:
         self._answers: list[tuple[Link, Sent, Proof]] = []
         self._asker = Asker(feed)
         self._first = FirstHistory(feed)
+        self._given: dict[NodeKey | None, int] = {}  # how much of our own feed a peer got here
         self._rests_until = float("-inf")
         self._is_news = False  # a peer has told its length or history since the last `flush`
 
@@ -65,7 +70,7 @@ class Replicator:
 
     def attach(self, replica: Replica, name: str, connection: LinkConnection) -> Link:
         """Both sides have opened the feed: tells our state."""
-        link = Link(replica, name, connection)
+        link = Link(replica, name, connection, given_length=self._given_to(replica))
         self.links[replica] = link
         self.feed.peers.add(name)
         self._send_sync(link)
@@ -87,6 +92,25 @@ class Replicator:
         """Lets every connection send what is queued."""
         for link in self.links.values():
             link.wake()
+
+    def knows_newest(self) -> bool:
+        """Whether a connected peer has shown a head as long as ours that it need not have from us.
+
+        A peer that has less, or got all it has here, knows of no head that we do not know.
+        """
+        length = max(1, self.feed.log.length)
+        return any(link.proven_length >= length for link in self.links.values())
+
+    def _given_to(self, replica: Replica) -> int:
+        given = self._given.get(replica.connection.remote_key)
+        if given is None:
+            return r.MAX_LENGTH if len(self._given) >= MAX_GIVEN else 0
+        return given
+
+    def _note_given(self, link: Link, length: int) -> None:
+        link.same_length = max(link.same_length, length)
+        if self.feed.is_owned and self._given_to(link.replica) < length:
+            self._given[link.replica.connection.remote_key] = length
 
     # messages
 
@@ -186,7 +210,7 @@ class Replicator:
                 replica.send_proof(message.id, proof)
                 upgrade = message.request.upgrade
                 if upgrade is not None:  # it verifies what we sign against what it has
-                    link.same_length = max(link.same_length, upgrade.start + upgrade.length)
+                    self._note_given(link, upgrade.start + upgrade.length)
 
     def head_published(self, now: float) -> None:
         """An owned feed has a new durable head: tells everybody."""
@@ -273,6 +297,8 @@ class Replicator:
                 self._on_invalid(link, sent, result, now)
                 continue
             link.answered(proof, now)
+            if result.new_head is not None:
+                link.proven_length = result.new_head.length
             if result.block_index is not None:
                 added.append(result.block_index)
         if added or log.length != length:

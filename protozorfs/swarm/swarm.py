@@ -237,7 +237,7 @@ class Swarm:
         return any(succeeded)
 
     async def _wait_for_peers(self, feed: Feed) -> bool:
-        """True once a connected peer has told its length of our fork, and ours is as long."""
+        """True once a connected peer has shown its head, and ours is as new; see `knows_newest`."""
         replicator = self._replicators.get(discovery_key_of(feed.feed_id))
         if replicator is None:
             return False
@@ -249,8 +249,7 @@ class Swarm:
                 or (replicator.links and feed.log.length < feed.remote_length)
             ):
                 await self._settled.wait()
-            remotes = [replica.remote for replica in replicator.links]
-            return any(remote.is_known and remote.fork == feed.log.fork for remote in remotes)
+            return replicator.knows_newest()
         return False
 
     def _may_show(self, entry: Entry, feed: Feed) -> bool:

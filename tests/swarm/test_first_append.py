@@ -12,7 +12,7 @@ from protozorfs.app import open_node
 from protozorfs.errors import NotWritable
 from protozorfs.swarm.dht_upkeep import CHECK_SECONDS
 from protozorfs.types import Address
-from tests.node_peer import node_writer
+from tests.node_peer import generated_block, node_writer
 from tests.swarm.nodes import ALONE, LOOPBACK, node_at, until
 
 if TYPE_CHECKING:
@@ -124,3 +124,70 @@ async def test_a_copy_that_heard_nobody_takes_no_append(
     async with open_node(tmp_path / "copy", replace(ALONE, peers=(deaf,))) as node:
         with pytest.raises(NotWritable, match="nobody could be asked"):
             await journal(node).append([b"two\n"])
+
+
+@pytest.fixture
+async def copy(tmp_path: Path, store: Path) -> Path:
+    """A copy of the store."""
+    path = tmp_path / "copy"
+    await trio.run_process(["cp", "-a", str(store), str(path)])
+    return path
+
+
+async def test_a_peer_that_has_nothing_but_what_it_got_here_is_no_answer(
+    tmp_path: Path, copy: Path
+) -> None:
+    """Whatever it knows of the feed it has from the copy, which must not believe itself."""
+    async with open_node(tmp_path / "new", ALONE) as reader, node_at(copy, reader) as node:
+        feed_id = journal(node).feed_id
+        followed = reader.feeds.follow(feed_id, b"journal")
+        with pytest.raises(NotWritable, match="nobody could be asked"):
+            await journal(node).append([b"two\n"])
+        await until(lambda: followed.log.contiguous_length == 1)
+        await until(lambda: journal(node).remote_length == 1)
+        with pytest.raises(NotWritable, match="nobody could be asked"):
+            await journal(node).append([b"two\n"])
+
+
+async def test_a_peer_that_has_less_is_no_answer(tmp_path: Path, store: Path) -> None:
+    async with open_node(tmp_path / "reader", ALONE) as reader, node_at(store, reader) as node:
+        followed = reader.feeds.follow(journal(node).feed_id, b"journal")
+        await until(lambda: followed.log.contiguous_length == 1)
+    async with open_node(store, ALONE) as node:
+        await journal(node).append([b"two\n"])
+    await trio.run_process(["cp", "-a", str(store), str(tmp_path / "copy")])
+    async with (
+        open_node(tmp_path / "reader", ALONE) as reader,
+        node_at(tmp_path / "copy", reader) as node,
+    ):
+        with pytest.raises(NotWritable, match="nobody could be asked"):
+            await journal(node).append([b"three\n"])
+
+
+async def test_a_follower_that_has_the_head_from_elsewhere_is_an_answer(
+    tmp_path: Path, store: Path, copy: Path
+) -> None:
+    async with open_node(tmp_path / "reader", ALONE) as reader:
+        async with node_at(store, reader) as node:
+            followed = reader.feeds.follow(journal(node).feed_id, b"journal")
+            await until(lambda: followed.log.contiguous_length == 1)
+        async with node_at(copy, reader, options=replace(ALONE, port=await unused_port())) as node:
+            await journal(node).append([b"two\n"])
+        async with open_node(copy, ALONE) as node:
+            await journal(node).append([b"three\n"])  # the copy is in its place now
+
+
+@pytest.mark.interop
+async def test_so_is_a_node_peer(tmp_path: Path) -> None:
+    """It answers the question for its head as it answers any other."""
+    blocks = [generated_block(index, 64) for index in range(3)]
+    async with open_node(tmp_path / "store", ALONE) as node:
+        await node.create(b"journal").append(blocks)
+        keys = journal(node).log.key_pair
+        assert keys is not None
+    await trio.run_process(["cp", "-a", str(tmp_path / "store"), str(tmp_path / "copy")])
+    with node_writer(keys.seed, blocks=len(blocks)) as writer:
+        assert writer.address is not None
+        async with open_node(tmp_path / "copy", replace(ALONE, peers=(writer.address,))) as node:
+            await journal(node).append([b"more\n"])
+            assert not journal(node).frozen_why
