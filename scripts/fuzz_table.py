@@ -42,8 +42,11 @@ def run(name: str, seconds: int) -> Result:
     crashes = WORK / name / "crashes"
     corpus.mkdir(parents=True, exist_ok=True)
     crashes.mkdir(exist_ok=True)
-    for seed in HARNESSES[name].seeds():
+    earlier = sorted(crashes.iterdir())
+    for seed in (*HARNESSES[name].seeds(), *(path.read_bytes() for path in earlier)):
         (corpus / hashlib.sha1(seed, usedforsecurity=False).hexdigest()).write_bytes(seed)
+    for path in earlier:  # what still raises is soon found again
+        path.unlink()
     log = WORK / name / "log"
     arguments = (
         str(corpus),
@@ -62,15 +65,14 @@ def run(name: str, seconds: int) -> Result:
     total = re.search(r"number_of_executed_units:\s+(\d+)", said)
     kept = sorted(crashes.iterdir())
     if status and not kept:
-        kept = [log]  # it did not even begin
+        raise SystemExit(f"fuzz: {name} ended with {status}: see {log}")
     count = len(list(corpus.iterdir()))
     return Result(name, int(total[1]) if total else executions, edges, features, count, kept)
 
 
-def fuzz(name: str, *arguments: str, output: IO[bytes] | None = None) -> int:
-    """Runs one harness in a process of its own, with a directory in memory; its exit code."""
-    memory = Path("/dev/shm")
-    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as work:
+def fuzz(name: str, *arguments: str, output: IO[bytes]) -> int:
+    """Runs one harness in a process of its own; its exit code."""
+    with directory() as work:
         return subprocess.run(
             [sys.executable, "-m", "scripts.fuzz_one", name, work, *arguments],
             stdout=output,
@@ -78,6 +80,20 @@ def fuzz(name: str, *arguments: str, output: IO[bytes] | None = None) -> int:
             cwd=ROOT,
             preexec_fn=lambda: os.nice(NICENESS),
         ).returncode
+
+
+def directory() -> TemporaryDirectory[str]:
+    """A directory for a harness, in memory."""
+    memory = Path("/dev/shm")
+    return TemporaryDirectory(dir=memory if memory.is_dir() else None)
+
+
+def again(name: str, path: str) -> int:
+    """Runs a harness on one input, without a fuzzer: shows what it raises."""
+    with directory() as work:
+        HARNESSES[name].make(Path(work))(Path(path).read_bytes())
+    print(f"{name} raises nothing for {path}")
+    return 0
 
 
 def print_row(cells: tuple[object, ...]) -> None:
@@ -88,7 +104,7 @@ def main() -> int:
     """The exit code: 1 if anything crashed."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["--again"]:
-        return fuzz(*arguments[1:])
+        return again(*arguments[1:])
     seconds = int(arguments[0]) if arguments else SECONDS
     names = arguments[1:] or list(HARNESSES)
     print_row(HEADINGS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from scripts.fuzz_table import again
 from tests.fuzzing.harness import Chooser, edited, part, resealed, resealed_before
 from tests.fuzzing.harnesses import HARNESSES
 from tests.sizes import long_or_short
@@ -60,6 +61,16 @@ def test_no_input_raises(name: str, tmp_path: Path) -> None:
         except BaseException as error:
             error.add_note(f"input: {data!r}")
             raise
+
+
+def test_an_input_is_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "input"
+    path.write_bytes(b'{"pid": 4711}')
+    assert again("lock", str(path)) == 0
+    assert "raises nothing" in capsys.readouterr().out
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        again("lock", str(path))
 
 
 def test_an_input_is_taken_from_the_front() -> None:
