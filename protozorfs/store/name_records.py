@@ -74,6 +74,7 @@ class Kind(IntEnum):
 
 
 _KINDS = frozenset(Kind)
+_BODY_BYTES = {Kind.START: _COUNT.size, Kind.REMOVED: _FEED_ID_BYTES, Kind.END: 0}
 
 
 class NameRow(NamedTuple):
@@ -200,6 +201,8 @@ def decode_record(content: bytes) -> Record | None:
     if magic != _MAGIC or version != VERSION or kind not in _KINDS:
         raise DecodeError("made by a newer version of protozorfs")
     change = Change(Kind(kind), body[_HEAD.size : _HEAD.size + size])
+    if len(change.body) != _BODY_BYTES.get(change.kind, len(change.body)):
+        raise DecodeError(f"a record of kind {kind} that nobody has written")
     return Record(sequence, place, change, content)
 
 

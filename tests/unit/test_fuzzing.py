@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +19,11 @@ from tests.sizes import long_or_short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SECONDS = long_or_short(20.0, 0.4)  # for each harness, its seeds apart
 MAX_CHANGES = 6
+ROOT = Path(__file__).parents[2]
+IMPORT = "import tests.fuzzing.harnesses"
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +65,12 @@ def test_no_input_raises(name: str, tmp_path: Path) -> None:
         except BaseException as error:
             error.add_note(f"input: {data!r}")
             raise
+
+
+def test_harnesses_need_nothing_that_only_tests_have() -> None:
+    """What `scripts/fuzz` installs is atheris and the package."""
+    script = "import sys; sys.modules |= dict.fromkeys(['pytest', 'hypothesis']); " + IMPORT
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 
 
 def test_an_input_is_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protozorfs.errors import InvalidName, NameTaken, NoSuchFeed, StoreCorrupt, StoreError
+from protozorfs.errors import (
+    DecodeError,
+    InvalidName,
+    NameTaken,
+    NoSuchFeed,
+    StoreCorrupt,
+    StoreError,
+)
 from protozorfs.names import own_id_name
 from protozorfs.store import names as names_module
 from protozorfs.store.memory_files import MemoryFiles, Stopped
@@ -536,3 +543,14 @@ def test_the_layout_of_a_record() -> None:
 @given(st.binary(max_size=2000), st.binary(max_size=2000))
 def test_any_bytes_are_read_without_an_error(first: bytes, second: bytes) -> None:
     assert merge(first, second).known.rows == {}
+
+
+@pytest.mark.parametrize("kind", [Kind.START, Kind.REMOVED, Kind.END])
+def test_a_record_of_another_size_than_its_kind_has_is_refused(kind: Kind) -> None:
+    strange = encode_records([Change(kind, bytes(9))], 1)
+    with pytest.raises(DecodeError, match="nobody has written"):
+        merge(strange, b"")
+    files = MemoryFiles()
+    files.replace(NAMES_FILE, strange)
+    with pytest.raises(StoreCorrupt):
+        Names(files)
