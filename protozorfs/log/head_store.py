@@ -39,11 +39,6 @@ class StoredHeads(NamedTuple):
     durable: tuple[SlotHead, ...]
     lost_slots: int
 
-    @property
-    def is_empty(self) -> bool:
-        """No head was ever written."""
-        return not (self.signed or self.durable or self.lost_slots)
-
     def verified(self, public_key: PublicKey, *, is_owned: bool) -> StoredHeads:
         """Those among them that the feed's key signed, or, if it is ours, was yet to sign."""
         return StoredHeads(

@@ -61,9 +61,7 @@ def open_files(directory: FeedDirectory) -> Opened:
         return Opened(files, key_pair, Recovered(None, empty, Bitfield(), 0, False, False), None)
     heads = files.heads.load()
     if key_pair is not None:
-        if heads.is_empty and _is_empty(files):
-            heads = _with_first_head(files, key_pair)
-        _check_heads_are_there(files, heads)
+        heads = _owned_heads(files, heads, key_pair)
     found = _as_left_clean(files, heads) if files.is_marked_clean else None
     if found is not None:
         durable_head = heads.durable[0].head if heads.durable else None
@@ -78,36 +76,47 @@ def open_files(directory: FeedDirectory) -> Opened:
     return Opened(files, key_pair, found, None, key_pair is not None and heads.lost_slots > 0)
 
 
-def _is_empty(files: LogFiles) -> bool:
-    return not (files.heads.file.size() or files.data.size() or files.tree.size())
+def _owned_heads(files: LogFiles, heads: StoredHeads, key_pair: KeyPair) -> StoredHeads:
+    """The heads of an owned feed, which must not begin anew because they were lost: a fork.
+
+    Where no block was ever written, nothing can have been: what stands in `head` was left by a
+    making that was cut off, zeros and torn slots included.
+    """
+    where = f"{files.directory.path}/head"
+    whole = (*heads.signed, *heads.durable)
+    longest = max((slot.head.length for slot in whole), default=0)
+    left = _length_at_rest(files)
+    if not (longest or left or files.data.size() or files.tree.size()):
+        return heads if whole and not heads.lost_slots else _with_first_head(files, key_pair)
+    if not whole:
+        raise StoreCorrupt(where, 0, "no head of the feed is left; nothing of it was changed")
+    if left > longest:
+        raise StoreCorrupt(where, 0, f"of {left} blocks no head is left")
+    return heads
+
+
+def _length_at_rest(files: LogFiles) -> int:
+    """What the mark of a clean stop says; 0 without one."""
+    if not files.is_marked_clean:
+        return 0
+    try:
+        return decode_at_rest(
+            files.directory.files.read(f"{files.directory.path}/{CLEAN_FILE}")
+        ).length
+    except DecodeError:
+        return 0
 
 
 def _with_first_head(files: LogFiles, key_pair: KeyPair) -> StoredHeads:
-    """Begins an owned feed with a head of length 0: from then on no head means damage."""
+    """Begins an owned feed with a head of length 0: from the first block on none means damage."""
     files.before_write()
+    files.heads.file.truncate(0)
     head = sign_head((), 0, 0, key_pair.secret_key)
     files.heads.write_signed(head)
     files.heads.write_durable(files.heads.file, head)
     files.sync(files.heads.file)
     files.heads.confirm_durable()
     return files.heads.load()
-
-
-def _check_heads_are_there(files: LogFiles, heads: StoredHeads) -> None:
-    """An owned feed must not begin anew because its heads were lost: that would fork it."""
-    whole = (*heads.signed, *heads.durable)
-    where = f"{files.directory.path}/head"
-    if not whole:
-        raise StoreCorrupt(where, 0, "no head of the feed is left; nothing of it was changed")
-    if not files.is_marked_clean:
-        return
-    try:
-        clean = files.directory.files.read(f"{files.directory.path}/{CLEAN_FILE}")
-        length = decode_at_rest(clean).length
-    except DecodeError:
-        return
-    if length > max(slot.head.length for slot in whole):
-        raise StoreCorrupt(where, 0, f"of {length} blocks no head is left")
 
 
 def _as_left_clean(files: LogFiles, heads: StoredHeads) -> Recovered | None:

@@ -7,6 +7,7 @@ The smallest form of each fault that was found, and many lives drawn from seeds
 from __future__ import annotations
 
 import errno
+import itertools
 import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from tests.simulation.log_life import (
     told,
 )
 from tests.sizes import long_or_short
-from tests.unit.log.feed_tools import create_owned
+from tests.unit.log.feed_tools import create_owned, directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,6 +141,27 @@ def test_a_failed_sync_of_leavings_is_not_repeated_as_if_fine(ahead: int) -> Non
 
     found = violated_by(story)
     assert not found, f"{len(found)} of {SEEDS} seeds: {found}"
+
+
+def test_a_making_that_is_cut_off_anywhere_leaves_a_feed_that_can_be_used() -> None:
+    """If it left a key; else the feed never was."""
+    opened_again = 0
+    for seed in range(SEEDS):
+        for ahead in itertools.count():
+            files = MemoryFiles(seed)
+            files.fail_at(ahead)
+            with suppress(Stopped):
+                create_owned(files)
+                break
+            files.power_cut(random.Random(seed))
+            if files.exists(f"{directory(files).path}/secret"):
+                judge = Judge(PAIR.public_key)
+                log = opened(files, judge, was_power_cut=True)
+                assert not log.may_lack_heads
+                append(log, judge, b"first")
+                sync(log, judge)
+                opened_again += 1
+    assert opened_again > SEEDS
 
 
 def test_no_life_breaks_a_rule() -> None:
