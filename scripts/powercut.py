@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -62,7 +63,7 @@ SIZES = (1, 30, 500, 511, 1400, 5000, 70_000)  # of records, one write each
 EXT4 = CutModel(PAGE_BYTES, MOMENTS, JOURNAL, survival=0.5, has_rubbish=False)
 STRICT = CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.5, has_rubbish=False)
 SURVIVALS = (0.0, 0.5, 0.9, 1.0)
-STOP_SECONDS = 30.0
+PATIENCE_SECONDS = 300.0  # no promise is about time, and the machine may be busy
 UNSYNCED_EVERY = 3  # of the cut points, those that are tried without the syncs, too
 _HERE = Path(__file__).parent
 
@@ -135,7 +136,8 @@ class Workload:
             try:
                 self._live(mount, life, writers, records)
                 if life == lives - 1:
-                    mount.stop()
+                    mount.process.send_signal(signal.SIGTERM)
+                    mount.process.wait(PATIENCE_SECONDS)
                     self._mark({"did": "stop"})
             finally:
                 mount.process.kill()
@@ -149,7 +151,9 @@ class Workload:
             *("env", f"LD_PRELOAD={self._library}", f"RECORDER_ROOT={store}"),
             *(f"RECORDER_FILE={self._record}", *installed_command()),
         ]
-        mount = start_mount(self._directory, "-o", OPTIONS, command=command)
+        mount = start_mount(
+            self._directory, "-o", OPTIONS, command=command, patience_seconds=PATIENCE_SECONDS
+        )
         counts = {
             tag: count_in((mount.path / name).read_bytes(), tag)
             for tag, name in self._names.items()
@@ -176,13 +180,14 @@ class Workload:
         self._rename(mount, new, new + "-renamed")
         self._remove(mount, new)
         for process in processes[: len(processes) // 2]:
-            process.wait(STOP_SECONDS)
+            process.wait(PATIENCE_SECONDS)
         first = next(iter(self._names))
         self._rename(mount, first, f"renamed-in-{life}")
         if life % 2:
             mount.process.send_signal(signal.SIGKILL)
         for process in processes:
-            process.wait(STOP_SECONDS)
+            process.wait(PATIENCE_SECONDS)
+            assert not process.returncode, "a writer failed; its output is above"
 
     def _create(self, mount: Mount, tag: str) -> None:
         self._mark({"does": "create", "tag": tag, "name": tag})
@@ -362,12 +367,10 @@ def states_of(replay: Replay, number: int, count: int) -> Iterator[tuple[str, Di
 def main() -> int:
     """Runs the workload, then tries all states; the exit code is 1 if a promise was broken."""
     options = arguments()
+    logging.getLogger("protozorfs").setLevel(logging.ERROR)  # each state opened has its warnings
     with tempfile.TemporaryDirectory(prefix="powercut", dir=options.directory) as name:
         directory = Path(name)
-        library, record = directory / "recorder.so", directory / "record"
-        command = ["gcc", "-O1", "-shared", "-fPIC", "-o", str(library), str(_HERE / "recorder.c")]
-        subprocess.run([*command, "-ldl", "-pthread"], check=True)
-        Workload(directory, record, library).run(options.lives, options.writers, options.records)
+        record = options.replay or recorded(directory, options)
         kinds = Counter(call.kind for call in read_record(record))
         print(f"{sum(kinds.values()) - kinds['M']} calls: {dict(sorted(kinds.items()))}")
         with multiprocessing.Pool(options.jobs) as pool:
@@ -380,6 +383,8 @@ def main() -> int:
     violations = [each for result in results for each in result.violations]
     for each in violations[:20]:
         print(each)
+    if violations:
+        print(f"try these calls again: scripts/powercut --replay {kept(record)}")
     print(
         f"{sum(result.cuts for result in results)} cut points,"
         f" {sum(result.full for result in results)} of them with as many different states as asked,"
@@ -391,6 +396,23 @@ def main() -> int:
         f" {seen} violations"
     )
     return 1 if violations or not seen else 0
+
+
+def recorded(directory: Path, options: argparse.Namespace) -> Path:
+    """Runs the workload; the record of it."""
+    library, record = directory / "recorder.so", directory / "record"
+    command = ["gcc", "-O1", "-shared", "-fPIC", "-o", str(library), str(_HERE / "recorder.c")]
+    subprocess.run([*command, "-ldl", "-pthread"], check=True)
+    Workload(directory, record, library).run(options.lives, options.writers, options.records)
+    return record
+
+
+def kept(record: Path) -> Path:
+    """Where a record stays when this run ends: no two runs make the same calls."""
+    descriptor, name = tempfile.mkstemp(prefix="powercut-record-")
+    with open(descriptor, "wb") as file:
+        file.write(record.read_bytes())
+    return Path(name)
 
 
 def arguments() -> argparse.Namespace:
@@ -408,6 +430,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--directory", help="where the store is, to choose the file system")
+    parser.add_argument("--replay", type=Path, help="the record of an earlier run, instead of one")
     options = parser.parse_args()
     if options.quick:
         options.lives, options.writers, options.records = 2, 2, 6

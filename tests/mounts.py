@@ -114,7 +114,11 @@ def unmount(path: Path, *flags: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def start_mount(
-    directory: Path, *arguments: str, command: Sequence[str] | None = None, name: str = "m"
+    directory: Path,
+    *arguments: str,
+    command: Sequence[str] | None = None,
+    name: str = "m",
+    patience_seconds: float = START_SECONDS,
 ) -> Mount:
     """Mounts DIRECTORY/NAME.store at DIRECTORY/NAME and returns when it answers.
 
@@ -139,7 +143,7 @@ def start_mount(
             cwd=Path(__file__).parents[1],
         )
     mount = Mount(path, store, process, output)
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + patience_seconds
     while " is mounted at " not in mount.said[said_before:]:
         if process.poll() is not None or time.monotonic() > deadline:
             code = process.poll()  # None: it did not answer in time
