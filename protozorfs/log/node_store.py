@@ -245,14 +245,17 @@ class _PathCheck:
         """`trusted`: nodes, and the byte offsets of what is below them."""
         self._stored = stored
         self._data = data
+        self._trusted = trusted
         self._known: dict[int, tuple[TreeNode, int] | None] = dict(trusted)
         self._end = max(map(flat_tree.right_span, trusted), default=-1)
         self.lost: list[tuple[int, int]] = []  # blocks, below nodes whose children are wrong
 
     def is_missed(self, index: int) -> bool:
         """A node that is not stored was: siblings are stored together, and parents with them."""
-        return self._stored(flat_tree.sibling(index)) is not None or bool(
-            index & 1 and all(map(self._stored, flat_tree.children(index)))
+        return (
+            index in self._trusted
+            or self._stored(flat_tree.sibling(index)) is not None
+            or bool(index & 1 and all(map(self._stored, flat_tree.children(index))))
         )
 
     def right_node(self, index: int) -> TreeNode | None:

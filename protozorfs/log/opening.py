@@ -14,10 +14,11 @@ from protozorfs.log.aside import keep_aside
 from protozorfs.log.at_rest import decode_at_rest
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.files import LogFiles
-from protozorfs.log.hashing import sign_head, tree_hash
+from protozorfs.log.hashing import sign_head
 from protozorfs.log.held_file import decode_held
 from protozorfs.log.recovery import Recovered, Recovery
-from protozorfs.log.tree import TreeState, roots_of
+from protozorfs.log.roots import signed_roots
+from protozorfs.log.tree import TreeState
 from protozorfs.store.layout import CLEAN_FILE
 
 if TYPE_CHECKING:
@@ -123,8 +124,8 @@ def _as_left_clean(files: LogFiles, heads: StoredHeads) -> Recovered | None:
     """The state beside a clean mark; None if the files do not agree after all."""
     head = heads.signed[0].head if heads.signed else None
     length = head.length if head else 0
-    roots = roots_of(files.nodes, length)
-    if roots is None or (head is not None and tree_hash(roots) != head.tree_hash):
+    roots = signed_roots(files.nodes, files.data, head) if head is not None else ()
+    if roots is None:
         return None
     path = f"{files.directory.path}/bitfield"
     try:

@@ -25,7 +25,8 @@ from protozorfs.log.hashing import (
     sign_head,
     tree_hash,
 )
-from protozorfs.log.tree import TreeState, roots_of
+from protozorfs.log.roots import signed_roots
+from protozorfs.log.tree import TreeState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,9 +159,9 @@ class Recovery:
         return TreeState(self._public_key, 0, 0, ())
 
     def _state_of(self, head: Head) -> TreeState | None:
-        """The tree of a head, if its roots are stored and are the ones that were signed."""
-        roots = roots_of(self._nodes, head.length)
-        if roots is None or tree_hash(roots) != head.tree_hash:
+        """The tree of a head, if its roots are stored, or follow from what is."""
+        roots = signed_roots(self._nodes, self._data, head)
+        if roots is None:
             return None
         return TreeState(self._public_key, head.fork, head.length, roots)
 
