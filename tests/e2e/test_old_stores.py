@@ -16,7 +16,7 @@ from protozorfs.store.layout import Store
 from protozorfs.store.name_records import NameRow
 from protozorfs.types import FeedId
 from tests.mounts import mounted
-from tests.unit.store.test_old_names import SCHEMA
+from tests.unit.store.old_stores import SCHEMA
 
 pytestmark = pytest.mark.fuse
 
