@@ -20,12 +20,12 @@ A_KEY = NodeKey(b"k" * 32)
 
 
 async def test_a_remembered_peer_is_enough_and_those_that_failed_rank_last(tmp_path: Path) -> None:
-    stale = RealFiles(tmp_path / "reader")
     async with node_at(tmp_path / "owner") as owner:
         feed = owner.create(b"journal")
         await feed.append([b"hello\n"])
         async with node_at(tmp_path / "reader") as reader:
             reader.feeds.follow(feed.feed_id, b"paul")
+        stale = RealFiles(tmp_path / "reader")
         with socket.create_server((LOOPBACK, 0)) as server:
             nobody = server.getsockname()[1]
         listeners = await trio.open_tcp_listeners(0, host=LOOPBACK)
