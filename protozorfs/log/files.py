@@ -21,6 +21,7 @@ class LogFiles:
 
     def __init__(self, directory: FeedDirectory, *, is_owned: bool) -> None:
         self.directory = directory
+        self._is_owned = is_owned
         self._displacement: str | None = None if is_owned else ""
         self.data = directory.file("data")
         self.tree = directory.file("tree", closed=self._forget_pages)
@@ -47,6 +48,10 @@ class LogFiles:
         elif self.is_marked_clean:
             self.directory.unmark_clean()
             self.is_marked_clean = False
+        if self._is_owned and self.heads.must_fill:
+            self.heads.fill()
+            self.sync(self.heads.file)
+            self.heads.confirm_fill()
 
     def note_loss(self) -> None:
         """Something was found wrong: what the clean mark says holds no more.

@@ -61,6 +61,8 @@ class HeadStore:
         self._signed_sequence = 0
         self._durable_sequence = 0
         self._unsure: SlotHead | None = None
+        self._newest: SlotHead | None = None  # of signed ones, when they were read
+        self._bare: list[int] = []  # parities of signed slots of which a copy was never written
 
     def load(self) -> StoredHeads:
         """Reads the slots that are whole; what is written next follows them."""
@@ -69,7 +71,30 @@ class HeadStore:
         durable, lost_durable = _whole(HeadKind.DURABLE, slots[HeadKind.DURABLE])
         self._signed_sequence = signed[0].sequence if signed else 0
         self._durable_sequence = durable[0].sequence if durable else 0
+        self._newest = signed[0] if signed else None
+        paged = slots[HeadKind.SIGNED].paged
+        self._bare = [parity for parity in range(2) if not all(map(any, paged[parity]))]
         return StoredHeads(signed, durable, lost_signed + lost_durable)
+
+    @property
+    def must_fill(self) -> bool:
+        """Whether a write may fail in a slot without an older head, and then count all the same."""
+        return bool(self._bare) and self._newest is not None
+
+    def fill(self) -> None:
+        """Writes the newest signed head where none was, before any other is written.
+
+        Does not sync; `confirm_fill` is next. Feeds of format 1 have such slots.
+        """
+        assert self._newest is not None
+        sequence, head, _ = self._newest
+        for parity in self._bare:
+            record = encode_head_slot(HeadKind.SIGNED, sequence, head)
+            write_slot(self.file, HeadKind.SIGNED, parity, record)
+
+    def confirm_fill(self) -> None:
+        """What `fill` wrote was synced."""
+        self._bare = []
 
     def distrust(self, durable: SlotHead | None) -> None:
         """The durable head that an unclean run left may be in the page cache only.
@@ -138,14 +163,29 @@ def _decoded(
     found: list[SlotHead] = []
     lost = 0
     for copies in slots:
-        # A write that was torn between the copies leaves two that differ.
         whole = [slot for slot in (_decoded_copy(kind, copy) for copy in copies) if slot]
         if whole:
-            sequence, head = max(whole, key=lambda slot: slot[0])
-            found.append(SlotHead(sequence, head, is_paged))
+            found += [SlotHead(*slot, is_paged) for slot in _that_count(kind, whole)]
         else:
             lost += any(map(any, copies))
     return found, lost
+
+
+def _that_count(kind: HeadKind, copies: list[tuple[int, Head]]) -> list[tuple[int, Head]]:
+    """The one of a slot's whole copies that counts, if any. They differ where a write was cut off.
+
+    Of signed heads the older: a write that failed in the middle was refused, and whoever appended
+    was told so. Of durable ones the newer: all that it says was synced before it was written.
+    """
+    older, newer = min(copies, key=_sequence), max(copies, key=_sequence)
+    if kind is HeadKind.DURABLE:
+        return [newer]
+    is_told_apart = older[0] != newer[0] or older == newer
+    return [older] if is_told_apart else []  # a refused one, and one that a power cut tore
+
+
+def _sequence(copy: tuple[int, Head]) -> int:
+    return copy[0]
 
 
 def _decoded_copy(kind: HeadKind, record: bytes) -> tuple[int, Head] | None:

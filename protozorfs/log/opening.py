@@ -113,7 +113,8 @@ def _with_first_head(files: LogFiles, key_pair: KeyPair) -> StoredHeads:
     files.before_write()
     files.heads.file.truncate(0)
     head = sign_head((), 0, 0, key_pair.secret_key)
-    files.heads.write_signed(head)
+    for _ in range(2):  # in both slots: see `HeadStore.fill`
+        files.heads.write_signed(head)
     files.heads.write_durable(files.heads.file, head)
     files.sync(files.heads.file)
     files.heads.confirm_durable()

@@ -10,8 +10,9 @@
 A record has 512 bytes, one disk sector, and its sequence number; the next one goes where the
 previous is not, so a torn write never loses that one. Each has a page of its own, so that none is
 written again with another, and stands in it twice, at bytes 0 and 512: one bad sector loses none.
-The records of format 1 are read where there are no others, and never written again. What a record
-holds is its owner's affair (`log.format`).
+Where both are whole and differ, a write was cut off: the reader decides which counts. The records
+of format 1 are read where there are no others, and never written again. What a record holds is its
+owner's affair (`log.format`).
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ from protozorfs.store.files import (
     replace_by_rename,
 )
 from protozorfs.store.memory_disk import (
-    PAGE_BYTES,
     SECTOR_BYTES,
     CutModel,
     Directory,
@@ -64,7 +63,7 @@ class _Disk:
         self.is_lasting = False
         self.is_stopped = False
         self.generation = 0  # raised by a kill: files opened before are dead
-        self.choice = random.Random(0)  # what a failed sync writes all the same
+        self.choice = random.Random(0)  # what failed writes and syncs do all the same
         self.watcher: Callable[[int], None] | None = None
         self.carry_out: Callable[[str, Callable[[], None]], None] | None = None
 
@@ -132,10 +131,16 @@ class _Disk:
         return Move(self.moves - 1, old, new, entry)
 
 
-def _is_record(offset: int, size: int) -> bool:
-    """Whole sectors within one page: the system takes such a write whole, or refuses it whole."""
-    is_in_sectors = offset % SECTOR_BYTES == size % SECTOR_BYTES == 0
-    return is_in_sectors and offset // PAGE_BYTES == (offset + size - 1) // PAGE_BYTES
+def _part_of(data: bytes, offset: int, choice: random.Random) -> bytes:
+    """What a write that fails has written: its first bytes, whole sectors of a write of such.
+
+    File systems take space by blocks, of 512 bytes at least, and XFS writes the ones before that
+    for which there is none. Only a limit of a file's size (EFBIG) is one of bytes.
+    """
+    if offset % SECTOR_BYTES or len(data) % SECTOR_BYTES:
+        return data[: choice.randint(0, len(data) // 2)]
+    sectors = max(1, len(data) // SECTOR_BYTES)
+    return data[: choice.randrange(sectors) * SECTOR_BYTES]
 
 
 def _failed(number: str | int) -> Exception:
@@ -172,11 +177,12 @@ class MemoryFile:
                 )
             self._change(Write(offset, content))
 
-        def write_half() -> None:
-            if not _is_record(offset, len(content)):
-                self._change(Write(offset, content[: len(content) // 2]))
+        def write_part() -> None:
+            part = _part_of(content, offset, self._disk.choice)
+            if part:
+                self._change(Write(offset, part))
 
-        self._disk.operation("write", write, write_half)
+        self._disk.operation("write", write, write_part)
 
     def pwritev(self, parts: Sequence[bytes], offset: int) -> None:
         self.pwrite(b"".join(parts), offset)
@@ -251,7 +257,7 @@ class MemoryFiles:
     """A tree of files in memory."""
 
     def __init__(self, seed: int = 0) -> None:
-        """`seed`: of what a failed sync writes all the same."""
+        """`seed`: of what failed writes and syncs do all the same."""
         self._disk = _Disk()
         self._disk.choice.seed(seed)
         self._root = Directory(0)

@@ -287,18 +287,18 @@ def test_a_slot_from_before_an_earlier_recovery_is_no_evidence() -> None:
     log.append([b"durable"])
     log.sync()
     log.append([b"x"])
-    log.append([b"old"] * 5)  # signed head 4
+    log.append([b"old"] * 5)  # signed head 5
     files.kill()
     path = directory(files).path
-    even = slot_offset(HeadKind.SIGNED, 0)
-    old_slot = files.open(f"{path}/head").pread(PAGE_BYTES, even)
+    odd = slot_offset(HeadKind.SIGNED, 1)
+    old_slot = files.open(f"{path}/head").pread(PAGE_BYTES, odd)
     files.open(f"{path}/data").truncate(len(b"durablex"))
-    log = reopen(files)  # signs head 5, of length 2
+    log = reopen(files)  # signs head 6, of length 2
     assert log.length == 2
     for block in (b"new 5", b"new 6", b"new 7", b"new 8", b"new 9", b"new 10"):
         log.append([block])
     files.kill()
-    files.open(f"{path}/head").pwrite(old_slot, even)  # as if the write of head 10 was lost
+    files.open(f"{path}/head").pwrite(old_slot, odd)  # as if the write of head 11 was lost
     check_whole(
         reopen(files),
         [b"durable", b"x", b"new 5", b"new 6", b"new 7", b"new 8", b"new 9", b"new 10"],

@@ -16,6 +16,7 @@ import pytest
 
 from protozorfs.errors import StoreError
 from protozorfs.store import MemoryFiles
+from protozorfs.store.heads import PAGE_BYTES, SLOT_BYTES
 from protozorfs.store.memory_files import Stopped
 from tests.simulation.judge import Judge, Violation
 from tests.simulation.log_life import (
@@ -64,10 +65,10 @@ def new_feed(seed: int) -> tuple[MemoryFiles, Judge, Log]:
     return files, judge, create_owned(files)
 
 
-def violated_by(story: Callable[[int], None]) -> list[tuple[int, str]]:
+def violated_by(story: Callable[[int], None], seeds: int = SEEDS) -> list[tuple[int, str]]:
     """The seeds with which a story breaks a rule."""
     found = []
-    for seed in range(SEEDS):
+    for seed in range(seeds):
         try:
             story(seed)
         except Violation as violation:
@@ -141,6 +142,47 @@ def test_a_failed_sync_of_leavings_is_not_repeated_as_if_fine(ahead: int) -> Non
 
     found = violated_by(story)
     assert not found, f"{len(found)} of {SEEDS} seeds: {found}"
+
+
+def as_format_1(files: MemoryFiles) -> None:
+    """Rewrites `head` as version 0.1.0 left it: four records in its first page, and no more."""
+    file = files.open(f"{directory(files).path}/head")
+    records = [file.pread(SLOT_BYTES, (1 + slot) * PAGE_BYTES) for slot in range(4)]
+    file.truncate(0)
+    file.pwritev(records, 0)
+    file.fdatasync()
+
+
+@pytest.mark.parametrize("format_number", [1, 2])
+@pytest.mark.parametrize("ending", ["kill", "power cut"])
+def test_a_refused_append_never_shows(format_number: int, ending: str) -> None:
+    """Not even where the disk took a part of its head: one of the two copies in a slot."""
+
+    def story(seed: int) -> None:
+        for ahead in range(5):  # data, tree and head; before it what a feed of format 1 needs
+            files, judge, log = new_feed(seed)
+            append(log, judge, b"first" * 100)
+            sync(log, judge)
+            files.kill()
+            if format_number == 1:
+                as_format_1(files)
+            log = opened(files, judge)
+            files.fail_at(files.operations + ahead, seed % 2 * errno.EIO or errno.ENOSPC)
+            judge.append_begins([b"refused"])
+            try:
+                log.append([b"refused"])
+            except (StoreError, OSError):
+                judge.append_failed()
+            else:
+                judge.append_returned()
+            if ending == "kill":
+                files.kill()
+            else:
+                files.power_cut(random.Random(seed))
+            append(opened(files, judge, was_power_cut=ending != "kill"), judge, b"other")
+
+    found = violated_by(story, seeds=10)
+    assert not found, f"{len(found)} seeds: {found}"
 
 
 def test_a_making_that_is_cut_off_anywhere_leaves_a_feed_that_can_be_used() -> None:
