@@ -41,7 +41,8 @@ def keep_aside(files: LogFiles, state: TreeState) -> None:
             copy.fdatasync()
         directory.files.sync_dir(directory.path)
         logger.error(
-            "a head of feed %s is damaged: %d bytes that it may have covered are kept in %s",
+            "a head of feed %s is damaged, or was replaced by an older one:"
+            " %d bytes that it may have covered are kept in %s",
             directory.feed_id.hex(),
             size - start,
             path,

@@ -61,14 +61,16 @@ NOTHING = AtRest(0, 0, 0, 0, 0, False)  # of a feed that has no files
 def read_at_rest(directory: FeedDirectory) -> AtRest | None:
     """What a feed's mark says; None if only the opened log can tell.
 
-    That is after an unclean stop, and where there is evidence beside the log, whose meaning is not
-    for this module.
+    That is after an unclean stop, where an owned feed was restored beside its mark, and where there
+    is evidence beside the log, whose meaning is not for this module.
     """
     try:
         names = directory.files.listdir(directory.path)
     except FileNotFoundError:
         return NOTHING
     if CLEAN_FILE not in names or not PLAIN_FILES.issuperset(names):
+        return None
+    if "secret" in names and directory.changes_since_clean():
         return None
     try:
         return decode_at_rest(directory.files.read(f"{directory.path}/{CLEAN_FILE}"))

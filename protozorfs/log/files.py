@@ -23,6 +23,7 @@ class LogFiles:
         self.directory = directory
         self._is_owned = is_owned
         self._displacement: str | None = None if is_owned else ""
+        self._is_place_forgotten = False  # so that what is written does not bring it back
         self.data = directory.file("data")
         self.tree = directory.file("tree", closed=self._forget_pages)
         self.nodes = NodeStore(self.tree, self.data)
@@ -34,6 +35,9 @@ class LogFiles:
     def before_write(self) -> None:
         """Takes the clean mark back, durably. Everything that writes to the log calls this first.
 
+        Of a feed that is not in its place the record of that goes, too: a write makes the times of
+        a restored file those of a written one.
+
         Makes the directory if there is none; not durably, since all that is lost with it can be
         fetched again. An owned feed has one from the start.
 
@@ -41,7 +45,9 @@ class LogFiles:
             StoreError: a sync failed in this run.
         """
         self.check_syncs()
-        self.displacement()
+        if self.displacement() and not self._is_place_forgotten:
+            self.directory.forget_place()
+            self._is_place_forgotten = True
         if not self.is_made:
             self.directory.mkdir()
             self.is_made = True

@@ -63,6 +63,7 @@ def open_files(directory: FeedDirectory) -> Opened:
     heads = files.heads.load()
     if key_pair is not None:
         heads = _owned_heads(files, heads, key_pair)
+    has_newest = key_pair is None or _has_newest_head(files, heads)
     found = _as_left_clean(files, heads) if files.is_marked_clean else None
     if found is not None:
         durable_head = heads.durable[0].head if heads.durable else None
@@ -73,7 +74,7 @@ def open_files(directory: FeedDirectory) -> Opened:
     # Beside a clean mark the slots' checksums are enough; a signature costs 50 us to check.
     heads = heads.verified(public_key, is_owned=key_pair is not None)
     files.heads.distrust(heads.durable[0] if heads.durable else None)
-    found = _recovered(files, heads, key_pair)
+    found = _recovered(files, heads, key_pair, cuts=has_newest and not heads.lost_slots)
     return Opened(files, key_pair, found, None, key_pair is not None and heads.lost_slots > 0)
 
 
@@ -83,16 +84,13 @@ def _owned_heads(files: LogFiles, heads: StoredHeads, key_pair: KeyPair) -> Stor
     Where no block was ever written, nothing can have been: what stands in `head` was left by a
     making that was cut off, zeros and torn slots included.
     """
-    where = f"{files.directory.path}/head"
-    whole = (*heads.signed, *heads.durable)
-    longest = max((slot.head.length for slot in whole), default=0)
-    left = _length_at_rest(files)
-    if not (longest or left or files.data.size() or files.tree.size()):
-        return heads if whole and not heads.lost_slots else _with_first_head(files, key_pair)
-    if not whole:
+    has_any = bool(heads.signed or heads.durable)
+    has_blocks = _longest(heads) or _length_at_rest(files)
+    if not (has_blocks or files.data.size() or files.tree.size()):
+        return heads if has_any and not heads.lost_slots else _with_first_head(files, key_pair)
+    if not has_any:
+        where = f"{files.directory.path}/head"
         raise StoreCorrupt(where, 0, "no head of the feed is left; nothing of it was changed")
-    if left > longest:
-        raise StoreCorrupt(where, 0, f"of {left} blocks no head is left")
     return heads
 
 
@@ -121,6 +119,25 @@ def _with_first_head(files: LogFiles, key_pair: KeyPair) -> StoredHeads:
     return files.heads.load()
 
 
+def _has_newest_head(files: LogFiles, heads: StoredHeads) -> bool:
+    """False if the mark of a clean stop tells of a longer one: an older state was restored.
+
+    Raises:
+        StoreCorrupt: it was lost otherwise.
+    """
+    left = _length_at_rest(files)
+    if left <= _longest(heads):
+        return True
+    if not files.directory.changes_since_clean():
+        where = f"{files.directory.path}/head"
+        raise StoreCorrupt(where, 0, f"of {left} blocks no head is left")
+    return False
+
+
+def _longest(heads: StoredHeads) -> int:
+    return max((slot.head.length for slot in (*heads.signed, *heads.durable)), default=0)
+
+
 def _as_left_clean(files: LogFiles, heads: StoredHeads) -> Recovered | None:
     """The state beside a clean mark; None if the files do not agree after all."""
     head = heads.signed[0].head if heads.signed else None
@@ -140,14 +157,17 @@ def _as_left_clean(files: LogFiles, heads: StoredHeads) -> Recovered | None:
     return Recovered(head, state, blocks.held, blocks.held_bytes, False, blocks.is_damaged)
 
 
-def _recovered(files: LogFiles, heads: StoredHeads, key_pair: KeyPair | None) -> Recovered:
+def _recovered(
+    files: LogFiles, heads: StoredHeads, key_pair: KeyPair | None, *, cuts: bool
+) -> Recovered:
+    """`cuts`: what an owned feed has behind its newest head was never signed, and goes."""
     public_key = public_key_of(files.directory.feed_id)
     recovery = Recovery(files, public_key)
     if key_pair is None:
         found = recovery.followed(heads)
     else:
         kept = recovery.owned(heads, key_pair)
-        if heads.lost_slots:
+        if not cuts:
             keep_aside(files, kept.state)
         found = recovery.finish(kept)
     if found.must_write_head and found.head is not None:

@@ -146,18 +146,23 @@ class FeedDirectory:
         Raises:
             OSError: that cannot be told now.
         """
-        return self._placement.displacement() or self._changes_since_clean()
+        return self._placement.displacement() or self.changes_since_clean()
 
     def keep_place(self) -> None:
         """Takes the place where they are now for theirs; durable on return."""
         self._placement.keep()
+
+    def forget_place(self) -> None:
+        """The feed is not in its place, until `keep_place`; durable on return."""
+        self._placement.forget()
+        self.files.sync_dir(self.path)
 
     def adopt(self) -> None:
         """Takes the files as they are for those of this store.
 
         A mark of a clean stop that they disagree with goes: they are checked when they are opened.
         """
-        if self._changes_since_clean():
+        if self.changes_since_clean():
             self.unmark_clean()
         self.keep_place()
 
@@ -165,7 +170,14 @@ class FeedDirectory:
     def _placement(self) -> Placement:
         return Placement(self.files, f"{self.path}/place", f"{self.path}/", PLACED_WITH_FEED)
 
-    def _changes_since_clean(self) -> str:
+    def changes_since_clean(self) -> str:
+        """What else has changed files that the mark of a clean stop covers: a sentence, or empty.
+
+        Then the mark is not of the files that stand beside it, as after a restore over it.
+
+        Raises:
+            OSError: that cannot be told now.
+        """
         try:
             left = decode_left(self.files.read(f"{self.path}/{CLEAN_FILE}"))
             for name, file in zip(LEFT_FILES, left, strict=False):  # an old mark says nothing

@@ -63,7 +63,7 @@ class Placement:
         try:
             kept = decode_place(self._files.read(self._kept), next(iter(self._kinds)))
         except FileNotFoundError:
-            return f"there is no file {self._kept}"
+            return f"it was found out of its place before, or there never was a file {self._kept}"
         except DecodeError as error:
             return f"the file {self._kept} is of no use: {error}"
         return displacement(kept, self._now())
@@ -79,6 +79,11 @@ class Placement:
             if self._files.read(self._kept) == content:
                 return
         self._files.replace(self._kept, content)
+
+    def forget(self) -> None:
+        """They are in no place until `keep` is called."""
+        with suppress(FileNotFoundError):
+            self._files.remove(self._kept)
 
     def _now(self) -> Place:
         found = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import TYPE_CHECKING
 
@@ -157,3 +158,54 @@ def test_an_owned_feed_has_a_durable_head_from_the_start() -> None:
     files.replace(head_path(), b"")
     with pytest.raises(StoreCorrupt):
         reopen(files)
+
+
+def test_beside_the_mark_of_a_clean_stop_an_older_head_is_corrupt_and_left_as_it_is() -> None:
+    refused: list[str] = []
+    for signed, durable in itertools.product((0, 1), (2, 3)):
+        files = closed_feed()
+        for slot in (signed, durable):
+            for at in ((1 + slot) * PAGE_BYTES, (1 + slot) * PAGE_BYTES + 512):  # both copies
+                files.flip_bit(head_path(), 8 * at)
+        heads = files.read(head_path())
+        try:
+            assert content(reopen(files)) == BLOCKS
+        except StoreCorrupt as error:
+            refused.append(str(error))
+            assert files.read(head_path()) == heads
+    assert len(refused) == 1
+    assert "of 3 blocks no head is left" in refused[0]
+
+
+def test_one_that_was_put_there_is_an_older_state_and_what_it_lacks_is_kept_aside() -> None:
+    """As by a backup of a running store, restored over a store that was stopped."""
+    files = MemoryFiles()
+    log = create_owned(files)
+    log.append([b"one"])
+    log.sync()
+    older = files.read(head_path())
+    for block in BLOCKS[1:]:
+        log.append([block])
+    log.close()
+    assert not directory(files).displacement()
+    files.replace(head_path(), older)
+    for _ in range(2):
+        log = reopen(files)
+        assert content(log) == BLOCKS[:1]
+        assert log.displacement()
+        log.close()
+    aside = f"{directory(files).path}/data.{len(b'one')}.cut"
+    assert files.read(aside) == b"twothree"
+
+
+def test_what_a_run_writes_puts_no_restored_file_back_in_its_place() -> None:
+    """A write gives a file that was restored the times of one that was written."""
+    files = closed_feed()
+    data = files.open(f"{directory(files).path}/data")
+    data.set_modified(1)  # as restoring it does
+    log = reopen(files)
+    assert "has changed its file 'data'" in log.displacement()
+    log._files.before_write()
+    log.append([b"four"])
+    log.close()
+    assert "before" in reopen(files).displacement()

@@ -147,7 +147,7 @@ def placement_of(path: Path) -> Placement:
         ("cp -al . ../links", "has changed its file 'secret'"),
         ("rm tree", "missing"),
         ("echo > place", "of no use"),
-        ("rm place", "no file place"),
+        ("rm place", "out of its place before"),
     ],
 )
 def test_what_real_tools_do_is_told_apart(feed: Path, command: str, why: str) -> None:
