@@ -118,7 +118,11 @@ class WriteStream:
 
 @asynccontextmanager
 async def open_node(
-    path: Path, options: Options | None = None, *, mount_point: str | None = None
+    path: Path,
+    options: Options | None = None,
+    *,
+    mount_point: str | None = None,
+    adopts: bool = False,
 ) -> AsyncIterator[Node]:
     """Opens the store at `path` and connects it; everything is closed at the end of the block.
 
@@ -128,13 +132,14 @@ async def open_node(
         path: the store's directory; made if it is missing.
         options: how the node behaves.
         mount_point: what others are told that find the store locked.
+        adopts: its node's key stays, wherever it is.
 
     Raises:
         StoreLocked, StoreCorrupt: the store cannot be opened.
         UsageError: the port is taken, or the path is no store.
     """
     options = options or Options()
-    store = Store(path, mount_point=mount_point)
+    store = Store(path, mount_point=mount_point, adopts=adopts)
     try:
         sockets = await _open_sockets(store, options)
         options = replace(options, force_append=_is_forced(store, options, mount_point))

@@ -46,6 +46,7 @@ store_option = click.option(
 )
 
 store_argument = click.argument("store", type=_StorePath(), default=default_store)
+required_store_argument = click.argument("store", type=_StorePath())
 
 
 def network_options(command: Command) -> Command:

@@ -335,13 +335,14 @@ class Store:
                     found[directory.feed_id] = why
         return found
 
-    def adopt(self) -> None:
-        """Takes everything for this store's, where and as it is now: the user says so.
+    def adopt(self, but: Container[FeedId] = ()) -> None:
+        """Takes all feeds `but` some for this store's, where and as they are: the user says so.
 
-        No log may be open. Raises StoreFull.
+        The node's key is this store's in any case. No log may be open. Raises StoreFull.
         """
         for feed_id in self.displaced():
-            self.feed(feed_id).adopt()
+            if feed_id not in but:
+                self.feed(feed_id).adopt()
         self._node_placement.keep()
 
     def begin_visit(self, feed_id: FeedId) -> None:
