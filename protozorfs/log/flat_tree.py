@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-# Peaks of that many recent lengths are kept: a feed asks for the same few again and again.
-PEAKS_CACHE_LENGTHS = 4096
+# Peaks of that many recent lengths (0.3 MB) are kept: a feed asks for the same few again and again.
+PEAKS_CACHE_LENGTHS = 512
 
 
 def depth(index: int) -> int:

@@ -174,8 +174,8 @@ class NodeStore:
         return True
 
     def _load(self, number: int) -> bytearray:
-        if len(self._pages) - len(self._dirty) >= MAX_CACHED_PAGES:
-            self._evict()
+        while len(self._pages) - len(self._dirty) >= MAX_CACHED_PAGES:
+            self._evict()  # more than one, where many were dirty at once
         page = self._read_page(number)
         if self._trusted is not None and not self._checked.get(number):
             self._check_page(number, page, self._trusted)

@@ -94,6 +94,16 @@ def test_the_cache_is_bounded_but_for_what_waits_to_be_written() -> None:
     assert len(store._pages) <= MAX_CACHED_PAGES
 
 
+def test_the_cache_shrinks_again_after_many_pages_were_dirty_at_once() -> None:
+    """Pages of one large change do not stay in memory as long as the feed is in use."""
+    _, _, store = make()
+    store.put([node(number * PAGE_NODES) for number in range(3 * MAX_CACHED_PAGES)])
+    store.flush()
+    store.commit()
+    store.node(3 * MAX_CACHED_PAGES * PAGE_NODES)
+    assert len(store._pages) <= MAX_CACHED_PAGES
+
+
 def test_a_node_far_away_takes_no_space_between() -> None:
     _, file, store = make()
     store.put([node(3), node(100_000)])
