@@ -25,7 +25,14 @@ SIGNATURE_BYTES = 64
 AEAD_TAG_BYTES = 16
 SECRETSTREAM_HEADER_BYTES = 24
 SECRETSTREAM_OVERHEAD = 17  # encrypted tag byte in front, MAC behind
+CHECKSUM_BYTES = 16
 
+_MANY_BYTES = 8192
+_BLAKE2B_STATE_BYTES: int = lib.crypto_generichash_statebytes()
+_NO_SALT = bytes(16)
+# The same instructions; without them a checksum takes longer than any hash.
+HAS_FAST_CHECKSUM = bool(lib.crypto_aead_aes256gcm_is_available())
+_AEGIS_TAG_BYTES: int = lib.crypto_aead_aegis128l_abytes()
 _STATE_BYTES: int = lib.crypto_secretstream_xchacha20poly1305_statebytes()
 
 
@@ -91,6 +98,21 @@ def blake2b_256(data: bytes, key: bytes = b"") -> bytes:
     return hashlib.blake2b(data, digest_size=32, key=key).digest()
 
 
+def blake2b_256_behind(prefix: bytes, data: bytes | memoryview) -> bytes:
+    """`blake2b_256` of a few bytes and what stands behind them, which is not copied."""
+    if len(data) < _MANY_BYTES:
+        return hashlib.blake2b(prefix + data, digest_size=32).digest()
+    # A quarter faster than hashlib, after a start that takes 2 us.
+    state = ffi.new("unsigned char[]", _BLAKE2B_STATE_BYTES)
+    result = ffi.new("unsigned char[32]")
+    given = data if isinstance(data, bytes) else ffi.from_buffer(data)
+    lib.crypto_generichash_blake2b_init_salt_personal(state, ffi.NULL, 0, 32, _NO_SALT, _NO_SALT)
+    lib.crypto_generichash_blake2b_update(state, prefix, len(prefix))
+    lib.crypto_generichash_blake2b_update(state, given, len(data))
+    lib.crypto_generichash_blake2b_final(state, result, 32)
+    return bytes(ffi.buffer(result))
+
+
 def blake2b_512(data: bytes) -> bytes:
     """Unkeyed BLAKE2b with a 64-byte output."""
     return hashlib.blake2b(data).digest()
@@ -99,6 +121,19 @@ def blake2b_512(data: bytes) -> bytes:
 def hmac_blake2b_512(key: bytes, data: bytes) -> bytes:
     """HMAC over BLAKE2b-512 (block size 128); not keyed BLAKE2b."""
     return hmac.new(key, data, hashlib.blake2b).digest()
+
+
+def checksum(data: bytes | bytearray | memoryview, key: bytes, nonce: bytes) -> bytes:
+    """16 bytes that tell whether data is the same, for errors of disks: ten times a hash's speed.
+
+    The first half of the tag of AEGIS-128L (draft-irtf-cfrg-aegis-aead) over the data as associated
+    data; key and nonce have 16 bytes each. Who knows them can make data of one checksum.
+    """
+    tag = ffi.new("unsigned char[]", _AEGIS_TAG_BYTES)
+    given = data if isinstance(data, bytes) else ffi.from_buffer(data)
+    size = len(data)
+    lib.crypto_aead_aegis128l_encrypt(tag, ffi.NULL, b"", 0, given, size, ffi.NULL, nonce, key)
+    return bytes(ffi.buffer(tag, CHECKSUM_BYTES))
 
 
 def equal(left: bytes, right: bytes) -> bool:

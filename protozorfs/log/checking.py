@@ -2,7 +2,8 @@
 
 Disks, controllers and memory change bits silently. What was appended or received in this run was
 verified in it; all else is compared with the leaves of the tree before its first byte is shown to a
-reader or a peer, in pieces of 64 KiB, so that the second reader of a piece pays nothing.
+reader or a peer, in pieces of 64 KiB, so that the second reader of a piece pays nothing. A piece
+whose sum is right (`sums`) needs no comparison.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.hashing import leaf_hash
+from protozorfs.log.sums import PIECE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from protozorfs.store import File
     from protozorfs.types import TreeHash
 
-PIECE_BYTES = 64 * 1024
 STEP_BYTES = 16 * PIECE_BYTES  # read and checked at one time
 # Larger ones fit in no frame of the wire, and we make none. The size that a leaf claims may be that
 # of a hole, as large as a file can be: who owns a followed feed signs what it likes.
@@ -64,20 +65,32 @@ class Unchecked:
             yield first * PIECE_BYTES, at * PIECE_BYTES
 
 
-def wrong_blocks(file: File, leaves: Sequence[Leaf]) -> list[Leaf]:
+def wrong_blocks(
+    file: File,
+    leaves: Sequence[Leaf],
+    verified: Callable[[int, memoryview], None] | None = None,
+) -> list[Leaf]:
     """The blocks, given in their order, whose bytes in the file are not what their leaves say.
 
-    For any thread.
+    What was found right is given to `verified`, as it was read: an offset, and all blocks that
+    follow one another from there on. For any thread.
     """
     wrong = [leaf for leaf in leaves if leaf.size > MAX_BLOCK_BYTES]
     for run in _runs_of([leaf for leaf in leaves if leaf.size <= MAX_BLOCK_BYTES]):
         start = run[0].start
         data = memoryview(file.pread(run[-1].start + run[-1].size - start, start))
-        wrong += [
+        wrong_here = [
             leaf
             for leaf in run
             if leaf_hash(data[leaf.start - start : leaf.start - start + leaf.size]) != leaf.hash
         ]
+        if verified is not None:
+            at = start
+            for leaf in wrong_here:
+                verified(at, data[at - start : leaf.start - start])
+                at = leaf.start + leaf.size
+            verified(at, data[at - start :])
+        wrong += wrong_here
     return wrong
 
 

@@ -103,6 +103,7 @@ class Log(ReadableLog):
                 self._data.truncate(self._byte_length)  # what was written takes space, too
             raise
         self._nodes.commit()
+        files.sums.add(self._byte_length, blocks)
         self._held.set_range(state.length, change.length)
         self._held_bytes += change.byte_length - self._byte_length
         self._state = state._replace(length=change.length, roots=change.roots)
@@ -283,6 +284,7 @@ class Log(ReadableLog):
             size = sum(map(len, run.values))
             self._held_bytes += size
             self._unchecked.discard(run.offset, run.offset + size)
+            self._files.sums.add(run.offset, run.values)
         self._update_contiguous()
         if self._contiguous_length == self.length:
             self._is_damaged = False  # others brought back what was lost

@@ -8,7 +8,8 @@ from protozorfs.errors import StoreError, StoreFull
 from protozorfs.log.at_rest import encode_at_rest
 from protozorfs.log.head_store import HeadStore
 from protozorfs.log.held_file import encode_held
-from protozorfs.log.node_store import NodeStore
+from protozorfs.log.node_store import PAGE_BYTES, NodeStore
+from protozorfs.log.sums import PIECE_BYTES, SUM_BYTES, DataSums, SumFile
 
 if TYPE_CHECKING:
     from protozorfs.log.at_rest import AtRest
@@ -24,9 +25,15 @@ class LogFiles:
         self._is_owned = is_owned
         self._displacement: str | None = None if is_owned else ""
         self._is_place_forgotten = False  # so that what is written does not bring it back
-        self.data = directory.file("data")
+        self.data = directory.file("data", closed=self._forget_sums)
         self.tree = directory.file("tree", closed=self._forget_pages)
-        self.nodes = NodeStore(self.tree, self.data)
+        self.sums = DataSums(directory.file("sums"), self.data, directory.feed_id)
+        self.tree_sums = SumFile(
+            directory.file("tree_sums"),
+            directory.feed_id[SUM_BYTES:],
+            least=PIECE_BYTES // PAGE_BYTES,
+        )
+        self.nodes = NodeStore(self.tree, self.data, self.tree_sums)
         self.heads = HeadStore(directory.file("head"))
         self.is_made = directory.exists()
         self.is_marked_clean = directory.is_marked_clean()
@@ -132,9 +139,13 @@ class LogFiles:
 
     def _forget_pages(self) -> None:
         self.nodes.forget_pages()
+        self.tree_sums.forget()
+
+    def _forget_sums(self) -> None:
+        self.sums.forget()
 
     def close(self) -> None:
         """Gives descriptors and memory back; the files can be used again."""
         self.nodes.forget_pages()
-        for file in (self.data, self.tree, self.heads.file):
+        for file in (self.data, self.tree, self.heads.file, self.sums, self.tree_sums):
             file.close()

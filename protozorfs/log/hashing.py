@@ -40,7 +40,7 @@ UNSIGNED = Signature(bytes(crypto.SIGNATURE_BYTES))
 
 def leaf_hash(block: bytes | memoryview) -> TreeHash:
     """The hash of a block's leaf; the block's size is hashed with it."""
-    return TreeHash(crypto.blake2b_256(_LEAF + _INTEGER.pack(len(block)) + block))
+    return TreeHash(crypto.blake2b_256_behind(_LEAF + _INTEGER.pack(len(block)), block))
 
 
 def parent_hash(left: TreeNode, right: TreeNode) -> TreeHash:

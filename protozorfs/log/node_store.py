@@ -5,8 +5,9 @@ neither an append nor the proof of a block costs a call per node. Pages stand at
 bytes.
 
 What an earlier run has written is checked when its page is first loaded, once the store was told
-the roots to `trust`: a node counts if the way down from a root leads to it by right hashes. One
-that is wrong is made again from what is below it, if that is right, or else counts as not held.
+the roots to `trust`: all of it counts if its sum is right (`sums`), else a node counts if the way
+down from a root leads to it by right hashes. One that is wrong is made again from what is below it,
+if that is right, or else counts as not held.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.checking import MAX_BLOCK_BYTES
 from protozorfs.log.format import NODE, NODE_BYTES
 from protozorfs.log.hashing import leaf_node, parent_hash, parent_node
+from protozorfs.log.sums import Span
 from protozorfs.types import MAX_SAFE_INTEGER, TreeHash, TreeIndex, TreeNode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from protozorfs.log.sums import SumFile
     from protozorfs.store import File
 
 PAGE_NODES = 102
@@ -31,6 +34,7 @@ PAGE_BYTES = PAGE_NODES * NODE_BYTES
 # 32 pages (128 KiB) serve many readers of one feed, and thousands of feeds can have them at once.
 MAX_CACHED_PAGES = 32
 _NO_HASH = bytes(32)
+_WHOLE_PAGE = Span(0, PAGE_BYTES)
 
 
 class NodeStore:
@@ -40,10 +44,12 @@ class NodeStore:
     `discard` takes it back.
     """
 
-    def __init__(self, file: File, data: File) -> None:
-        """`data`: the blocks, from which a leaf can be made again."""
+    def __init__(self, file: File, data: File, sums: SumFile) -> None:
+        """`data`: the blocks, from which a leaf can be made again; `sums`: those of the pages."""
         self._file = file
         self._data = data
+        self._sums = sums
+        self._unsummed: set[int] = set()  # pages in memory that are right, and have no such sum
         self._trusted: dict[int, tuple[TreeNode, int]] | None = None
         self._checked = Bitfield()  # pages
         self._lost: list[tuple[int, int]] = []
@@ -114,6 +120,8 @@ class NodeStore:
 
     def commit(self) -> None:
         """Keeps what was put and flushed: `discard` does not take it back any more."""
+        if self._trusted is not None:
+            self._unsummed.update(self._before)
         self._written.clear()
         self._before.clear()
 
@@ -160,7 +168,13 @@ class NodeStore:
     def forget_pages(self) -> None:
         """Gives the memory of the cache back; what was not flushed stays."""
         for number in [number for number in self._pages if number not in self._dirty]:
-            del self._pages[number]
+            self._let_go(number)
+
+    def _let_go(self, number: int) -> None:
+        page = self._pages.pop(number)
+        if number in self._unsummed:
+            self._unsummed.discard(number)
+            self._sums.put(number, _WHOLE_PAGE, page)
 
     def _erase_slots(self, number: int, first: int, end: int) -> bool:
         if first == end:
@@ -176,9 +190,12 @@ class NodeStore:
     def _load(self, number: int) -> bytearray:
         while len(self._pages) - len(self._dirty) >= MAX_CACHED_PAGES:
             self._evict()  # more than one, where many were dirty at once
+        self._sums.write_if_many()
         page = self._read_page(number)
         if self._trusted is not None and not self._checked.get(number):
-            self._check_page(number, page, self._trusted)
+            if not self._sums.is_right(number, _WHOLE_PAGE, page):
+                self._check_page(number, page, self._trusted)
+                self._unsummed.add(number)
             self._checked.set(number)
         self._pages[number] = page
         return page
@@ -224,7 +241,7 @@ class NodeStore:
         # The page loaded first; one that is in steady use is soon loaded again.
         for number in self._pages:
             if number not in self._dirty:
-                del self._pages[number]
+                self._let_go(number)
                 return
 
 

@@ -14,6 +14,7 @@ from protozorfs.log import prove, seek
 from protozorfs.log.checking import Leaf, Unchecked, wrong_blocks
 from protozorfs.log.hashing import UNSIGNED, signed
 from protozorfs.log.seek import Located, Unknown
+from protozorfs.log.sums import PIECE_BYTES, Span
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -278,14 +279,65 @@ class ReadableLog:
         return lost
 
     def _check(self, start: int, end: int) -> None:
-        """Compares what was not checked in this run with the tree; what is wrong is lost."""
+        """Has what was not checked in this run compared with its sums, or else with the tree.
+
+        What is wrong is lost.
+        """
         for first, last in self._unchecked.steps(start, min(end, self._byte_length)):
-            wrong = wrong_blocks(self._data, list(self._held_leaves(first, last)))
-            self._unchecked.discard(first, last)
-            for leaf in wrong:
-                self._lose(leaf.block_index, leaf.block_index + 1)
+            for at in range(first, last, PIECE_BYTES):
+                span = self._held_span(at)
+                if span is not None and self._files.sums.is_right(at // PIECE_BYTES, span):
+                    self._unchecked.discard(at, at + PIECE_BYTES)
+            for doubtful in self._unchecked.steps(first, last):
+                self._check_by_leaves(*doubtful)
         if self._nodes.has_lost:
             self._lose_unreachable()
+
+    def _check_by_leaves(self, start: int, end: int) -> None:
+        """Compares whole pieces with the tree, and makes sums of what is right in them."""
+
+        def verified(offset: int, data: memoryview) -> None:
+            first, last = max(offset, start), min(offset + len(data), end)
+            if first < last:
+                self._files.sums.add(first, (data[first - offset : last - offset],))
+
+        wrong = wrong_blocks(self._data, list(self._held_leaves(start, end)), verified)
+        self._unchecked.discard(start, end)
+        for leaf in wrong:
+            self._lose(leaf.block_index, leaf.block_index + 1)
+
+    def _held_span(self, at: int) -> Span | None:
+        """What is held of the piece at that byte, counted from there; None: not just one span."""
+        piece_end = min(at + PIECE_BYTES, self._byte_length)
+        if piece_end <= self._contiguous_bytes:
+            return Span(0, piece_end - at)
+        try:
+            start = self._next_held(at)
+            end = min(self.held_until(start, piece_end), piece_end)
+            if start < end and self._next_held(end) >= piece_end:
+                return Span(start - at, end - at)
+        except BlockUnavailable:  # it is found wrong below
+            return None
+        return None
+
+    def _next_held(self, offset: int) -> int:
+        """The first byte from `offset` on that is held, or the end.
+
+        Raises:
+            BlockUnavailable: the way to it is lost.
+        """
+        if offset < self._contiguous_bytes or offset >= self._byte_length:
+            return min(offset, self._byte_length)
+        found = self.locate(offset)
+        if isinstance(found, Located) and self._held.get(found.block_index):
+            return offset
+        behind = (
+            found.block_index + 1
+            if isinstance(found, Located)
+            else found.first_block + found.block_count
+        )
+        held = self._held.first_set(behind, self._state.length)
+        return self._byte_length if held is None else self.block_span(held)[0]
 
     def _held_leaves(self, start: int, end: int) -> Iterator[Leaf]:
         """The blocks that are held and have bytes in `[start, end)`."""

@@ -15,6 +15,7 @@ STORE/                          owner-only
         tree                    40-byte nodes at their flat-tree index
         head                    four 512-byte slots
         bitfield                which blocks are here; written at a clean close
+        sums  tree_sums         checksums of what was verified of data and tree, to check it fast
         secret                  32 bytes, owned feeds only: the seed of the feed's key
         place                   owned feeds only: what tells this store from a copy of it
         clean                   exists while the files above are known to agree; says what they hold
@@ -61,7 +62,9 @@ VISITED_FILE = "visited"
 _REMOVED_LAST = ("secret", VISITED_FILE)  # an interrupted removal loses no key, and is gone on with
 # All that there may be of a feed of which the mark says everything. A record counts only when it
 # was verified in this run.
-PLAIN_FILES = frozenset({*FEED_FILES, CLEAN_FILE, "bitfield", "place", "record", "secret"})
+PLAIN_FILES = frozenset(
+    {*FEED_FILES, CLEAN_FILE, *("bitfield", "sums", "tree_sums", "place", "record", "secret")}
+)
 _FEED_ID = re.compile("[0-9a-f]{64}")  # as the directory of a feed is called
 
 logger = logging.getLogger(__name__)

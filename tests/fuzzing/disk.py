@@ -55,7 +55,7 @@ DATA = b"".join(BLOCKS)
 NEW_BLOCK = b"appended after that"
 # Beside those that a feed has.
 OTHER_FEED_FILES = (
-    *("clean", "bitfield", "record", "place", "secret"),
+    *("clean", "bitfield", "record", "place", "secret", "sums", "tree_sums"),
     *("evidence", "evidence_heads", "evidence_later"),
 )
 STORE_FILES = (

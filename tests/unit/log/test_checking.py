@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from protozorfs.errors import BlockUnavailable, StoreCorrupt
-from protozorfs.log.checking import PIECE_BYTES, STEP_BYTES, Leaf, Unchecked, wrong_blocks
+from protozorfs.log.checking import STEP_BYTES, Leaf, Unchecked, wrong_blocks
 from protozorfs.log.hashing import leaf_hash
 from protozorfs.log.proof_types import BlockRequest, Request
+from protozorfs.log.sums import PIECE_BYTES
 from protozorfs.store import MemoryFiles
 from tests.unit.log.feed_tools import (
     block_pair,

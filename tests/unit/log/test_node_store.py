@@ -8,11 +8,18 @@ from hypothesis import strategies as st
 
 from protozorfs.errors import StoreFull
 from protozorfs.log.node_store import MAX_CACHED_PAGES, PAGE_NODES, NodeStore
+from protozorfs.log.sums import SumFile
 from protozorfs.store import MemoryFiles
 from protozorfs.types import TreeHash, TreeIndex, TreeNode
 
 if TYPE_CHECKING:
+    from protozorfs.store import File
     from protozorfs.store.memory_files import MemoryFile
+
+
+def stored_in(file: File) -> NodeStore:
+    """Nothing is trusted: the blocks and the sums do not matter."""
+    return NodeStore(file, file, SumFile(file, bytes(16), least=0))
 
 
 def node(index: int, size: int = 5) -> TreeNode:
@@ -22,7 +29,7 @@ def node(index: int, size: int = 5) -> TreeNode:
 def make() -> tuple[MemoryFiles, MemoryFile, NodeStore]:
     files = MemoryFiles()
     file = files.open("tree", create=True)
-    return files, file, NodeStore(file, file)
+    return files, file, stored_in(file)
 
 
 def test_nodes_of_one_page_are_one_write() -> None:
@@ -35,8 +42,8 @@ def test_nodes_of_one_page_are_one_write() -> None:
     store.flush()
     store.flush()
     assert files.operations == before + 1
-    assert NodeStore(file, file).node(50) == node(50)
-    assert NodeStore(file, file).node(5) is None
+    assert stored_in(file).node(50) == node(50)
+    assert stored_in(file).node(5) is None
 
 
 def test_what_is_discarded_was_never_there() -> None:
@@ -53,18 +60,18 @@ def test_what_is_discarded_was_never_there() -> None:
     with pytest.raises(StoreFull):
         store.flush()
     store.discard()
-    for present in (store, NodeStore(file, file)):
+    for present in (store, stored_in(file)):
         assert present.node(1) == node(1)
         assert present.node(500) == node(500)
     assert store.node(2) is None
     assert store.node(501) is None
-    assert NodeStore(file, file).node(501) not in (None, node(501))  # torn
+    assert stored_in(file).node(501) not in (None, node(501))  # torn
     files.fail_at(None)
     store.put([node(700)])
     store.discard()
     store.flush()
-    assert NodeStore(file, file).node(501) is None  # the old content was written over it
-    assert NodeStore(file, file).node(700) is None
+    assert stored_in(file).node(501) is None  # the old content was written over it
+    assert stored_in(file).node(700) is None
 
 
 def test_what_was_flushed_can_still_be_taken_back_until_the_commit() -> None:
@@ -77,7 +84,7 @@ def test_what_was_flushed_can_still_be_taken_back_until_the_commit() -> None:
     assert store.node(4) is None
     store.flush()
     store.commit()
-    assert NodeStore(file, file).node(4) is None
+    assert stored_in(file).node(4) is None
 
 
 def test_the_cache_is_bounded_but_for_what_waits_to_be_written() -> None:
@@ -133,7 +140,7 @@ def test_erasing_takes_the_range_and_nothing_else(
     left = indexes - set(range(start, start + count))
     assert {index for index in range(701) if store.node(index)} == left
     store.flush()
-    assert {index for index in range(701) if NodeStore(file, file).node(index)} == left
+    assert {index for index in range(701) if stored_in(file).node(index)} == left
 
 
 def test_cutting_the_file_drops_what_is_behind() -> None:
