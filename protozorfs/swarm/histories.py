@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from protozorfs.errors import BlockUnavailable, InvalidProof, InvalidRequest
+from protozorfs.errors import BlockUnavailable, InvalidRequest
 from protozorfs.log.proof_types import Request, UpgradeRequest
 from protozorfs.wire.replication import CONFLICT_ID
 
@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 # To one peer about one feed: to name a fork costs it nothing. An honest one names a new one when
 # the owner cuts the feed, and the first that is proven ends the questions.
 MAX_FORK_QUESTIONS = 8
+MAX_CONFLICT_QUESTIONS = 8  # to one peer about one feed, after bad answers
 
 logger = logging.getLogger(__name__)
 
 
-def ask_for_conflict(feed: Feed, link: Link) -> bool:
-    """Asks a peer for the history of our fork that it signed; False if it claims none."""
+def ask_for_conflict(feed: Feed, link: Link) -> None:
+    """Asks a peer that sent something bad for the history of our fork that it signed."""
     length = min(feed.log.length, link.replica.remote.length)
-    if not length:
-        return False
-    _ask(link, feed.log.fork, length)
-    return True
+    may_ask = not link.replica.is_history_asked and link.histories_asked < MAX_CONFLICT_QUESTIONS
+    if length and may_ask:
+        link.histories_asked += 1
+        _ask(link, feed.log.fork, length)
 
 
 def ask_for_same(feed: Feed, link: Link) -> None:
@@ -48,7 +49,6 @@ def ask_for_same(feed: Feed, link: Link) -> None:
         feed.is_owned
         and remote.fork == feed.log.fork
         and link.same_length < remote.length <= feed.log.length
-        and not link.condemned
     ):
         link.same_length = remote.length
         _ask(link, remote.fork, remote.length)
@@ -60,7 +60,6 @@ def ask_for_later_fork(feed: Feed, link: Link) -> bool:
     if (
         remote.fork <= feed.log.fork
         or not remote.length
-        or link.condemned
         or feed.conflicts.later_head is not None
         or remote.fork in link.forks_asked
         or len(link.forks_asked) >= MAX_FORK_QUESTIONS
@@ -101,25 +100,20 @@ def _history(feed: Feed, length: int) -> Proof | None:
 
 
 def judge(feed: Feed, first: FirstHistory, link: Link, proof: Proof) -> None:
-    """Takes what a peer shows of a history: keeps it as evidence, or drops a peer that lies."""
+    """Takes what a peer shows of a history, and keeps it as evidence if it is another.
+
+    Raises:
+        InvalidProof: it shows nothing but a bad peer.
+    """
     was_frozen = feed.is_frozen
-    is_conflict = False
-    try:
-        if feed.takes_any_fork:
-            first.show(proof)
-        else:
-            is_conflict = feed.conflicts.check_proof(feed.log, proof)
-            note_later_fork(feed, proof)
-            _note_proven(feed, link, proof)
-    except InvalidProof as error:
-        link.drop(error)
+    if feed.takes_any_fork:
+        first.show(proof)
         return
-    if is_conflict:
-        link.condemned = None  # what it sent was of the other history, and no lie
-        if not was_frozen:
-            logger.error("feed %s: two histories are signed", feed.feed_id.hex())
-    elif link.condemned:
-        link.drop(link.condemned)
+    is_conflict = feed.conflicts.check_proof(feed.log, proof)
+    note_later_fork(feed, proof)
+    _note_proven(feed, link, proof)
+    if is_conflict and not was_frozen:
+        logger.error("feed %s: two histories are signed", feed.feed_id.hex())
 
 
 def _note_proven(feed: Feed, link: Link, proof: Proof) -> None:

@@ -25,6 +25,7 @@ from protozorfs.swarm import histories
 from protozorfs.swarm.asking import Asker
 from protozorfs.swarm.first_history import FirstHistory
 from protozorfs.swarm.link import Link
+from protozorfs.swarm.trust import Trusts
 from protozorfs.wire import replication as r
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from protozorfs.types import NodeKey
     from protozorfs.wire.replication import Replica, Sent
 
-CONFLICT_SECONDS = 5.0  # for a peer that sent something invalid to show the history it signed
 SERVE_BATCH = 256  # answers between two turns of other tasks
 MAX_QUEUED_BYTES = 4 * 1024 * 1024  # output waiting for a peer; no more answers are made then
 # Of how many peers of a feed of our own is known how much they were given; 100 bytes each. Beyond
@@ -59,6 +59,7 @@ class Replicator:
         self._changed = changed
         self._busy = busy
         self.links: dict[Replica, Link] = {}
+        self.trusts = Trusts()
         self._answers: list[tuple[Link, Sent, Proof]] = []
         self._asker = Asker(feed)
         self._first = FirstHistory(feed)
@@ -68,9 +69,13 @@ class Replicator:
 
     # peers that come and go
 
-    def attach(self, replica: Replica, name: str, connection: LinkConnection) -> Link:
-        """Both sides have opened the feed: tells our state."""
-        link = Link(replica, name, connection, given_length=self._given_to(replica))
+    def attach(self, replica: Replica, name: str, connection: LinkConnection, source: str) -> Link:
+        """Both sides have opened the feed: tells our state.
+
+        `source`: what a peer is known by when it comes again.
+        """
+        trust, given_length = self.trusts.of(source), self._given_to(replica)
+        link = Link(replica, name, connection, source, trust, given_length=given_length)
         self.links[replica] = link
         self.feed.peers.add(name)
         self._send_sync(link)
@@ -119,18 +124,14 @@ class Replicator:
         link = self.links[replica]
         event = replica.receive(message_type, body)
         if type(event) is r.Answer:
-            if not link.condemned:
-                self._answers.append((link, event.sent, event.proof))
-            else:
-                self._asker.ended(link, event.sent)
+            self._answers.append((link, event.sent, event.proof))
         elif type(event) is r.Refused:
             self._asker.ended(link, event.sent)
             link.refused(event, now)
         elif type(event) is r.Synced:
             self._on_sync(link, now)
         elif type(event) is r.HistoryShown:
-            histories.judge(self.feed, self._first, link, event.proof)
-            self._is_news = True
+            self._on_history(link, event, now)
         elif type(event) is r.HistoryRefused:
             self._is_news = True
 
@@ -174,10 +175,7 @@ class Replicator:
         if (
             is_choosing
             or self._first.is_pending
-            or any(
-                link.replica.in_flight or link.condemned or link.is_resting
-                for link in self.links.values()
-            )
+            or any(link.replica.in_flight or link.is_resting for link in self.links.values())
         ):
             self._busy.add(self)
         else:
@@ -224,12 +222,10 @@ class Replicator:
         self.wake()
 
     def handle_timeout(self, now: float) -> None:
-        """Takes back what is asked of peers that do not answer; drops those that are condemned."""
+        """Takes back what is asked of peers that do not answer; ends rests."""
         for link in list(self.links.values()):
             link.rest_until(now)
-            if link.condemned and now >= link.condemned_until:
-                link.drop(link.condemned)
-            elif link.is_stalled(now):
+            if link.is_stalled(now):
                 logger.info("%s does not answer; asking elsewhere", link.name)
                 for request_id in list(link.replica.in_flight):
                     self._asker.ended(link, link.replica.cancel(request_id))
@@ -316,13 +312,26 @@ class Replicator:
                 return
         if not isinstance(error, InvalidProof):
             raise error
-        logger.warning("%s sent something invalid: %s", link.name, error)
-        if link.condemned:
-            return
-        link.condemn(error, now + CONFLICT_SECONDS)
-        # It may hold another signed history: ask for it, as evidence, before it is dropped.
-        if not histories.ask_for_conflict(self.feed, link):
-            link.drop(error)
+        block = sent.request.block
+        self._distrust(link, None if block is None else block.block_index, error, now)
+        # It may hold another signed history: that would be evidence, and no lie.
+        histories.ask_for_conflict(self.feed, link)
+
+    def _distrust(self, link: Link, block: int | None, error: Exception, now: float) -> None:
+        if link.gave_bad(block, error, now):
+            logger.warning("%s sent something invalid: %s", link.name, error)
+        self.trusts.remember(link.source, link.trust)
+        link.is_resting = True
+
+    def _on_history(self, link: Link, shown: r.HistoryShown, now: float) -> None:
+        self._is_news = True
+        try:
+            histories.judge(self.feed, self._first, link, shown.proof)
+        except InvalidProof as error:
+            if shown.was_asked:
+                self._distrust(link, None, error, now)
+            else:
+                link.drop(error)
 
     # what we tell
 

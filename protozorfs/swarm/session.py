@@ -98,6 +98,8 @@ class Session:
         self.wake = driver.wake
         self._driver = driver
         self._directory = directory
+        # Who dials us comes from another port each time.
+        self._source = name if is_initiator else name.rpartition(":")[0] or name
         self._replicas: dict[c.ChannelId, tuple[Replica, Replicator]] = {}
         self._opening: dict[DiscoveryKey, tuple[c.ChannelId, Feed]] = {}
         self._open_keys: dict[DiscoveryKey, c.ChannelId] = {}
@@ -310,7 +312,7 @@ class Session:
         self._replicas[channel] = (replica, replicator)
         self._open_keys[key] = channel
         try:
-            replicator.attach(replica, self.name, self._driver)
+            replicator.attach(replica, self.name, self._driver, self._source)
         except (StoreError, OSError) as error:
             replicator.store_failed(error, now)
 

@@ -85,6 +85,7 @@ class HistoryShown(NamedTuple):
     """A proof from an empty tree, asked for or not: evidence of another history, perhaps."""
 
     proof: Proof
+    was_asked: bool
 
 
 class HistoryRefused(NamedTuple):
@@ -341,8 +342,8 @@ class Replica:
     def _on_data(self, body: bytes) -> Event | None:
         message = m.decode_data(body)
         if message.id == CONFLICT_ID:
-            self.is_history_asked = False
-            return HistoryShown(message.proof)
+            was_asked, self.is_history_asked = self.is_history_asked, False
+            return HistoryShown(message.proof, was_asked)
         if message.id not in self.in_flight:
             self._count_unsolicited()
             return None

@@ -17,6 +17,8 @@ from tests.swarm.nodes import ALONE, node_at, read_all, until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from protozorfs.log.proof_types import Proof, Request
+
 BLOCKS = [bytes([number]) * 5000 for number in range(40)]
 DATA = b"".join(BLOCKS)
 
@@ -122,6 +124,35 @@ async def test_an_owned_feed_is_whole_again_when_a_follower_has_brought_back_wha
             assert mended.reader.read_nowait(0, len(DATA)) == DATA
             await mended.append([b"more"])
             assert owner.feeds.report(mended.feed_id).why.startswith("nobody waits")
+
+
+async def test_a_bad_block_costs_its_sender_no_other_feed(tmp_path: Path) -> None:
+    """As of a peer that does not check what it serves: its disk gives another byte."""
+    async with node_at(tmp_path / "owner") as owner:
+        rotten, sound = owner.create(b"rotten"), owner.create(b"sound")
+        for feed in (rotten, sound):
+            await feed.append(BLOCKS)
+            await feed.sync()
+        proof = rotten.proof
+
+        def rot(request: Request) -> Proof:
+            given = proof(request)
+            if given.block is None or given.block.block_index != 7:
+                return given
+            return given._replace(block=given.block._replace(value=bytes(5000)))
+
+        rotten.proof = rot  # type: ignore[method-assign]
+        async with node_at(tmp_path / "b", owner) as reader:
+            first = reader.feeds.follow(rotten.feed_id, b"first")
+            await until(lambda: first.held_bytes == len(DATA) - 5000)
+            assert first.length == len(BLOCKS)
+            (session,) = reader.swarm.connections.entries
+            second = reader.feeds.follow(sound.feed_id, b"second")
+            assert await read_all(second, len(DATA)) == DATA
+            await sound.append([b"more"])
+            await until(lambda: second.length == len(BLOCKS) + 1)
+            assert list(reader.swarm.connections.entries) == [session]
+            assert not any(peer.bans for peer in reader.swarm.connections.table)
 
 
 async def test_a_removed_feed_is_not_made_again(tmp_path: Path) -> None:

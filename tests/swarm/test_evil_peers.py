@@ -10,6 +10,7 @@ import trio
 
 from protozorfs.app import open_node
 from protozorfs.feeds.ports import FeedState
+from protozorfs.ids import discovery_key_of
 from tests.node_peer import generated_block, node_reader, node_writer
 from tests.swarm.nodes import ALONE, read_all, until
 
@@ -70,15 +71,23 @@ async def test_beside_a_signed_later_fork_one_history_arrives_whole(
 
 
 @pytest.mark.parametrize("evil", INVALID)
-async def test_alone_it_is_dropped_and_left_alone(tmp_path: Path, evil: str) -> None:
+async def test_alone_it_is_asked_less_and_less_and_stays_connected(
+    tmp_path: Path, evil: str
+) -> None:
     with node_writer(SEED, blocks=BLOCKS, block_bytes=BLOCK_BYTES, evil=evil) as bad:
         assert bad.address is not None
         options = replace(ALONE, peers=(bad.address,))
         async with open_node(tmp_path / "store", options) as node:
             feed = node.feeds.follow(bad.feed_id, b"feed")
             (peer,) = node.swarm.connections.table
-            await until(lambda: peer.bans > 0)
-            assert peer.next_dial > trio.current_time() + 30
+            replicator = node.swarm.replicator_for(discovery_key_of(feed.feed_id))
+            assert replicator is not None
+            await until(lambda: len(replicator.trusts) > 0)
+            await until(lambda: not feed.wants.asked)
+            (link,) = replicator.links.values()
+            assert link.trust.error is not None
+            assert peer.is_connected
+            assert not peer.bans
             held = feed.reader.read_nowait(0, len(DATA))
             assert DATA.startswith(held)
 

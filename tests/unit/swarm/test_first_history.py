@@ -61,7 +61,7 @@ def expect_begun(peer: Peer, fork: int, blocks: list[bytes]) -> None:
     feed = peer.feed
     assert (feed.fork, blocks_of(feed), feed.state) == (fork, blocks, FeedState.CURRENT)
     assert (feed.frozen_why, has_evidence(feed)) == ("", False)
-    assert not any(link.condemned for link in peer.replicator.links.values())
+    assert all(link.trust.is_full for link in peer.replicator.links.values())
 
 
 @pytest.mark.parametrize("reader_dials", [True, False])
@@ -114,7 +114,7 @@ def test_in_whatever_order_it_comes_one_history_is_taken_whole(
     assert blocks_of(reader.feed) == histories[begun]
     assert has_evidence(reader.feed) == (begun < max(forks))
     assert not any(end.fault for pipe in pipes for end in (pipe.dialler, pipe.listener))
-    assert not any(link.condemned for link in reader.replicator.links.values())
+    assert all(link.trust.is_full for link in reader.replicator.links.values())
     owners[forks.index(begun)].append([b"live\n"])
     settle(pipes)
     assert blocks_of(reader.feed) == [*histories[begun], b"live\n"]
@@ -271,7 +271,8 @@ def test_the_answer_to_another_question_begins_nothing() -> None:
     assert request_id != CONFLICT_ID
     replica.send_proof(request_id, whole(owner_of(THEIRS, fork=2)))
     settle([pipe])
-    assert isinstance(pipe.dialler.fault, InvalidProof)
+    (link,) = reader.replicator.links.values()
+    assert isinstance(link.trust.error, InvalidProof)
     assert reader.feed.fork == 0
 
 

@@ -78,7 +78,9 @@ def test_why_a_link_is_not_asked() -> None:
     assert link.trouble(NOW + 5, 0) == "does not have what it announces"
     link.replica.remote.is_uploading = False
     assert link.trouble(NOW + 5, 0) == "does not give anything"
-    link.condemn(ValueError("a lie"), NOW)
-    assert link.trouble(NOW + 5, 0) == "has sent something invalid (a lie)"
+    link.gave_bad(None, ValueError("a lie"), NOW)
+    assert link.trouble(NOW + 2, 0) == (
+        "has sent something invalid (a lie), so that it is left alone for 3 s"
+    )
     link.replica.remote.is_known = False
     assert link.trouble(NOW + 5, 0) == "has not told its state yet"
