@@ -50,7 +50,11 @@ class Span(NamedTuple):
 
 
 class SumFile:
-    """The sums of one file, a chunk of them in memory."""
+    """The sums of one file, a chunk of them in memory.
+
+    Attributes:
+        is_used: false where the processor makes them more slowly than hashes.
+    """
 
     def __init__(self, file: File, key: bytes, least: int) -> None:
         """No file is made before part `least` has a sum: small ones are checked soon enough.
@@ -63,20 +67,21 @@ class SumFile:
         self._chunk_number = -1
         self._chunk = b""
         self._new: dict[int, bytes] = {}
-        self._is_given_up = not HAS_FAST_CHECKSUM
+        self._is_given_up = False
+        self.is_used = HAS_FAST_CHECKSUM
 
     def has(self, number: int) -> bool:
         """Whether there is a sum of a part."""
-        return self._kept(number) != _NO_SUM
+        return self.is_used and self._kept(number) != _NO_SUM
 
     def is_right(self, number: int, span: Span, data: bytes | bytearray) -> bool:
         """Whether the bytes of a part that were verified were those, and no others of it were."""
-        kept = self._kept(number)
-        return kept != _NO_SUM and kept == self._sum(number, span, data)
+        return self.has(number) and self._kept(number) == self._sum(number, span, data)
 
     def put(self, number: int, span: Span, data: bytes | bytearray | memoryview) -> None:
         """Keeps, in memory until `write`, that these bytes of a part were verified."""
-        self._new[number] = self._sum(number, span, data)
+        if self.is_used:
+            self._new[number] = self._sum(number, span, data)
 
     def write_if_many(self) -> None:
         """`write`, if that is worth a call."""
@@ -148,6 +153,8 @@ class DataSums:
 
     def add(self, offset: int, values: Sequence[bytes | memoryview]) -> None:
         """Bytes that follow one another from `offset` on were verified, and are in the file."""
+        if not self._sums.is_used:
+            return
         size = len(values[0])
         if offset == self._last_end and size < self._last_room and len(values) == 1:
             self._last += values[0]

@@ -16,6 +16,7 @@ from protozorfs.log import checking, hashing, node_store
 from protozorfs.log.feed import Log
 from protozorfs.log.sums import CHUNK_SUMS, MAX_GATHERED, PIECE_BYTES, Span, SumFile
 from protozorfs.store import FeedDirectory, FilePool, MemoryFiles
+from tests.simulation.log_life import run_lives, told
 from tests.sizes import long_or_short
 from tests.unit.log.feed_tools import (
     FEED_ID,
@@ -246,6 +247,23 @@ def test_reading_goes_on_where_no_sum_can_be_written(compared: Comparisons) -> N
     assert compared.leaves > 2 * len(BLOCKS)
 
 
+def test_a_processor_that_makes_them_slowly_has_none(
+    monkeypatch: pytest.MonkeyPatch, compared: Comparisons
+) -> None:
+    made = left_by_owner()
+    monkeypatch.setattr("protozorfs.log.sums.HAS_FAST_CHECKSUM", False)
+    monkeypatch.setattr("protozorfs.log.sums.checksum", None)
+    log = compared.of_opened(made)
+    assert read_all(log) == DATA
+    use_tree(log)
+    assert compared.leaves >= len(BLOCKS)
+    assert compared.pages
+    log.append([bytes(3 * PIECE_BYTES)])
+    log.close()
+    files = left_by_owner()
+    assert not {*SUM_FILES} & {*files.listdir(directory(files).path)}
+
+
 def test_reading_goes_on_where_no_sum_can_be_read() -> None:
     files = left_by_owner()
     for number in range(20):
@@ -463,6 +481,16 @@ def run(world: World, story: list[str]) -> None:
             getattr(world, step)()
         world.restart()
         world.check()
+
+
+@pytest.mark.crash
+def test_no_life_breaks_a_rule_where_all_has_sums() -> None:
+    """Kills, power cuts and errors in any order: sums are never synced."""
+    first = random.randrange(1 << 32)
+    print("seeds from", first)
+    with small_pieces():
+        found = run_lives(range(first, first + long_or_short(5000, 6)), 30)
+    assert not found, "\n".join(f"seed {seed}: {told(violation)}" for seed, violation in found)
 
 
 def each_bit(count: int) -> Iterator[int]:
