@@ -18,6 +18,7 @@ verified has a sum that fits as long as no more and no less of it is held.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -201,9 +202,10 @@ class DataSums:
     def _resumed(self, number: int, end: int) -> bytearray:
         """The piece up to `end`, where that is what an earlier sum was of."""
         if self._sums.has(number):
-            content = bytearray(self._data.pread(end, number * PIECE_BYTES))
-            if self._sums.is_right(number, Span(0, end), content):
-                return content
+            with suppress(OSError):  # what was added is in the file already
+                content = bytearray(self._data.pread(end, number * PIECE_BYTES))
+                if self._sums.is_right(number, Span(0, end), content):
+                    return content
         return bytearray()
 
     def _put_gathered(self, number: int) -> None:
