@@ -24,6 +24,7 @@ from protozorfs.cli.access import (
 )
 from protozorfs.cli.adopting import store_commands
 from protozorfs.cli.arguments import store_argument, store_option
+from protozorfs.cli.check_command import CheckCommand, check_store
 from protozorfs.cli.signals import EXIT_SIGNAL, EndedBySignal
 from protozorfs.cli.standard_files import complaining
 from protozorfs.cli.text import complain, printable, table
@@ -117,17 +118,26 @@ def rm(name: str, delete_key: bool, yes: bool, store: Path) -> None:
     act(store, name, lambda access, name: access.delete_key(name, feed_id))
 
 
-@protozorfs.command()
+@protozorfs.command(cls=CheckCommand)
 @click.option(
     "--evidence",
     "feed",
     metavar="NAME|ID",
-    required=True,
     help="Print the proof that the feed's key signed two histories, for anyone to verify.",
 )
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
 @store_argument
-def check(feed: str, store: Path) -> None:
-    """Check what STORE (default: the default store) holds."""
+@click.pass_context
+def check(context: click.Context, feed: str | None, is_json: bool, store: Path) -> None:
+    """Check what STORE (default: the default store) holds; it must not be mounted.
+
+    Exit codes are those of fsck(8): 0 no errors, 4 errors, 8 it could not be checked, 16 the
+    command line is wrong, 32 cancelled.
+    """
+    if feed is None:
+        context.exit(check_store(store, is_json=is_json))
+    if is_json:
+        raise UsageError("--evidence prints JSON in any case, and takes no other options", 16)
     from protozorfs.cli.evidence import evidence_text
 
     try:

@@ -89,6 +89,22 @@ class NodeStore:
             return None
         return TreeNode(TreeIndex(tree_index), size, TreeHash(node_hash))
 
+    def made_again(self, number: int) -> list[int]:
+        """The nodes of a page that the file has wrong, and that others made good.
+
+        Nothing was `put` there before.
+        """
+        page = self._pages.get(number) or self._load(number)
+        stored = self._read_page(number)
+        if page == stored:
+            return []
+        nodes = zip(NODE.iter_unpack(bytes(page)), NODE.iter_unpack(bytes(stored)), strict=True)
+        return [
+            number * PAGE_NODES + slot
+            for slot, (node, found) in enumerate(nodes)
+            if node != found and node[1] != _NO_HASH
+        ]
+
     def put(self, nodes: Iterable[TreeNode]) -> None:
         """Stores nodes, in memory until `flush`."""
         dirty, before = self._dirty, self._before

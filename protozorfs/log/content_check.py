@@ -1,0 +1,196 @@
+"""Compares the tree and the blocks of one feed with the roots of its head, and changes nothing.
+
+The tree is compared page by page, from the roots down, with what it would be taken for when it is
+used (`node_store`); the blocks with their leaves, in large reads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protozorfs.log import flat_tree
+from protozorfs.log.bitfield import Bitfield
+from protozorfs.log.checking import MAX_BLOCK_BYTES, STEP_BYTES, Leaf, wrong_blocks
+from protozorfs.log.node_store import PAGE_NODES, NodeStore
+from protozorfs.store.findings import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from protozorfs.store import File
+    from protozorfs.types import TreeNode
+
+# Below it, all leaves and the nodes above them stand in two pages of the tree or three.
+SUBTREE_BLOCKS = 64
+MAX_RUN_BLOCKS = 1 << 14  # compared at one time, however small they are
+MAX_DIRTY_PAGES = 64  # with nodes that were made again
+
+
+class TreeCheck:
+    """Walks down from the roots.
+
+    Attributes:
+        length: in blocks, of the tree.
+        made_again: nodes that are wrong in the file, and follow from others.
+        unreachable: blocks to which the way is wrong, and follows from nothing.
+    """
+
+    def __init__(
+        self, tree: File, data: File, roots: tuple[TreeNode, ...], *, is_mended: bool = False
+    ) -> None:
+        """`is_mended`: nodes that can be made again are written; else nothing is."""
+        self._tree = tree
+        self._data = data
+        self._roots = roots
+        self._is_mended = is_mended
+        self._nodes = self._trusting()
+        self._compared = Bitfield()  # pages of the tree
+        self.length = sum(flat_tree.leaf_count(root.tree_index) for root in roots)
+        self.made_again = Bitfield()
+        self.unreachable = Bitfield()
+
+    def leaves(self) -> Iterator[Leaf]:
+        """Every leaf that is held, in order; the pages on the way are compared with the file."""
+        for root in self._roots:
+            self._compare_pages(root.tree_index, root.tree_index)
+        for node, start in self._below(list(_placed(self._roots)), SUBTREE_BLOCKS):
+            index = node.tree_index
+            self._compare_pages(flat_tree.left_span(index), flat_tree.right_span(index))
+            for leaf, at in self._below([(node, start)], 1):
+                yield Leaf(leaf.tree_index >> 1, at, leaf.size, leaf.hash)
+        self._take_lost()
+        if self._is_mended:
+            self._nodes.flush()
+
+    def mend(self) -> None:
+        """Writes what can be made again; does not sync."""
+        for _ in self.leaves():
+            pass
+
+    def _below(
+        self, above: list[tuple[TreeNode, int]], blocks: int
+    ) -> Iterator[tuple[TreeNode, int]]:
+        """The nodes below that have at most so many blocks, in order, with their offsets."""
+        above.reverse()
+        while above:
+            node, start = above.pop()
+            if flat_tree.leaf_count(node.tree_index) <= blocks:
+                yield node, start
+                continue
+            left_index, right_index = flat_tree.children(node.tree_index)
+            if blocks > 1:  # else the page was compared
+                self._compare_pages(left_index, left_index)
+                self._compare_pages(right_index, right_index)
+            left, right = self._nodes.node(left_index), self._nodes.node(right_index)
+            if left is not None and right is not None:
+                above.append((right, start + left.size))
+                above.append((left, start))
+
+    def _compare_pages(self, first: int, last: int) -> None:
+        """Compares the pages with the nodes [first, last] with what they must be."""
+        for number in range(first // PAGE_NODES, last // PAGE_NODES + 1):
+            if not self._compared.get(number):
+                self._compared.set(number)
+                for index in self._nodes.made_again(number):
+                    self.made_again.set(index)
+        if self._nodes.dirty_pages > MAX_DIRTY_PAGES:
+            self._take_lost()
+            if self._is_mended:
+                self._nodes.flush()
+            else:
+                self._nodes = self._trusting()  # what was made again is made again for others
+
+    def _take_lost(self) -> None:
+        for start, end in self._nodes.take_lost():
+            self.unreachable.set_range(start, min(end, self.length))
+
+    def _trusting(self) -> NodeStore:
+        nodes = NodeStore(self._tree, self._data)
+        nodes.trust(self._roots)
+        return nodes
+
+
+class BlockCheck:
+    """Compares the blocks that are held with the leaves of a tree."""
+
+    def __init__(
+        self, data: File, tree: TreeCheck, claimed: Bitfield | None, *, is_owned: bool
+    ) -> None:
+        """
+        Args:
+            data: the blocks.
+            tree: not walked yet.
+            claimed: which blocks are said to be held; None: only the blocks can tell.
+            is_owned: all must be.
+        """
+        self._data = data
+        self._tree = tree
+        self._claimed = claimed
+        self._is_owned = is_owned
+        self._right = Bitfield()
+        self._wrong = Bitfield()
+
+    def check(self) -> Iterator[Progress]:
+        """Reads all of it, in the order of the file."""
+        run: list[Leaf] = []
+        size = 0
+        for leaf in self._tree.leaves():
+            if self._claimed is not None and not self._claimed.get(leaf.block_index):
+                continue
+            run.append(leaf)
+            size += leaf.size
+            if size >= STEP_BYTES or len(run) >= MAX_RUN_BLOCKS:
+                self._compare(run)
+                yield Progress(size)
+                run, size = [], 0
+        self._compare(run)
+        yield Progress(size)
+
+    def damaged(self) -> Bitfield:
+        """The blocks that should be here and are not right, but for those to which no way leads."""
+        length = self._tree.length
+        expected = self._wrong if self._claimed is None else self._claimed
+        if self._is_owned:
+            expected = Bitfield()
+            expected.set_range(0, length)
+        damaged = Bitfield()
+        for start, end in expected.ranges(0, length):
+            damaged.set_range(start, end)
+        for good in (self._right, self._tree.unreachable):
+            for start, end in good.ranges(0, length):
+                damaged.clear_range(start, end)
+        return damaged
+
+    def _compare(self, run: list[Leaf]) -> None:
+        wrong = {leaf.block_index for leaf in self._wrong_of(run)}
+        for leaf in run:
+            if leaf.block_index not in wrong:
+                self._right.set(leaf.block_index)
+            elif self._claimed is not None or self._has_bytes(leaf):
+                self._wrong.set(leaf.block_index)
+
+    def _wrong_of(self, run: list[Leaf]) -> list[Leaf]:
+        try:
+            return wrong_blocks(self._data, run)
+        except OSError:  # a bad sector, perhaps: the other blocks of the run are read all the same
+            if len(run) == 1:
+                return run
+            middle = len(run) // 2
+            return self._wrong_of(run[:middle]) + self._wrong_of(run[middle:])
+
+    def _has_bytes(self, leaf: Leaf) -> bool:
+        """Whether there is anything where a block should be, or a hole: it was never here."""
+        if leaf.size > MAX_BLOCK_BYTES:
+            return False
+        try:
+            data = self._data.pread(leaf.size, leaf.start)
+        except OSError:
+            return True
+        return data.count(0) != len(data)
+
+
+def _placed(roots: tuple[TreeNode, ...]) -> Iterator[tuple[TreeNode, int]]:
+    start = 0
+    for root in roots:
+        yield root, start
+        start += root.size
