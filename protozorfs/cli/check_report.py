@@ -64,9 +64,9 @@ class Summary(NamedTuple):
     byte_count: int
 
 
-def show(feed_id: FeedId | None, name: bytes | None, reported: Sequence[Reported]) -> None:
+def show(feed_id: FeedId | None, name: bytes | None, findings: Sequence[Finding]) -> None:
     """Prints the findings of one feed, or of the store."""
-    if not reported:
+    if not findings:
         return
     if feed_id is None:
         click.echo("the store")
@@ -74,23 +74,21 @@ def show(feed_id: FeedId | None, name: bytes | None, reported: Sequence[Reported
         click.echo(f"feed {ids.format_hex(feed_id)}")
     else:
         click.echo(f"{printable(name)} ({ids.format_hex(feed_id)})")
-    for finding, _, state in reported:
+    for finding in findings:
         where = finding.path if feed_id is None else finding.path.rpartition("/")[2]
-        mended = " (repaired)" if state is State.REPAIRED else ""
         what = f"{where}: {finding.what}" if where else finding.what
-        click.echo(f"  {finding.kind.severity.value}: {printable_text(what)}{mended}")
-        if state is not State.REPAIRED:
-            click.echo(f"    {finding.kind.meaning}")
-            click.echo(f"    {finding.kind.advice}")
+        click.echo(f"  {finding.kind.severity.value}: {printable_text(what)}")
+        click.echo(f"    {finding.kind.meaning}")
+        click.echo(f"    {finding.kind.advice}")
 
 
 def show_summary(summary: Summary, reported: Sequence[Reported]) -> None:
     """Prints the last line."""
     errors, notes = _counts(reported)
-    repaired = sum(one.state is State.REPAIRED for one in reported)
     found = f"{_count(errors, 'error')}, {_count(notes, 'note')}"
     if summary.is_repair:
-        found += f", {repaired} of them repaired"
+        repaired = [one for one in reported if one.state is State.REPAIRED]
+        found += f"; repaired: {_count(_counts(repaired)[0], 'error')}"
     read = size_text(summary.byte_count)
     click.echo(f"{_count(summary.feed_count, 'feed')} and {read} of blocks were checked: {found}")
 

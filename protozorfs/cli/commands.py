@@ -24,7 +24,7 @@ from protozorfs.cli.access import (
 )
 from protozorfs.cli.adopting import store_commands
 from protozorfs.cli.arguments import store_argument, store_option
-from protozorfs.cli.check_command import CheckCommand, check_store
+from protozorfs.cli.check_command import CheckCommand, Repair, check_store
 from protozorfs.cli.signals import EXIT_SIGNAL, EndedBySignal
 from protozorfs.cli.standard_files import complaining
 from protozorfs.cli.text import complain, printable, table
@@ -126,18 +126,41 @@ def rm(name: str, delete_key: bool, yes: bool, store: Path) -> None:
     help="Print the proof that the feed's key signed two histories, for anyone to verify.",
 )
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+@click.option("--repair", is_flag=True, help="Mend what can be had again or computed.")
+@click.option(
+    "--cut-owned",
+    "cuts",
+    multiple=True,
+    metavar="ID",
+    help="With --repair: cut the damaged feed ID of your own to its whole beginning.",
+)
+@click.option("--yes", is_flag=True, help="With --repair: do not ask.")
 @store_argument
 @click.pass_context
-def check(context: click.Context, feed: str | None, is_json: bool, store: Path) -> None:
+def check(
+    context: click.Context,
+    feed: str | None,
+    is_json: bool,
+    repair: bool,
+    cuts: tuple[str, ...],
+    yes: bool,
+    store: Path,
+) -> None:
     """Check what STORE (default: the default store) holds; it must not be mounted.
 
-    Exit codes are those of fsck(8): 0 no errors, 4 errors, 8 it could not be checked, 16 the
-    command line is wrong, 32 cancelled.
+    Exit codes are those of fsck(8): 0 no errors, 1 errors were corrected, 4 errors are left, 8 it
+    could not be checked, 16 the command line is wrong, 32 cancelled.
     """
+    if (cuts or yes) and not repair:
+        raise click.UsageError("--cut-owned and --yes are for --repair")
     if feed is None:
-        context.exit(check_store(store, is_json=is_json))
-    if is_json:
-        raise UsageError("--evidence prints JSON in any case, and takes no other options", 16)
+        try:
+            wanted = Repair(frozenset(map(ids.parse_feed_id, cuts)), yes) if repair else None
+        except DecodeError as error:
+            raise click.UsageError(str(error)) from None
+        context.exit(check_store(store, is_json=is_json, repair=wanted))
+    if is_json or repair:
+        raise click.UsageError("--evidence takes no other options")
     from protozorfs.cli.evidence import evidence_text
 
     try:

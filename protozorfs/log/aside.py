@@ -1,4 +1,4 @@
-"""Copies of what a recovery cuts off although a head may have been lost that covered it."""
+"""Copies of what is cut off although it may belong to the feed: a head that covered it was lost."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from protozorfs.log.format import NODE_BYTES
 
 if TYPE_CHECKING:
     from protozorfs.log.files import LogFiles
-    from protozorfs.log.tree import TreeState
 
 CHUNK_BYTES = 1 << 20
 
 logger = logging.getLogger(__name__)
 
 
-def keep_aside(files: LogFiles, state: TreeState) -> None:
-    """Copies what data and tree have behind `state`, durably, before it is cut off.
+def keep_aside(files: LogFiles, length: int, byte_length: int) -> None:
+    """Copies what data and tree have behind so many blocks, durably, before it is cut off.
 
     The copies are named after what they are of and the byte at which they begin: `data.400.cut`.
 
@@ -26,8 +25,8 @@ def keep_aside(files: LogFiles, state: TreeState) -> None:
         StoreFull, OSError: then nothing may be cut off.
     """
     for name, file, start in (
-        ("data", files.data, state.byte_length),
-        ("tree", files.tree, max(0, 2 * state.length - 1) * NODE_BYTES),
+        ("data", files.data, byte_length),
+        ("tree", files.tree, max(0, 2 * length - 1) * NODE_BYTES),
     ):
         size = file.size()
         if size <= start:
@@ -41,8 +40,8 @@ def keep_aside(files: LogFiles, state: TreeState) -> None:
             copy.fdatasync()
         directory.files.sync_dir(directory.path)
         logger.error(
-            "a head of feed %s is damaged, or was replaced by an older one:"
-            " %d bytes that it may have covered are kept in %s",
+            "feed %s is damaged, or was replaced by an older state: %d bytes that may belong to it"
+            " are cut off, and kept in %s",
             directory.feed_id.hex(),
             size - start,
             path,

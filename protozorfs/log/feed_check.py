@@ -13,8 +13,7 @@ from protozorfs.errors import DecodeError, StoreCorrupt
 from protozorfs.ids import public_key_of
 from protozorfs.log.at_rest import decode_at_rest
 from protozorfs.log.content_check import BlockCheck, TreeCheck
-from protozorfs.log.head_check import check_heads
-from protozorfs.log.head_store import HeadStore
+from protozorfs.log.head_check import check_heads, newest_head
 from protozorfs.log.held_file import decode_held
 from protozorfs.log.opening import open_files
 from protozorfs.store.findings import Finding, Kind, Progress, Remedy, Severity, ranges_text
@@ -183,7 +182,7 @@ def check_feed(files: Files, feed_id: FeedId) -> Iterator[Finding | Progress]:
         kind = OWN_HEADS_LOST if is_owned else HEADS_LOST
         yield held_by.finding(kind, "head", error.what)
         return
-    given_up = list(_check_opened(held_by, _newest_head(directory, has_key=has_key), opened))
+    given_up = list(_check_opened(held_by, newest_head(directory, has_key=has_key), opened))
     yield from given_up
     trusted = None
     if is_clean and blocks is not None and mark is not None and not given_up:
@@ -241,13 +240,6 @@ def _check_opened(held_by: _Files, newest: Head | None, opened: Opened) -> Itera
         kind, name = (OWN_TAIL_DAMAGED, "data") if is_owned else (TREE_LOST, "tree")
         what = f"of {newest.length} blocks the first {state.length} can be kept"
         yield held_by.finding(kind, name, what)
-
-
-def _newest_head(directory: FeedDirectory, *, has_key: bool) -> Head | None:
-    heads = HeadStore(directory.file("head")).load()
-    heads = heads.verified(public_key_of(directory.feed_id), is_owned=has_key)
-    whole = [slot.head for slot in heads.signed[:1] + heads.durable[:1]]
-    return max(whole, key=lambda head: (head.fork, head.length), default=None)
 
 
 def _check_claims(

@@ -168,7 +168,7 @@ def _recovered(
     else:
         kept = recovery.owned(heads, key_pair)
         if not cuts:
-            keep_aside(files, kept.state)
+            keep_aside(files, kept.state.length, kept.state.byte_length)
         found = recovery.finish(kept)
     if found.must_write_head and found.head is not None:
         files.heads.write_signed(found.head)

@@ -49,7 +49,7 @@ def read_slots(file: File) -> dict[HeadKind, Slots]:
     return {
         kind: Slots(
             tuple(_copies(content, slot_offset(kind, parity), COPIES) for parity in range(2)),
-            tuple(_copies(content, (2 * kind + parity) * SLOT_BYTES, 1) for parity in range(2)),
+            tuple(_copies(content, old_slot_offset(kind, parity), 1) for parity in range(2)),
         )
         for kind in HeadKind
     }
@@ -65,6 +65,11 @@ def write_slot(file: File, kind: HeadKind, sequence: int, record: bytes) -> None
 def slot_offset(kind: HeadKind, sequence: int) -> int:
     """Where the record of that sequence number is, in bytes."""
     return (1 + 2 * kind + sequence % 2) * PAGE_BYTES
+
+
+def old_slot_offset(kind: HeadKind, sequence: int) -> int:
+    """Where a store of format 1 has it."""
+    return (2 * kind + sequence % 2) * SLOT_BYTES
 
 
 def _copies(content: bytes, start: int, count: int) -> tuple[bytes, ...]:
