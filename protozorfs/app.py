@@ -15,7 +15,7 @@ import errno
 import ipaddress
 import logging
 import random
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from protozorfs.dht.routers import DEFAULT_ROUTERS
 from protozorfs.errors import StoreError, UsageError
 from protozorfs.feeds.blocks import cut_blocks
 from protozorfs.feeds.registry import Feeds
+from protozorfs.feeds.unconnected import Unconnected
 from protozorfs.options import Options
 from protozorfs.store.layout import Store
 from protozorfs.swarm.dht_state import load_state, save_state
@@ -35,7 +36,7 @@ from protozorfs.swarm.sockets import Sockets, open_sockets, resolve
 from protozorfs.swarm.swarm import LanOptions, Swarm
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from protozorfs.feeds.feed import Feed
@@ -97,6 +98,13 @@ class Node:
         return WriteStream(feed)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFeeds:
+    """An open store that is only read, and not connected."""
+
+    feeds: Feeds
+
+
 class WriteStream:
     """Each `send` of at most 64 KiB is one block; more becomes several under one head."""
 
@@ -114,6 +122,40 @@ class WriteStream:
     async def aclose(self) -> None:
         """Makes what was sent durable."""
         await self._feed.sync()
+
+
+@asynccontextmanager
+async def open_to_read(
+    path: Path, options: Options | None = None, *, mount_point: str | None = None
+) -> AsyncIterator[StoredFeeds]:
+    """Opens the store at `path` and writes nothing into it, nor connects it to anybody.
+
+    Whatever opening it changes, such as what the recovery of feeds mends, is in memory only.
+    Connected it could show heads that are not durable, or be one of two nodes with one key: what is
+    read may be a copy.
+
+    Args:
+        path: the store's directory.
+        options: how the node behaves; `read_only` is set.
+        mount_point: told to nobody.
+
+    Raises:
+        StoreLocked: somebody writes to it.
+        StoreCorrupt, UsageError: there is no store that could be opened.
+    """
+    options = replace(options or Options(), read_only=True)
+    with Store(path, mount_point=mount_point, is_read_only=True) as store:
+        feeds = Feeds(store, options)
+        try:
+            with _only_error():
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(feeds.run)
+                    await feeds.recover()
+                    feeds.subscribe(Unconnected())
+                    yield StoredFeeds(feeds)
+                    nursery.cancel_scope.cancel()
+        finally:
+            feeds.close()
 
 
 @asynccontextmanager
@@ -158,7 +200,7 @@ async def open_node(
                 maps_port=not options.noportmap and not _is_loopback(options.bind),
                 random=chance,
             )
-            try:
+            with _only_error():
                 async with trio.open_nursery() as nursery:
                     await nursery.start(feeds.run)
                     await feeds.recover()
@@ -167,11 +209,6 @@ async def open_node(
                         nursery.start_soon(_keep_dht_state, store, dht)
                     yield Node(feeds, swarm, sockets.port)
                     nursery.cancel_scope.cancel()
-            except BaseExceptionGroup as errors:
-                # The nursery is no business of the caller's, who raised the only error.
-                if len(errors.exceptions) == 1:
-                    raise errors.exceptions[0] from None
-                raise
         finally:
             feeds.close()
             sockets.close()
@@ -179,6 +216,17 @@ async def open_node(
         store.close_failed()
         raise
     store.close()
+
+
+@contextmanager
+def _only_error() -> Iterator[None]:
+    """A nursery in the body is no business of the caller's, who raised the only error."""
+    try:
+        yield
+    except BaseExceptionGroup as errors:
+        if len(errors.exceptions) == 1:
+            raise errors.exceptions[0] from None
+        raise
 
 
 def _is_forced(store: Store, options: Options, mount_point: str | None) -> bool:

@@ -70,10 +70,14 @@ class StoreLocked(StoreError):
         mount_point: where it is mounted, or None.
     """
 
-    def __init__(self, path: str, pid: int | None, mount_point: str | None) -> None:
+    def __init__(
+        self, path: str, pid: int | None, mount_point: str | None, *, is_read: bool = False
+    ) -> None:
+        """`is_read`: it is open read-only, by any number of processes."""
         by = f" by process {pid}" if pid is not None else ""
         at = f", mounted at {mount_point}" if mount_point is not None else ""
-        super().__init__(f"the store {path} is in use{by}{at}")
+        how = ", read-only" if is_read else ""
+        super().__init__(f"the store {path} is in use{how}{by}{at}")
         self.pid = pid
         self.mount_point = mount_point
 

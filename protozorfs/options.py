@@ -35,6 +35,7 @@ class Options:
         noinotify: do not wake inotify watchers of feeds that grow.
         force_append: append although the store may not be the feed's newest.
         ephemeral_id: a new node key for each run.
+        read_only: the store is only read; nothing is written into it, and nobody is connected.
     """
 
     port: int | None = None
@@ -54,6 +55,7 @@ class Options:
     noinotify: bool = False
     force_append: bool = False
     ephemeral_id: bool = False
+    read_only: bool = False
 
     def __post_init__(self) -> None:
         """Raises UsageError for a value that cannot work."""

@@ -200,6 +200,7 @@ class MemorySurroundings:
     def __init__(self) -> None:
         self.watchers: list[Callable[[MemoryFeed], None]] = []  # one list, shared by all feeds
         self.has_room = True
+        self.is_read_only = False
 
     @contextmanager
     def watched(self, watcher: Callable[[MemoryFeed], None]) -> Iterator[None]:

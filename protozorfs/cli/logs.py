@@ -180,13 +180,15 @@ class Logs:
             logging.getLogger(name).setLevel(logging.DEBUG)
         self._use(logging.StreamHandler(sys.stderr), () if is_brief else self._detailed)
 
-    def move_to(self, store: Path, system_log: Path = SYSTEM_LOG) -> None:
+    def move_to(self, store: Path | None, system_log: Path = SYSTEM_LOG) -> None:
         """Logs to the store's file, not to standard error, and to the system's log if there is one.
+
+        None: the store is only read, and beside the system's log the recent lines are all there is.
 
         Raises:
             StoreRefused: the store, or its file, is none of ours.
         """
-        self._use(StoreLog(store), self._detailed)
+        self._use(logging.NullHandler() if store is None else StoreLog(store), self._detailed)
         try:
             system = SystemLog(system_log)
         except OSError as error:  # containers have none

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from protozorfs.app import Node
+    from protozorfs.cli.serving import HasFeeds
     from protozorfs.options import Options
 
 
@@ -32,7 +32,8 @@ def main() -> int:
 
 def _open_node(
     path: Path, options: Options, *, mount_point: str | None
-) -> AbstractAsyncContextManager[Node]:
-    from protozorfs.app import open_node  # most of the start: not for `--help` and mistakes
+) -> AbstractAsyncContextManager[HasFeeds]:
+    from protozorfs import app  # most of the start: not for `--help` and mistakes
 
-    return open_node(path, options, mount_point=mount_point)
+    open_store = app.open_to_read if options.read_only else app.open_node
+    return open_store(path, options, mount_point=mount_point)

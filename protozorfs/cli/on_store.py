@@ -9,6 +9,7 @@ from protozorfs.cli.access import FeedLine
 from protozorfs.cli.running import run_async
 from protozorfs.errors import NoSuchFeed
 from protozorfs.options import Options
+from protozorfs.store.unwritable import is_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +36,7 @@ class StoreAccess:
         self.store = store
 
     def feeds(self) -> Sequence[FeedLine]:
-        return self._do(lambda feeds: [_line(name, feed) for name, feed in feeds.names()])
+        return self._look(lambda feeds: [_line(name, feed) for name, feed in feeds.names()])
 
     def create(self, name: bytes) -> FeedId:
         return self._do(lambda feeds: feeds.create(name).feed_id)
@@ -44,13 +45,22 @@ class StoreAccess:
         self._do(lambda feeds: feeds.follow(feed_id, name))
 
     def feed_id_of(self, name: bytes) -> FeedId:
-        return self._do(lambda feeds: named(feeds, name).feed_id)
+        return self._look(lambda feeds: named(feeds, name).feed_id)
 
     def remove(self, name: bytes) -> None:
         self._do(lambda feeds: feeds.remove(name))
 
     def delete_key(self, name: bytes, feed_id: FeedId) -> None:
         self._do(lambda feeds: feeds.delete_key(name, feed_id))
+
+    def _look(self, look: Callable[[Feeds], T]) -> T:
+        """What is to be seen in the store; nothing is written into one that is there."""
+
+        async def open_and_look() -> T:
+            async with app.open_to_read(self.store) as stored:
+                return look(stored.feeds)
+
+        return run_async(open_and_look) if is_store(self.store) else self._do(look)
 
     def _do(self, operation: Callable[[Feeds], T]) -> T:
         """The result of an operation on the store's feeds."""

@@ -285,6 +285,8 @@ class _Values:
                 self.node[name] = True
             else:
                 self.kernel.add(name)
+                if name == "ro":  # reads of what is missing are refused, as with `local`
+                    self.node |= {"read_only": True, "local": True}
         elif name in _NODE_VALUES or name in ("fsname", "subtype"):
             if not value:
                 raise _usage(f"option {name} needs a value")

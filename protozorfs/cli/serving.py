@@ -70,7 +70,7 @@ def run_mount(
         nonlocal answers
         answers = True
         if as_daemon:
-            logs.move_to(command.store)
+            logs.move_to(None if command.options.read_only else command.store)
         log.info("%s", command.mounted_sentence)
         ready()
 

@@ -19,7 +19,7 @@ from protozorfs.cli.text import complain, printable_text
 from protozorfs.errors import UsageError
 from protozorfs.fs import mount_points
 from protozorfs.fs.mount_points import FILE_SYSTEM_TYPE, MountEntry, MountError
-from protozorfs.store.lock import read_holder
+from protozorfs.store.lock import read_holder, readers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,14 +103,24 @@ def _unmount(path: str, flags: str) -> None:
 def _daemon_of(entry: MountEntry) -> int | None:
     """A descriptor that becomes readable when the daemon ends; None if it is not known or gone."""
     try:
-        holder = read_holder(_store_of(entry))
-        if holder.pid is None or holder.mount_point != entry.path:
-            return None  # `fsname=` was given, or it is somebody else's default store
-        if not mount_points.fuse_descriptors(holder.pid):
-            return None  # the number was given to another process since the daemon was killed
-        return os.pidfd_open(holder.pid)
+        store = _store_of(entry)
+        holder = read_holder(store)
+        candidates = readers(store)  # with `ro`, which leaves the file as it was
+        if holder.pid is not None and holder.mount_point == entry.path:
+            candidates.append(holder.pid)
+        daemons = [pid for pid in candidates if _is_daemon(pid)]
+        # None: `fsname=` was given, or it is somebody else's default store.
+        return os.pidfd_open(daemons[0]) if len(daemons) == 1 else None
     except (OSError, UsageError):  # a store of another user, or a daemon that is gone
         return None
+
+
+def _is_daemon(pid: int) -> bool:
+    """Whether it is one, not a process to which the number of one that is gone was given."""
+    try:
+        return bool(mount_points.fuse_descriptors(pid))
+    except OSError:
+        return False
 
 
 def _store_of(entry: MountEntry) -> Path:

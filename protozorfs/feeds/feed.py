@@ -204,6 +204,11 @@ class Feed:
         around = self._surroundings
         return self.is_followed and not around.is_sparse and around.room.may_fill()
 
+    @property
+    def is_read_only(self) -> bool:
+        """Nothing of it is fetched or changed."""
+        return self._surroundings.is_read_only
+
     def may_fetch(self) -> bool:
         """False while the disk is nearly full."""
         return self._surroundings.may_fetch()

@@ -88,6 +88,10 @@ class Surroundings(Protocol):
         """The user knows that no newer head is elsewhere."""
 
     @property
+    def is_read_only(self) -> bool:
+        """The store is only read: nothing changes, and nobody is connected."""
+
+    @property
     def is_closing(self) -> bool:
         """The node shuts down."""
 

@@ -11,7 +11,7 @@ import trio
 
 from protozorfs import crypto
 from protozorfs.boundary import Boundary
-from protozorfs.errors import NoSuchFeed, NotRemovable, StoreError
+from protozorfs.errors import NoSuchFeed, NotRemovable, NotWritable, StoreError
 from protozorfs.feeds.feed import Feed
 from protozorfs.feeds.numbers import Numbers, identity_of_feed
 from protozorfs.feeds.recovery import name_unnamed, open_unclean
@@ -70,7 +70,7 @@ class Feeds:
                 mtime_ns=row.mtime_ns,
             )
             self._add(feed, self._shown_name(row))
-        if options.cache_size is not None:
+        if options.cache_size is not None and not options.read_only:
             self._count_kept()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -169,7 +169,9 @@ class Feeds:
         Raises:
             InvalidName: no feed may have that name.
             NameTaken, StoreFull: the name is in use; no space.
+            NotWritable: the store is only read.
         """
+        self._check_writable()
         check_new_name(name)
         self._store.names.check_free(name)  # before a key is made for it
         pair = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
@@ -201,8 +203,9 @@ class Feeds:
 
         Raises:
             NameTaken: the name is in use, or the feed has another name already.
-            InvalidName, StoreFull: as for `create`.
+            InvalidName, StoreFull, NotWritable: as for `create`.
         """
+        self._check_writable()
         check_new_name(name)
         created_ns = time.time_ns()
         self._store.names.add(NameRow(name, feed_id, False, created_ns, created_ns))
@@ -240,8 +243,9 @@ class Feeds:
         """Gives a feed another local name.
 
         Raises:
-            NoSuchFeed, InvalidName, NameTaken, StoreFull
+            NoSuchFeed, InvalidName, NameTaken, StoreFull, NotWritable
         """
+        self._check_writable()
         feed = self._named(old)
         check_new_name(new)
         self._store.names.rename(self._kept_name(feed), new)
@@ -255,7 +259,9 @@ class Feeds:
             NoSuchFeed
             NotRemovable: an owned feed that has blocks, unless it was made a moment ago and no head
                 of it has left this machine.
+            NotWritable: the store is only read.
         """
+        self._check_writable()
         feed = self._named(name)
         if feed.is_owned and feed.length > 0 and not feed.unshared.lasts(time.monotonic()):
             raise NotRemovable("its key would be lost: protozorfs rm --delete-key")
@@ -266,7 +272,9 @@ class Feeds:
 
         Raises:
             NoSuchFeed: no feed of that name, or it has another ID.
+            NotWritable: the store is only read.
         """
+        self._check_writable()
         feed = self._names.get(name)
         if feed is None or feed.feed_id != feed_id:
             raise NoSuchFeed("no feed of that name and ID")
@@ -287,6 +295,10 @@ class Feeds:
             self._opened(feed)
         else:
             self._visits.touch(feed, trio.current_time())
+
+    def _check_writable(self) -> None:
+        if self.surroundings.is_read_only:
+            raise NotWritable("the store is open read-only")
 
     def _add(self, feed: Feed, name: bytes) -> None:
         self._names[name] = feed

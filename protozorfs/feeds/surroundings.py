@@ -37,6 +37,7 @@ class NodeSurroundings:
         is_sparse: only what is read is fetched.
         syncs: how many feeds are made durable at once.
         forces_appends: the user knows that no newer head is elsewhere.
+        is_read_only: the store is only read: nothing changes, and nobody is connected.
         is_closing: the node shuts down.
         grown: feeds that have grown since their modification times were kept.
     """
@@ -46,8 +47,9 @@ class NodeSurroundings:
     ) -> None:
         """`handles_changed`: told when a feed's first handle was opened, or its last one closed."""
         self.listener: Listener | None = None
-        self.room = Room(options.cache_size, self._dropping)
-        self.is_local = options.local
+        self.is_read_only = options.read_only
+        self.room = Room(None if options.read_only else options.cache_size, self._dropping)
+        self.is_local = options.local or options.read_only
         self.is_sparse = options.sparse
         self.syncs = trio.CapacityLimiter(min(MAX_SYNCS, max(1, store.pool.limit // FILES_OF_SYNC)))
         self.forces_appends = options.force_append

@@ -135,7 +135,9 @@ def _at_rest(feed: Feed) -> str:
     if feed.is_owned:
         return f"{missing} of {feed.length} blocks are damaged, or were written elsewhere"
     until = "are being fetched" if feed.is_whole else "are fetched when they are read"
-    if not feed.may_fetch():
+    if feed.is_read_only:
+        until = "are not fetched, since the store is open read-only"
+    elif not feed.may_fetch():
         until = "are not fetched, since the disk is nearly full"
     return f"{missing} of {feed.length} blocks are missing and {until}"
 

@@ -73,6 +73,8 @@ class Writer:
         feed = self._feed
         if not feed.is_owned:
             raise NotWritable("not a feed of ours")
+        if self._surroundings.is_read_only:
+            raise NotWritable("the store is open read-only")
         log = feed.log  # opening it reads the evidence that is kept
         self._check_history()
         if log.damaged:

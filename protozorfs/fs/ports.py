@@ -153,6 +153,11 @@ class FeedView(Protocol):
 class SurroundingsView(Protocol):
     """What all feeds of the store have in common."""
 
+    @property
+    def is_read_only(self) -> bool:
+        """The store is only read: nothing changes, and nobody is connected."""
+        ...
+
     def may_fetch(self) -> bool:
         """False while the disk is nearly full."""
         ...

@@ -23,6 +23,8 @@ def status(feeds: FeedsView) -> str:
     """The status for people."""
     facts = feeds.node_facts()
     lines = [] if facts is None else _node_lines(facts)
+    if feeds.surroundings.is_read_only:
+        lines.append("store       read-only: nothing is written, fetched or served")
     may_fetch = feeds.surroundings.may_fetch()
     space = "plenty" if may_fetch else "nearly none left, so that fetching is paused"
     lines.append(f"free space  {space}")

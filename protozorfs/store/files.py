@@ -248,18 +248,23 @@ class RealFile:
 class RealFiles:
     """The `Files` below one directory of the operating system; see `beneath` for how."""
 
-    def __init__(self, root: Path | Beneath) -> None:
-        """`root` must exist. Of a path, a descriptor stays open as long as the process."""
+    def __init__(self, root: Path | Beneath, *, is_read_only: bool = False) -> None:
+        """`root` must exist. Of a path, a descriptor stays open as long as the process.
+
+        `is_read_only`: files are opened for reading only.
+        """
         if not isinstance(root, Beneath):
             descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             root = Beneath(descriptor, str(root))
         self._root = root
+        self._access = os.O_RDONLY if is_read_only else os.O_RDWR
 
     def open(self, path: str, *, create: bool = False) -> RealFile:
         with _disk_full_is_store_full():
             if create:
-                return RealFile(self._root.open_file(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
-            return RealFile(self._root.open_file(path, os.O_RDWR))
+                flags = self._access | os.O_CREAT
+                return RealFile(self._root.open_file(path, flags, PRIVATE_FILE))
+            return RealFile(self._root.open_file(path, self._access))
 
     def mkdir(self, path: str) -> None:
         with _disk_full_is_store_full(), self._root.parent(path) as (directory, name):

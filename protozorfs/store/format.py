@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 from protozorfs.errors import UsageError
 from protozorfs.store.names import Names
 from protozorfs.store.old_names import OLD_FILES, OLD_NAMES_FILE, read_old_names
+from protozorfs.store.unwritable import FORMAT_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from protozorfs.store.files import Files
 
-FORMAT_FILE = "format"
 _FORMAT = b"protozorfs store 2\n"
 _OLD_FORMAT = b"protozorfs store 1\n"
 

@@ -41,11 +41,13 @@ from protozorfs.store.keys import (
 )
 from protozorfs.store.known_peers import KnownPeers
 from protozorfs.store.left import LEFT_FILES, decode_left, encode_left, is_as_left
-from protozorfs.store.lock import StoreLock
+from protozorfs.store.lock import SharedLock, StoreLock
 from protozorfs.store.making import FEEDS, StoreDirectory
+from protozorfs.store.overlay import OverlayFiles
 from protozorfs.store.placement import PLACED_WITH_FEED, PLACED_WITH_NODE, Placement
 from protozorfs.store.pool import FilePool, PooledFile
 from protozorfs.store.spare import Spare
+from protozorfs.store.unwritable import StoreToRead, check_not_denied
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
@@ -249,13 +251,22 @@ class Store:
     `close` it, or use it as a context manager.
     """
 
-    def __init__(self, path: Path, *, mount_point: str | None = None, adopts: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        mount_point: str | None = None,
+        adopts: bool = False,
+        is_read_only: bool = False,
+    ) -> None:
         """Opens a store; makes it if it is missing.
 
         Args:
             path: the directory.
             mount_point: what to tell others that find the store locked.
             adopts: it keeps its node's key wherever it is; see `adopt`.
+            is_read_only: nothing is written into it, and what this run changes is in memory only:
+                no head of it may be published. None is made.
 
         Of a store that is made and cannot be opened then, nothing stays.
 
@@ -264,26 +275,34 @@ class Store:
             StoreRefused: it is another user's, or could be exchanged by one.
             StoreCorrupt: the node key cannot be read, or the names are of a newer version.
             StoreFull: it could not be made.
-            UsageError: the path is something else than a store.
+            UsageError: the path is something else than a store, or cannot be written to.
         """
         self.path = path
+        self.is_read_only = is_read_only
         self._visited: set[FeedId] = set()
-        self._directory = StoreDirectory(path)
+        self._directory = StoreToRead(path) if is_read_only else StoreDirectory(path)
+        self.lock: StoreLock | SharedLock
         try:
-            self.lock = StoreLock(self._directory.root, mount_point)
-        except BaseException:
+            if is_read_only:
+                self.lock = SharedLock(self._directory.root)
+            else:
+                self.lock = StoreLock(self._directory.root, mount_point)
+        except BaseException as error:
             self._directory.undo(has_lock=False)
             self._directory.close()
+            check_not_denied(path, error)
             raise
         try:
             self._directory.made_lock()
-            self.files: Files = RealFiles(self._directory.root)
+            self.files: Files = RealFiles(self._directory.root, is_read_only=is_read_only)
+            if is_read_only:
+                self.files = OverlayFiles(self.files)
             is_old = is_old_format(self.files, path)
             self.pool = FilePool(self.files, descriptors.feed_files())
             self.files.mkdir(FEEDS)
             self._node_placement = Placement(self.files, "node_key_place", "", PLACED_WITH_NODE)
             self.node_key, self.is_new_node = load_or_make_key_pair(
-                self.files, "node_key", self._node_placement, adopts=adopts
+                self.files, "node_key", self._node_placement, adopts=adopts or is_read_only
             )
             self.names = open_names(self.files, path, is_old=is_old)
             self._spare = Spare(self.files)
@@ -291,7 +310,8 @@ class Store:
             self._give_up()
             raise
         try:
-            self._spare.keep()
+            if not is_read_only:
+                self._spare.keep()
             self.known_peers = KnownPeers(self.files)
         except BaseException:
             self.names.close_as_is()

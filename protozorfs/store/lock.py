@@ -1,4 +1,7 @@
-"""One process at a time: `flock` on STORE/lock, whose content says who and where mounted."""
+"""One process at a time: `flock` on STORE/lock, whose content says who and where mounted.
+
+Those that only read the store share the lock with one another, and write nothing into the file.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from protozorfs.store.beneath import Beneath
 
 LOCK_FILE = "lock"  # in a store
+PROC_LOCKS = Path("/proc/locks")
 MAX_LOCK_BYTES = 64 * 1024  # a mount point has at most 4 KiB; JSON may write a byte as six
 # Who only looks shares the lock for microseconds, in which it cannot be taken.
 MAX_LOOKERS = 50
@@ -75,7 +79,7 @@ class StoreLock:
                 self._lock_directory()
                 self.set_mount_point(mount_point)
                 return
-        raise StoreLocked(self._root.path, *read_holder(Path(self._root.path)))
+        raise StoreLocked(self._root.path, None, None, is_read=True)
 
     def _lock_directory(self) -> None:
         try:
@@ -114,6 +118,45 @@ class StoreLock:
                 fcntl.flock(self._root.descriptor, fcntl.LOCK_UN)
 
 
+class SharedLock:
+    """A lock that any number of readers hold at once, and nobody who writes; nothing is written."""
+
+    def __init__(self, root: Beneath) -> None:
+        """Takes the lock without waiting, as far as there is one.
+
+        Args:
+            root: the store.
+
+        Raises:
+            StoreLocked: a process that writes to the store holds it.
+            StoreRefused: the file is none of ours.
+        """
+        self._root = root
+        self._descriptors = [root.open_directory("")]
+        try:
+            with suppress(FileNotFoundError):  # in a copy, for one
+                self._descriptors.append(root.open_file(LOCK_FILE, os.O_RDONLY))
+            for descriptor in self._descriptors:
+                self._take(descriptor)
+        except BaseException:
+            self.release()
+            raise
+
+    def _take(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            path = self._root.path
+            raise StoreLocked(path, *read_holder(Path(path))) from None
+        except OSError as error:  # some file systems lock nothing that cannot be written
+            logger.info("the store %s is read without a lock: %s", self._root.path, error)
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
 def current_holder(store: Path) -> LockHolder | None:
     """Who holds the lock now; None if nobody does. Nothing is made or changed."""
     try:
@@ -127,6 +170,24 @@ def current_holder(store: Path) -> LockHolder | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def readers(store: Path) -> list[int]:
+    """The processes that only read the store, as far as this PID namespace shows them.
+
+    Source: proc_locks(5).
+
+    Raises:
+        OSError: there is no such store.
+    """
+    inode = str((store / LOCK_FILE).lstat().st_ino)
+    found = []
+    for line in PROC_LOCKS.read_text().splitlines():
+        fields = line.split()
+        # A device's number there is not always that of stat(2), as on btrfs: it says nothing.
+        if fields[1:2] == ["FLOCK"] and fields[3] == "READ" and fields[5].split(":")[-1] == inode:
+            found.append(int(fields[4]))
+    return found
 
 
 def read_holder(store: Path) -> LockHolder:

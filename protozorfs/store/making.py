@@ -12,6 +12,7 @@ from protozorfs.store.beneath import Beneath
 from protozorfs.store.files import PRIVATE_DIRECTORY
 from protozorfs.store.lock import LOCK_FILE
 from protozorfs.store.trust import is_open_to_others, open_way
+from protozorfs.store.unwritable import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -49,7 +50,7 @@ class StoreDirectory:
 
         Raises:
             StoreRefused: it, or a directory above it, is in the hands of somebody else.
-            UsageError: it cannot be made, or holds something else than a store.
+            UsageError: it cannot be made or written to, or holds something else than a store.
         """
         self._path = path
         self._made: list[Path] = []  # the innermost first
@@ -84,6 +85,7 @@ class StoreDirectory:
             raise UsageError(f"{path} cannot be a store: {error.strerror}") from error
         if names and not self._is_store(names):
             raise UsageError(f"{path} holds something else: a store needs a directory of its own")
+        check_writable(self.root)
         for name in _EMPTY_STORE | {LOG_FILE, OLD_LOG_FILE}:
             self.root.check_file(name)  # not to find out later, when it is to be written
         self._names_before = names

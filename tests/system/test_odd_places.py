@@ -53,20 +53,44 @@ def test_somebody_elses_store_and_no_home(place: Place) -> None:
 
 
 def test_a_disk_that_is_read_only(place: Place) -> None:
-    place.must("chmod 755 n; protozorfs new journal --store n/store")
-    place.must("mount --bind n n; mount -o remount,ro,bind n")
-    assert refused(place, "protozorfs ls --store n/store") == (
-        1,
-        "protozorfs: n/store/lock: Read-only file system\n",
+    snapshot = (
+        "find n/store -printf '%P %s %i %T@ %C@\\n' | sort; sha256sum n/store/*.* n/store/lock"
+    )
+    place.must(
+        f"""
+        chmod 755 n
+        mount.protozorfs n/store m -o {QUIET}
+        echo hello >> m/journal
+        pkill -KILL -x mount.protozorf
+        umount m
+        mount --bind n n; mount -o remount,ro,bind n
+        """
+    )
+    before = place.must(snapshot)
+    told = (
+        "cannot be written to, since its file system is read-only; to read it, mount it with -o ro"
     )
     assert refused(place, "protozorfs ls --store n/other") == (
         1,
         "protozorfs: n/other cannot be a store: Read-only file system\n",
     )
     assert refused(place, f"mount.protozorfs n/store m -o {QUIET}") == (
-        32,
-        "mount.protozorfs: n/store/lock: Read-only file system\n",
+        1,
+        f"mount.protozorfs: n/store {told}\n",
     )
+    assert refused(place, "protozorfs new x --store n/store") == (
+        1,
+        f"protozorfs: n/store {told}\n",
+    )
+    place.must(f"mount.protozorfs n/store m -o {QUIET},ro")
+    assert place.must("cat m/journal; grep store m/.protozorfs/status") == (
+        "hello\nstore       read-only: nothing is written, fetched or served\n"
+    )
+    for command in ("echo x >> m/journal", "echo x >> m/new", "rm m/journal", "mv m/journal m/x"):
+        assert "Read-only file system" in place.run(command)[2]
+    assert "journal" in place.must("protozorfs ls --store n/store")
+    assert place.must("umount.protozorfs m; flock -n n/store/lock echo free") == "free\n"
+    assert place.must(snapshot) == before
 
 
 def test_no_directory_that_can_be_written_but_the_store(place: Place) -> None:

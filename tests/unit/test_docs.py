@@ -28,7 +28,10 @@ from protozorfs.store import layout
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-WORDS = {"peers": "peer"}  # fields of Options whose word on the command line is another
+WORDS = {
+    "read_only": "ro",
+    "peers": "peer",
+}  # fields of Options whose word on the command line is another
 VALUES = {"N": "1", "S": "1", "SIZE": "1G", "ADDR": "::1", "HOST:PORT": "h:1", "start|end": "end"}
 NAMED_TEST = re.compile(r"`(tests/[\w/]+(?:\.py)?)(?:::(\w+))?`")
 CODE = re.compile(r"`([^`]*)`")

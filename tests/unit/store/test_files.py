@@ -1,4 +1,4 @@
-"""One suite for both file ports, and what only the simulated disk can show."""
+"""One suite for all file ports, and what only the simulated disk can show."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from protozorfs.errors import StoreFull
 from protozorfs.store.files import Files, RealFile, RealFiles
 from protozorfs.store.memory_disk import SECTOR_BYTES, draw_model
 from protozorfs.store.memory_files import MemoryFiles, Stopped
+from protozorfs.store.overlay import OverlayFiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 
-@pytest.fixture(params=["real", "memory"])
+@pytest.fixture(params=["real", "memory", "overlay"])
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
+    if request.param == "overlay":
+        return OverlayFiles(RealFiles(tmp_path, is_read_only=True))
     return RealFiles(tmp_path) if request.param == "real" else MemoryFiles()
 
 

@@ -37,6 +37,7 @@ class Surroundings:
     is_sparse: bool = False
     is_local: bool = False
     is_closing: bool = False
+    is_read_only: bool = False
     forces_appends: bool = False
     syncs: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
     listener: Listener | None = None
