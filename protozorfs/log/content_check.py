@@ -12,6 +12,7 @@ from protozorfs.log import flat_tree
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.checking import MAX_BLOCK_BYTES, STEP_BYTES, Leaf, wrong_blocks
 from protozorfs.log.node_store import PAGE_NODES, NodeStore
+from protozorfs.log.sums import NoSums
 from protozorfs.store.findings import Progress
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class TreeCheck:
             self.unreachable.set_range(start, min(end, self.length))
 
     def _trusting(self) -> NodeStore:
-        nodes = NodeStore(self._tree, self._data)
+        nodes = NodeStore(self._tree, self._data, NoSums())
         nodes.trust(self._roots)
         return nodes
 

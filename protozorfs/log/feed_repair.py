@@ -21,6 +21,7 @@ from protozorfs.log.hashing import leaf_hash, sign_head
 from protozorfs.log.head_check import mend_heads, newest_head
 from protozorfs.log.node_store import NodeStore
 from protozorfs.log.opening import open_files
+from protozorfs.log.sums import NoSums
 from protozorfs.log.tree import TreeState
 from protozorfs.store.layout import FeedDirectory
 from protozorfs.store.overlay import OverlayFiles
@@ -122,7 +123,7 @@ class _Beginning:
         self.length_before = None if newest is None else newest.length
         self._limit: int | None = None
         self._data = directory.file("data")
-        self._nodes = NodeStore(directory.file("tree"), self._data)
+        self._nodes = NodeStore(directory.file("tree"), self._data, NoSums())
         self._start = TreeState(key_pair.public_key, 0, 0, ())
         with suppress(StoreCorrupt):  # no head is left: what stands in the tree must do
             self._take_head(_opened_on_trial(directory).found)

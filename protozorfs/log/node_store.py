@@ -25,7 +25,7 @@ from protozorfs.types import MAX_SAFE_INTEGER, TreeHash, TreeIndex, TreeNode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from protozorfs.log.sums import SumFile
+    from protozorfs.log.sums import Sums
     from protozorfs.store import File
 
 PAGE_NODES = 102
@@ -44,7 +44,7 @@ class NodeStore:
     `discard` takes it back.
     """
 
-    def __init__(self, file: File, data: File, sums: SumFile) -> None:
+    def __init__(self, file: File, data: File, sums: Sums) -> None:
         """`data`: the blocks, from which a leaf can be made again; `sums`: those of the pages."""
         self._file = file
         self._data = data

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from protozorfs.crypto import HAS_FAST_CHECKSUM, checksum
 from protozorfs.errors import StoreFull
@@ -48,6 +48,27 @@ class Span(NamedTuple):
 
     start: int
     end: int
+
+
+class Sums(Protocol):
+    """What is known of the parts of a file from earlier runs; see `SumFile`."""
+
+    def is_right(self, number: int, span: Span, data: bytes | bytearray) -> bool: ...
+    def put(self, number: int, span: Span, data: bytes | bytearray | memoryview) -> None: ...
+    def write_if_many(self) -> None: ...
+
+
+class NoSums:
+    """Nothing is believed of earlier runs: all is checked, and nothing is kept of that."""
+
+    def is_right(self, _number: int, _span: Span, _data: bytes | bytearray) -> bool:
+        return False
+
+    def put(self, number: int, span: Span, data: bytes | bytearray | memoryview) -> None:
+        """Keeps nothing."""
+
+    def write_if_many(self) -> None:
+        """There is nothing to write."""
 
 
 class SumFile:
