@@ -22,10 +22,9 @@ The key of a feed is in its store. If two stores append with one key, or an olde
 appends again, the feed has two histories. Everybody who sees both freezes the feed for ever, and
 nothing mends that. So no other copy of this store may be appended to any more."""
 NOBODY = """\
-Of the feeds marked so, nobody could be asked: there is no network, or nobody who has them answered.
-If more of such a feed was ever seen elsewhere than is here, the next append ends it for its
-readers. Where somebody follows it, adopt the store again with the network, or with
---peer=HOST:PORT of a follower."""
+Where nobody could be asked, there is no network, or nobody who has the feed answered. If more of it
+was ever seen elsewhere than is here, the next append ends it for its readers. If somebody follows
+it, adopt the store where there is a network, or with --peer=HOST:PORT of a follower."""
 
 
 @click.group("store")

@@ -66,7 +66,7 @@ async def test_where_nobody_can_be_asked_it_says_what_that_means(
     assert code == 1
     assert "its file 'secret' is another one than before; NOBODY COULD BE ASKED" in said
     assert "the feed has two histories" in said
-    assert "there is no network, or nobody who has them answered" in said
+    assert "there is no network, or nobody who has the feed answered" in said
     assert complaint.endswith("protozorfs: nothing was adopted\n")
     with pytest.raises(NotWritable, match="store adopt"):
         await append(copy, b"two\n")

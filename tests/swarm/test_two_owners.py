@@ -11,6 +11,7 @@ import pytest
 from protozorfs.cli.evidence import evidence_text
 from protozorfs.errors import NotWritable
 from protozorfs.feeds.ports import FeedState
+from protozorfs.wire.replication import Replica
 from tests.evidence_verifier import said_of
 from tests.swarm.nodes import ALONE, node_at, until
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from protozorfs.app import Node
     from protozorfs.feeds.feed import Feed
+    from protozorfs.log.proof_types import Request
 
 FORCED = replace(ALONE, force_append=True)
 
@@ -60,3 +62,37 @@ async def test_they_freeze_and_so_does_whoever_follows(
         assert said.startswith("The key signed two histories of fork 0, of lengths ")
     async with node_at(tmp_path / "original") as node:
         assert journal(node).state is FeedState.FROZEN, "in the next run, too"
+
+
+async def test_that_appended_equally_often_learn_it_by_one_question_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither appends again: what both ask when they have told their lengths is enough."""
+    asked: list[tuple[int, int]] = []
+    ask = Replica.send_conflict_request
+
+    def counted(replica: Replica, request: Request, fork: int) -> None:
+        assert request.upgrade is not None
+        asked.append((fork, request.upgrade.length))
+        ask(replica, request, fork)
+
+    monkeypatch.setattr(Replica, "send_conflict_request", counted)
+    async with node_at(tmp_path / "original") as node:
+        feed_id = node.create(b"journal").feed_id
+        await journal(node).append([b"shared\n"])
+    shutil.copytree(tmp_path / "original", tmp_path / "copy")
+    for name in ("original", "copy"):
+        async with node_at(tmp_path / name, options=FORCED) as node:
+            await journal(node).append([f"{name}\n".encode()])
+    async with (
+        node_at(tmp_path / "original") as original,
+        node_at(tmp_path / "copy", original) as copy,
+    ):
+        nodes = (original, copy)
+        await until(lambda: all(journal(node).state is FeedState.FROZEN for node in nodes))
+        assert asked == [(0, 2), (0, 2)]
+        for node in nodes:
+            assert journal(node).frozen_why == "two histories of it are signed"
+            assert "two histories of it are signed" in node.feeds.report(feed_id).why
+    said = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert said == 2 * [f"feed {feed_id.hex()}: two histories are signed"]
