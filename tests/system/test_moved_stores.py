@@ -41,7 +41,7 @@ cd "$ROOT"
 
 
 def run(directory: Path, script: str) -> list[str]:
-    """Its lines; skips the test where there are no such mounts."""
+    """The lines that a script prints, which has to succeed."""
     command = ["unshare", "--mount", "--fork", "--kill-child", "bash", "-c", SHARED + script]
     variables = {"DIR": str(directory), "ROOT": str(ROOT), "PYTHON": sys.executable}
     done = subprocess.run(
