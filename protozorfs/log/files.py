@@ -37,7 +37,8 @@ class LogFiles:
         self.heads = HeadStore(directory.file("head"))
         self.is_made = directory.exists()
         self.is_marked_clean = directory.is_marked_clean()
-        self._is_place_synced = self.is_made
+        self._is_place_synced = self.is_made and self.is_marked_clean
+        self._was_left_unclean = self.is_made and not self.is_marked_clean
 
     def before_write(self) -> None:
         """Takes the clean mark back, durably. Everything that writes to the log calls this first.
@@ -61,6 +62,9 @@ class LogFiles:
         elif self.is_marked_clean:
             self.directory.unmark_clean()
             self.is_marked_clean = False
+        elif self._was_left_unclean:
+            # The names of the files, and that the mark is gone, may be in the cache only.
+            self._sync_place()
         if self._is_owned and self.heads.must_fill:
             self.heads.fill()
             self.sync(self.heads.file)
@@ -133,9 +137,13 @@ class LogFiles:
             self.directory.mkdir()
             self.is_made = True
         if not self._is_place_synced:
-            self.directory.sync_place()
-            self._is_place_synced = True
+            self._sync_place()
         self.directory.files.replace(f"{self.directory.path}/{name}", content)
+
+    def _sync_place(self) -> None:
+        self.directory.sync_place()
+        self._is_place_synced = True
+        self._was_left_unclean = False
 
     def _forget_pages(self) -> None:
         self.nodes.forget_pages()

@@ -132,8 +132,12 @@ class FeedDirectory:
 
     def sync_place(self) -> None:
         """Makes it durable that there is such a directory."""
-        for path in (self.path, self._bucket, FEEDS, ""):
-            self.files.sync_dir(path)
+        try:
+            for path in (self.path, self._bucket, FEEDS, ""):
+                self.files.sync_dir(path)
+        except BaseException:
+            self.sync_failed()
+            raise
 
     @property
     def _bucket(self) -> str:

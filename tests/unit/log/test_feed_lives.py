@@ -206,8 +206,51 @@ def test_a_making_that_is_cut_off_anywhere_leaves_a_feed_that_can_be_used() -> N
     assert opened_again > SEEDS
 
 
+def test_a_feed_whose_making_was_killed_loses_nothing_later() -> None:
+    """The names of its files, and its own, may be in the cache only until this run syncs them."""
+
+    def story(seed: int) -> None:
+        for ahead in itertools.count():
+            files, judge = MemoryFiles(seed), Judge(PAIR.public_key)
+            files.fail_at(ahead)
+            with suppress(Stopped):
+                create_owned(files)
+                break
+            files.kill()
+            if files.exists(f"{directory(files).path}/secret"):
+                log = opened(files, judge)
+                append(log, judge, b"first" * 100)
+                sync(log, judge)
+                files.power_cut(random.Random(seed))
+                opened(files, judge, was_power_cut=True)
+
+    found = violated_by(story, seeds=20)
+    assert not found, f"{len(found)} seeds: {found}"
+
+
+def test_a_clean_mark_that_was_removed_in_the_cache_only_does_not_come_back() -> None:
+    def story(seed: int) -> None:
+        files, judge, log = new_feed(seed)
+        append(log, judge, b"first" * 100)
+        log.close()
+        judge.closed_cleanly()
+        log = opened(files, judge)
+        files.fail_at(files.operations + 1)  # between the removal of the mark and its sync
+        with pytest.raises(Stopped):
+            log.append([b"never"])
+        files.kill()
+        log = opened(files, judge)
+        append(log, judge, b"second" * 200)
+        files.power_cut(random.Random(seed))
+        assert not directory(files).is_marked_clean()
+        opened(files, judge, was_power_cut=True)
+
+    found = violated_by(story)
+    assert not found, f"{len(found)} seeds: {found}"
+
+
 def test_no_life_breaks_a_rule() -> None:
-    first = random.randrange(1 << 32)
+    first = long_or_short(random.randrange(1 << 32), 0)
     print("seeds from", first)
     found = run_lives(range(first, first + long_or_short(20_000, 60)), STEPS)
     assert not found, "\n".join(f"seed {seed}: {told(violation)}" for seed, violation in found)
