@@ -227,9 +227,14 @@ class Names:
         self._known.settings[name] = value
 
     def close(self) -> None:
-        """Ends both files, if this run has changed them, and closes them."""
-        if self._has_changed and self._are_durable:
+        """Ends both files, if this run has changed them, and closes them.
+
+        What a change that was refused has left in one of them goes, if that could not be done then.
+        """
+        if self._has_changed:
             try:
+                if not self._are_durable:
+                    self._mend(self._whole_content())
                 self._append([END])
             except (StoreFull, OSError) as error:  # the next run writes them anew, that is all
                 logger.warning("the names of the store were not left cleanly: %s", error)
@@ -259,6 +264,7 @@ class Names:
 
     def _change(self, changes: Sequence[Change]) -> None:
         """Makes changes durable in both files; after an error in none."""
+        self._has_changed = True
         if not self._are_durable:
             self._mend(self._whole_content())
         self._begin_anew_if_long()
@@ -271,7 +277,6 @@ class Names:
             logger.warning("the names of the store are written anew: %s", error)
             self._mend(self._whole_content())
             self._append(changes)
-        self._has_changed = True
 
     def _append(self, changes: Sequence[Change]) -> None:
         data = encode_records(changes, self._next_sequence)

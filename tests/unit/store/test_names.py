@@ -280,6 +280,21 @@ def test_a_change_that_was_refused_does_not_come_back(
     assert opened(files)[0] == (row(b"a", 1),)
 
 
+@pytest.mark.parametrize("operation", range(6))
+def test_a_clean_end_takes_a_refused_change_back_that_could_not_be_before(operation: int) -> None:
+    files = MemoryFiles()
+    names = Names(files)
+    names.add(row(b"a", 1))
+    files.fail_at(files.operations + operation, "io", is_lasting=True)
+    refused = True
+    with suppress(OSError):
+        names.rename(b"a", b"b")
+        refused = False
+    files.fail_at(None)
+    names.close()
+    assert opened(files)[0] == (row(b"a" if refused else b"b", 1),)
+
+
 def refuse(*_: object) -> None:
     raise OSError("no")
 
