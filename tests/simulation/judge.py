@@ -13,6 +13,8 @@ The rules, by the names in `Violation`:
     fork        no two heads of one length differ, and every head is the feed's own
     failed      of an append that failed nothing is ever shown
     usable      the feed opens, reads and takes appends, unless the disk is failing
+    name        a feed has the one name that its callers were told; while that is changed the old or
+                the new one; and after a change that failed the old one
 """
 
 from __future__ import annotations
@@ -180,6 +182,19 @@ class Judge:
         self._syncing = None
         self.checked += 1 + length
 
+    def opened_damaged(self, length: int, blocks: list[bytes | None]) -> None:
+        """A bit of it was flipped, and it shows this; None stands for a block that it refuses."""
+        published = max(self.published, default=0)
+        if length < published:
+            raise Violation("published", f"{length} blocks are left, {self._counts()}")
+        everything = self.blocks + self.tried
+        if length > len(everything):
+            raise Violation("failed", f"{length} blocks, {self._counts()}")
+        for index, block in enumerate(blocks):
+            if block is not None and block != everything[index]:
+                raise Violation("wrong", f"block {index} of {length}, {self._counts()}")
+        self.checked += 1 + length
+
     def unusable(self, error: BaseException) -> None:
         """A feed on a sound disk was refused."""
         raise Violation("usable", f"{type(error).__name__}: {error}, {self._counts()}") from error
@@ -196,3 +211,51 @@ class Judge:
             f"where {len(self.blocks)} had returned and {len(self.tried)} were under way,"
             f" {self.durable} durable, {max(self.published, default=0)} published"
         )
+
+
+class NamesJudge:
+    """What callers were told of the names of feeds."""
+
+    def __init__(self) -> None:
+        self._may: dict[bytes, set[bytes | None]] = {}  # names by feed; None: it has none
+        self._was: dict[bytes, set[bytes | None]] = {}  # of the feed that is being changed
+
+    def clone(self) -> NamesJudge:
+        """What they were told up to now, for another end of the story."""
+        other = NamesJudge()
+        other._may = {feed: set(names) for feed, names in self._may.items()}
+        other._was = {feed: set(names) for feed, names in self._was.items()}
+        return other
+
+    def begins(self, feed: bytes, *names: bytes | None) -> None:
+        """Somebody gives it a name or takes it away; `names`: any that it may end up with."""
+        before = self._may.get(feed, {None})
+        self._was = {feed: before}
+        self._may[feed] = before | set(names)
+
+    def returned(self, feed: bytes, name: bytes | None) -> None:
+        """That was done."""
+        self._was = {}
+        self._may[feed] = {name}
+
+    def failed(self, feed: bytes, *names: bytes | None) -> None:
+        """It was refused; `names`: what may have become of it all the same."""
+        self._may[feed] = self._was.pop(feed, {None}) | set(names)
+
+    def must_have_name(self, feed: bytes) -> bool:
+        """Whether it is there, under whichever name."""
+        return None not in self._may.get(feed, {None})
+
+    def opened(self, shown: list[tuple[bytes, bytes]]) -> None:
+        """A store was opened and shows these names and their feeds; it goes on from there."""
+        names = dict(shown)
+        if len(names) != len(shown) or len(set(names.values())) != len(shown):
+            raise Violation("name", f"a name or a feed is there twice: {shown}")
+        found = {feed: name for name, feed in shown}
+        for feed in found.keys() - self._may.keys():
+            raise Violation("name", f"{found[feed]!r} is there, which nobody made")
+        for feed, allowed in self._may.items():
+            if found.get(feed) not in allowed:
+                raise Violation("name", f"{found.get(feed)!r} is there instead of {allowed}")
+        self._may = {feed: {found.get(feed)} for feed in self._may}
+        self._was = {}

@@ -13,7 +13,8 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.simulation.judge import Violation
-from tests.simulation.store_life import Trial, moments_of, new_source
+from tests.simulation.store_life import Trial, moments_of
+from tests.simulation.store_process import new_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

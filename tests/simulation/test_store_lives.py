@@ -1,18 +1,26 @@
-"""The files of a whole store, cut at every operation of a workload: `store_life`."""
+"""The files of a whole store, cut at every operation of a workload, and in lives drawn from seeds.
+
+`store_life` and `random_store_life`.
+"""
 
 from __future__ import annotations
+
+import random
 
 import pytest
 
 from tests.simulation.judge import Violation
 from tests.simulation.log_life import told
-from tests.simulation.store_life import Trial, moments_of, new_source
+from tests.simulation.random_store_life import StoreLife
+from tests.simulation.store_life import Trial, moments_of
+from tests.simulation.store_process import new_source
 from tests.sizes import long_or_short
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 ROUNDS = 4
 MIN_OPERATIONS = 300
+STEPS = 40
 STATES = long_or_short(20, 1)  # different ones at each operation, where there are so many
 SEEDS = range(long_or_short(10, 1))
 
@@ -29,3 +37,21 @@ def test_a_store_that_is_cut_anywhere_keeps_its_promises(seed: int) -> None:
         raise
     print(figures)
     assert figures.states >= len(moments) * 2  # one after a kill, and one or more after a cut
+
+
+def test_no_life_of_a_store_breaks_a_rule() -> None:
+    first = long_or_short(random.randrange(1 << 32), 0)
+    print("seeds from", first)
+    states = flips = errors = 0
+    for seed in range(first, first + long_or_short(3000, 15)):
+        life = StoreLife(seed)
+        try:
+            life.run(STEPS)
+        except Violation as violation:
+            print("seed", seed, told(violation))
+            raise
+        states += life.states
+        flips += life.flips
+        errors += life.errors
+    print(f"{states} states, {flips} of them with a wrong bit, {errors} errors")
+    assert min(states, flips, errors) > 0
