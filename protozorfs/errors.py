@@ -108,6 +108,10 @@ class NotWritable(StoreError):
     """An append that must be refused: not our feed, or its history may have moved on elsewhere."""
 
 
+class StoreGone(NotWritable):
+    """Files of the store were deleted or replaced while it was in use: an append would be lost."""
+
+
 class BlockUnavailable(ProtozorfsError):
     """A block that is known, but not held here."""
 

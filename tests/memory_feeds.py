@@ -201,6 +201,7 @@ class MemorySurroundings:
         self.watchers: list[Callable[[MemoryFeed], None]] = []  # one list, shared by all feeds
         self.has_room = True
         self.is_read_only = False
+        self.trouble = ""
 
     @contextmanager
     def watched(self, watcher: Callable[[MemoryFeed], None]) -> Iterator[None]:
@@ -210,6 +211,9 @@ class MemorySurroundings:
 
     def may_fetch(self) -> bool:
         return self.has_room
+
+    def store_trouble(self) -> str:
+        return self.trouble
 
 
 class MemoryFeeds:

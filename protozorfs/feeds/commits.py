@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from protozorfs.errors import StoreError, StoreFull
+from protozorfs.errors import StoreError, StoreFull, StoreGone
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -128,6 +128,8 @@ class Publisher:
         """
         if self._is_stopped:
             raise StoreError("the feed was removed")
+        if isinstance(self._error, StoreGone):
+            raise self._error
         if self._error is not None:
             raise StoreError(f"the disk failed to keep this feed: {self._error}") from self._error
 

@@ -98,6 +98,7 @@ class Feed:
         if self._is_discarded:
             raise StoreError("the feed was removed")
         if self._log is None:
+            self._surroundings.check_store()  # a feed without files would be an unknown one
             return self.adopt_log(Log.open(self._surroundings.directory_of(self)))
         return self._log
 

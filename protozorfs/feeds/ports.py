@@ -98,6 +98,9 @@ class Surroundings(Protocol):
     def check_open(self) -> None:
         """Raises Closing if the node shuts down."""
 
+    def check_store(self) -> None:
+        """Raises StoreGone if the store was deleted or replaced while it was in use."""
+
     def directory_of(self, feed: Feed) -> FeedDirectory:
         """Where the feed's files are, or will be."""
 

@@ -169,7 +169,8 @@ class Feeds:
         Raises:
             InvalidName: no feed may have that name.
             NameTaken, StoreFull: the name is in use; no space.
-            NotWritable: the store is only read.
+            NotWritable: the store is only read. So for all that change it.
+            StoreGone: the store was deleted or replaced. So for all that change it.
         """
         self._check_writable()
         check_new_name(name)
@@ -299,6 +300,7 @@ class Feeds:
     def _check_writable(self) -> None:
         if self.surroundings.is_read_only:
             raise NotWritable("the store is open read-only")
+        self.surroundings.check_store()
 
     def _add(self, feed: Feed, name: bytes) -> None:
         self._names[name] = feed

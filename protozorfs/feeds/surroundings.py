@@ -10,6 +10,7 @@ import trio
 
 from protozorfs.boundary import Boundary
 from protozorfs.errors import Closing
+from protozorfs.feeds.presence import Presence
 from protozorfs.feeds.room import Room
 from protozorfs.feeds.space import SpaceGuard
 
@@ -58,6 +59,7 @@ class NodeSurroundings:
         self._store = store
         self._handles_changed = handles_changed
         self._space = SpaceGuard(store.free_space)
+        self._presence = Presence(store)
         self._watchers: list[Callable[[Feed], None]] = []
         self._nursery: trio.Nursery | None = None
         self._early: list[Callable[[], Awaitable[None]]] = []  # tasks that wait for `run`
@@ -69,6 +71,7 @@ class NodeSurroundings:
             for run in self._early:
                 nursery.start_soon(_run_one, run)
             self._early.clear()
+            nursery.start_soon(_run_one, self._presence.run)
             task_status.started()
             await trio.sleep_forever()
 
@@ -76,6 +79,14 @@ class NodeSurroundings:
         """Raises Closing if the node shuts down."""
         if self.is_closing:
             raise Closing("the node is shutting down")
+
+    def check_store(self) -> None:
+        """Raises StoreGone if the store was deleted or replaced while it was in use."""
+        self._presence.check()
+
+    def store_trouble(self) -> str:
+        """That the store was deleted or replaced, as a sentence; empty if it was not."""
+        return self._presence.trouble()
 
     def may_fetch(self) -> bool:
         """False while the disk is nearly full."""

@@ -81,6 +81,8 @@ class Writer:
             raise NotWritable(
                 "blocks of it are damaged; a follower that has them can bring them back"
             )
+        self._surroundings.check_store()
+        log.check_present()
         await self._newest_check.run(feed, self._surroundings)
         self._check_history()  # peers were asked for it
         if log.contiguous_length < max(log.length, feed.known_head.length):

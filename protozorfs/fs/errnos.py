@@ -24,6 +24,7 @@ from protozorfs.errors import (
     StoreCorrupt,
     StoreError,
     StoreFull,
+    StoreGone,
     StoreRefused,
     TooManyVisits,
 )
@@ -63,6 +64,7 @@ ERRNOS: dict[type[Exception], int] = {
     NoRoom: errno.ENOSPC,
     StoreError: errno.EIO,  # a feed that was removed meanwhile, a disk that fails
     NotWritable: errno.EROFS,
+    StoreGone: errno.ESTALE,
     InvalidName: errno.EPERM,
     NameTooLong: errno.ENAMETOOLONG,
     NameTaken: errno.EEXIST,

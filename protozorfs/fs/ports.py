@@ -162,6 +162,10 @@ class SurroundingsView(Protocol):
         """False while the disk is nearly full."""
         ...
 
+    def store_trouble(self) -> str:
+        """That the store was deleted or replaced, as a sentence; empty if it was not."""
+        ...
+
     def watched(self, watcher: Callable[[FeedView], None]) -> AbstractContextManager[None]:
         """In the body, calls `watcher` when a feed has a newer head, or more of it is here."""
         ...

@@ -25,6 +25,9 @@ def status(feeds: FeedsView) -> str:
     lines = [] if facts is None else _node_lines(facts)
     if feeds.surroundings.is_read_only:
         lines.append("store       read-only: nothing is written, fetched or served")
+    trouble = feeds.surroundings.store_trouble()
+    if trouble:
+        lines.append(f"store       {trouble}")
     may_fetch = feeds.surroundings.may_fetch()
     space = "plenty" if may_fetch else "nearly none left, so that fetching is paused"
     lines.append(f"free space  {space}")
@@ -100,6 +103,7 @@ def status_json(feeds: FeedsView) -> str:
         json.dumps(
             {
                 "node": None if facts is None else _node_object(facts),
+                "store_trouble": feeds.surroundings.store_trouble() or None,
                 "may_fetch": feeds.surroundings.may_fetch(),
                 "feeds": [_feed_object(shown(name), feed) for name, feed in feeds.names()],
                 "peers": [] if facts is None else [_peer_object(peer) for peer in facts.peers],

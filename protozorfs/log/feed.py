@@ -14,6 +14,7 @@ from protozorfs.log import seek
 from protozorfs.log.at_rest import AtRest
 from protozorfs.log.changeset import append_blocks
 from protozorfs.log.checking import Leaf, wrong_blocks
+from protozorfs.log.files import files_gone
 from protozorfs.log.hashing import unsigned_head
 from protozorfs.log.held_file import HeldBlocks
 from protozorfs.log.incoming import PAGE_BYTES, Applied, VerifiedBatch, runs_of, verify_batch
@@ -111,6 +112,17 @@ class Log(ReadableLog):
         self._head = head
         self._update_contiguous()
 
+    def check_present(self) -> None:
+        """Returns if an append would stay: the file of the blocks is what it was.
+
+        One system call; all files are looked at when the append is made durable.
+
+        Raises:
+            StoreGone
+        """
+        if not self._data.is_there(self._byte_length):
+            raise files_gone()
+
     def _remove_leavings(self) -> None:
         """Removes what a failed change left behind the end, durably.
 
@@ -145,6 +157,7 @@ class Log(ReadableLog):
             LocalProtocolError: the sync before has not ended.
             StoreError: an earlier sync failed. Whether later ones succeed says nothing; the feed
                 must be opened again by a later run, which checks what there is.
+            StoreGone: somebody has deleted or replaced the files.
             StoreFull, OSError: nothing was synced, and it may be tried again.
         """
         if self._pending_sync is not None:
@@ -153,6 +166,9 @@ class Log(ReadableLog):
         files.check_syncs()
         head = None if self.head == self._durable_head else self.head
         if head is not None:
+            if self.is_owned:
+                is_whole = self._contiguous_length == self.length
+                files.check_present(self._byte_length if is_whole else 0)
             files.before_write()
             if self._must_rewrite:
                 self._rewrite()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from protozorfs.errors import StoreError, StoreFull
+from protozorfs.errors import StoreError, StoreFull, StoreGone
 from protozorfs.log.at_rest import encode_at_rest
 from protozorfs.log.head_store import HeadStore
 from protozorfs.log.held_file import encode_held
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from protozorfs.log.at_rest import AtRest
     from protozorfs.log.held_file import HeldBlocks
     from protozorfs.store import FeedDirectory, File
+
+
+def files_gone() -> StoreGone:
+    """What appends to a feed say whose files somebody has taken away."""
+    return StoreGone(
+        "its files were deleted, cut or replaced while they were in use; what is appended would be"
+        " lost: unmount, put the store's files back, and mount it again"
+    )
 
 
 class LogFiles:
@@ -97,6 +105,19 @@ class LogFiles:
         self.before_write()  # the mark says how they were left before
         self.directory.keep_place()
         self._displacement = ""
+
+    def check_present(self, byte_length: int) -> None:
+        """Returns if what was written of an owned feed is still where it was.
+
+        Args:
+            byte_length: what `data` has at least.
+
+        Raises:
+            StoreGone: its files were deleted or replaced, or an older state was restored over them.
+        """
+        heads = self.heads.file
+        if not (self.data.is_there(byte_length) and self.tree.is_there(0) and heads.is_there(0)):
+            raise files_gone()
 
     def check_syncs(self) -> None:
         """Raises StoreError if a sync of these files failed in this run.

@@ -62,6 +62,13 @@ class File(Protocol):
     def size(self) -> int:
         """The file's length."""
 
+    def is_there(self, size: int) -> bool:
+        """Whether the file still has a name, and at least `size` bytes.
+
+        Nobody else takes a name or bytes from it while it is in use, unless the store is deleted,
+        or an older state restored over it.
+        """
+
     def allocated_bytes(self) -> int:
         """What the file takes on the disk; holes take nothing."""
 
@@ -205,6 +212,10 @@ class RealFile:
 
     def size(self) -> int:
         return os.fstat(self._descriptor).st_size
+
+    def is_there(self, size: int) -> bool:
+        status = os.fstat(self._descriptor)
+        return status.st_nlink > 0 and status.st_size >= size
 
     def allocated_bytes(self) -> int:
         return os.fstat(self._descriptor).st_blocks * STAT_BLOCK_BYTES

@@ -421,6 +421,19 @@ class Store:
         self.names.forget(feed_id)
         self._spare.keep()
 
+    def is_deleted(self) -> bool:
+        """Whether the lock, as with it all that was in the store, was deleted or replaced."""
+        return self.lock.is_removed()
+
+    def is_replaced(self) -> bool:
+        """Whether something else is where the store was. It may block as long as the path does."""
+        here = os.fstat(self._directory.root.descriptor)
+        try:
+            there = os.stat(self.path)
+        except OSError:  # moved away: what is written stays in it
+            return False
+        return not os.path.samestat(here, there)
+
     def free_space(self) -> FreeSpace:
         """What is left on the file system."""
         return self.files.free_space()

@@ -151,6 +151,10 @@ class SharedLock:
         except OSError as error:  # some file systems lock nothing that cannot be written
             logger.info("the store %s is read without a lock: %s", self._root.path, error)
 
+    def is_removed(self) -> bool:
+        """Whether somebody has removed the store, or the file of the lock."""
+        return any(os.fstat(descriptor).st_nlink == 0 for descriptor in self._descriptors)
+
     def release(self) -> None:
         """Gives the lock back."""
         while self._descriptors:

@@ -154,9 +154,10 @@ def _failed(number: str | int) -> Exception:
 class MemoryFile:
     """A `File` of `MemoryFiles`."""
 
-    def __init__(self, disk: _Disk, inode: Inode) -> None:
+    def __init__(self, disk: _Disk, inode: Inode, directory: Directory) -> None:
         self._disk = disk
         self._inode = inode
+        self._directory = directory
         self._generation = disk.generation
         self._is_closed = False
 
@@ -201,6 +202,11 @@ class MemoryFile:
         inode = self._open_inode()
         self._disk.look()
         return len(inode.current)
+
+    def is_there(self, size: int) -> bool:
+        inode = self._open_inode()
+        has_name = any(entry is inode for entry in self._directory.current.values())
+        return has_name and len(inode.current) >= size
 
     def allocated_bytes(self) -> int:
         inode = self._open_inode()
@@ -351,7 +357,7 @@ class MemoryFiles:
             raise _error(errno.ENOENT, path)
         if isinstance(entry, Directory):
             raise _error(errno.EISDIR, path)
-        return MemoryFile(self._disk, entry)
+        return MemoryFile(self._disk, entry, directory)
 
     def mkdir(self, path: str) -> None:
         directory, name = self._place(path)

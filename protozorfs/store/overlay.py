@@ -194,6 +194,12 @@ class OverlayFile:
         self._opened_below()
         return self._inode.size
 
+    def is_there(self, size: int) -> bool:
+        below = self._opened_below()
+        if not self._files.has(self._inode) or self._inode.size < size:
+            return False
+        return self._inode.is_changed or below is None or below.is_there(size)
+
     def allocated_bytes(self) -> int:
         below = self._opened_below()
         return self._inode.page_bytes + (0 if below is None else below.allocated_bytes())
@@ -346,6 +352,10 @@ class OverlayFiles:
         if self._open.get(path) is inode:
             self._set(path, inode)
 
+    def has(self, inode: _Inode) -> bool:
+        """Whether a file still has a name."""
+        return any(each is inode for each in (*self._changes.values(), *self._open.values()))
+
     def _inode(self, path: str) -> _Inode | None:
         """The file of a path; None if there is none."""
         if path in self._changes:
@@ -386,7 +396,7 @@ class OverlayFiles:
         if path not in self._changes:
             self._room.take(NAME_BYTES)
         self._changes[path] = change
-        if change is None:
+        if change is not self._open.get(path):
             self._open.pop(path, None)
         if isinstance(before, _Inode) and before is not change:
             before.gone()

@@ -167,6 +167,10 @@ class PooledFile:
         file = self._found()
         return 0 if file is None else file.size()
 
+    def is_there(self, size: int) -> bool:
+        file = self._file or self._found()
+        return file is not None and file.is_there(size)
+
     def allocated_bytes(self) -> int:
         file = self._found()
         return 0 if file is None else file.allocated_bytes()

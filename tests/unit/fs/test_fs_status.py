@@ -101,6 +101,13 @@ def test_why_a_feed_is_frozen_is_said(feeds: KnownFeeds) -> None:
     assert [feed["frozen_why"] for feed in told] == [None, "two histories of it are signed"]
 
 
+def test_that_the_store_is_gone_is_said(feeds: KnownFeeds) -> None:
+    assert json.loads(status_text.status_json(feeds))["store_trouble"] is None
+    feeds.surroundings.trouble = "the store was deleted"
+    assert status_text.status(feeds).startswith("store       the store was deleted\nfree space  ")
+    assert json.loads(status_text.status_json(feeds))["store_trouble"] == "the store was deleted"
+
+
 def test_what_is_off_is_said(feeds: KnownFeeds) -> None:
     feeds.facts = facts(dht=None, lan=None)
     feeds.surroundings.has_room = False

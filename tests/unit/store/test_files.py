@@ -43,6 +43,19 @@ def test_writes_are_read_back_and_gaps_are_zeros(files: Files) -> None:
     file.close()
 
 
+def test_a_file_knows_whether_it_still_has_its_name(files: Files) -> None:
+    file = files.open("a", create=True)
+    file.pwrite(b"four", 0)
+    assert file.is_there(4)
+    assert not file.is_there(5)
+    files.replace("a", b"another")
+    assert not file.is_there(0)
+    other = files.open("a")
+    assert other.is_there(7)
+    files.remove("a")
+    assert not other.is_there(0)
+
+
 @pytest.mark.parametrize("size", [0, 10, 5000])
 def test_vectors_of_any_size_are_written_in_order(files: Files, size: int) -> None:
     parts = [bytes([number % 251]) * (size + number % 3) for number in range(1500)]
