@@ -292,13 +292,13 @@ def test_of_a_directory_whose_sync_failed_a_prefix_of_the_changes_is_saved() -> 
     assert seen == {"d", "ad", "abd", "abcd"}
 
 
-def test_a_full_disk_may_have_taken_half_and_a_stop_stops_everything() -> None:
+def test_a_full_disk_may_have_taken_a_part_and_a_stop_stops_everything() -> None:
     files = MemoryFiles()
     file = files.open("a", create=True)
     files.fail_at(files.operations, "full")
     with pytest.raises(StoreFull):
         file.pwrite(b"abcd", 0)
-    assert file.pread(9, 0) == b"ab"
+    assert b"abcd".startswith(file.pread(9, 0))
     files.fail_at(files.operations)
     with pytest.raises(Stopped):
         file.pwrite(b"abcd", 0)
@@ -307,7 +307,7 @@ def test_a_full_disk_may_have_taken_half_and_a_stop_stops_everything() -> None:
     files.kill()
     with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
         file.pread(1, 0)
-    assert files.read("a") == b"ab"
+    assert b"abcd".startswith(files.read("a"))
 
 
 @settings(max_examples=50)
