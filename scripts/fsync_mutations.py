@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import multiprocessing
 import os
 import sys
@@ -19,6 +20,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--only", default="", help="only sites with this text in them")
     options = parser.parse_args()
+    logging.disable()  # of what is damaged on purpose there is a lot to say
     judge = partial(judge_mutation, seeds=range(options.seeds), states=options.states)
     unchanged = judge(None)
     print(f"unchanged: {unchanged.rule or 'no rule breaks'}, {unchanged.tried} states")

@@ -81,13 +81,14 @@ def open_files(directory: FeedDirectory) -> Opened:
 def _owned_heads(files: LogFiles, heads: StoredHeads, key_pair: KeyPair) -> StoredHeads:
     """The heads of an owned feed, which must not begin anew because they were lost: a fork.
 
-    Where no block was ever written, nothing can have been: what stands in `head` was left by a
-    making that was cut off, zeros and torn slots included.
+    Where no block was ever written, nothing can have been: what stands in `head` may be left from a
+    making that was cut off: zeros, torn slots, or heads that are in the page cache only.
     """
     has_any = bool(heads.signed or heads.durable)
     has_blocks = _longest(heads) or _length_at_rest(files)
     if not (has_blocks or files.data.size() or files.tree.size()):
-        return heads if has_any and not heads.lost_slots else _with_first_head(files, key_pair)
+        is_sure = has_any and not heads.lost_slots and files.is_marked_clean
+        return heads if is_sure else _with_first_head(files, key_pair)
     if not has_any:
         where = f"{files.directory.path}/head"
         raise StoreCorrupt(where, 0, "no head of the feed is left; nothing of it was changed")

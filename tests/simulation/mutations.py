@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.simulation.judge import Violation
+from tests.simulation.random_store_life import StoreLife
 from tests.simulation.store_life import Trial, moments_of
 from tests.simulation.store_process import new_source
 
@@ -28,6 +29,7 @@ SHARED = ("store/files.py", "store/keys.py")  # whose callers say what the call 
 SYNCS = ("sync", "sync_dir")
 ORDERED = (*SYNCS, "write", "truncate", "rename", "remove")
 ROUNDS = 4
+LIVES, STEPS = 12, 40  # drawn for each seed, after its workload
 
 
 class Mutation(NamedTuple):
@@ -122,8 +124,19 @@ def judge_mutation(mutation: Mutation | None, seeds: range, states: int) -> Verd
         try:
             moments = moments_of(source, seed, ROUNDS, mutant.prepare)
             tried += Trial(source, mutant.prepare).run(moments, states, seed).states
+            tried += _live(mutant, range(seed * LIVES, (seed + 1) * LIVES))
         except Violation as violation:
             return Verdict(named, violation.rule, seed, tried, str(violation))
         except Exception as error:  # the workload itself did not get through
             return Verdict(named, "broken", seed, tried, f"{type(error).__name__}: {error}")
     return Verdict(named, "", len(seeds), tried, "")
+
+
+def _live(mutant: Mutant, seeds: range) -> int:
+    """Lives of a store, one step of which is changed; the states that were judged."""
+    states = 0
+    for seed in seeds:
+        life = StoreLife(seed, prepare=mutant.prepare)
+        life.run(STEPS)
+        states += life.states
+    return states

@@ -48,12 +48,16 @@ class StoreLife:
         story: what happened, for whoever has to find out why.
     """
 
-    def __init__(self, seed: int, *, fan: int = 2) -> None:
-        """`fan`: how many states are looked at after each stop."""
+    def __init__(
+        self, seed: int, *, fan: int = 2, prepare: Callable[[MemoryFiles], None] | None = None
+    ) -> None:
+        """`fan`: how many states are looked at after each stop. `prepare`: changes the disk."""
         self.states = self.flips = self.errors = 0
         self.story: list[str] = []
         self._choice = random.Random(seed)
         self._files = MemoryFiles(seed)
+        if prepare is not None:
+            prepare(self._files)
         self._told = Told()
         self._source = new_source()
         self._fan = fan

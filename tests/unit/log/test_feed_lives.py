@@ -17,6 +17,7 @@ import pytest
 from protozorfs.errors import StoreError
 from protozorfs.store import MemoryFiles
 from protozorfs.store.heads import PAGE_BYTES, SLOT_BYTES
+from protozorfs.store.memory_disk import ANY, SECTOR_BYTES, WRITES, CutModel
 from protozorfs.store.memory_files import Stopped
 from tests.simulation.judge import Judge, Violation
 from tests.simulation.log_life import (
@@ -55,7 +56,11 @@ def sync(log: Log, judge: Judge) -> None:
 
 
 def opened(files: MemoryFiles, judge: Judge, *, was_power_cut: bool = False) -> Log:
-    log = open_log(files)
+    try:
+        log = open_log(files)
+    except StoreError as error:
+        judge.unusable(error)
+        raise
     judge_opened(log, judge, was_power_cut=was_power_cut)
     return log
 
@@ -226,6 +231,22 @@ def test_a_feed_whose_making_was_killed_loses_nothing_later() -> None:
 
     found = violated_by(story, seeds=20)
     assert not found, f"{len(found)} seeds: {found}"
+
+
+@pytest.mark.parametrize("ahead", range(1, 5))
+def test_a_first_head_that_only_the_cache_has_is_not_believed(ahead: int) -> None:
+    whole = MemoryFiles()
+    create_owned(whole)
+    files, judge = MemoryFiles(), Judge(PAIR.public_key)
+    files.fail_at(whole.operations - ahead)  # the last are the head, and the syncs of all files
+    with pytest.raises(Stopped):
+        create_owned(files)
+    files.kill()
+    append(opened(files, judge), judge, b"first" * 100)
+    files.kill()
+    opened(files, judge)  # which syncs data and tree
+    files.power_cut(random.Random(1), CutModel(SECTOR_BYTES, WRITES, ANY, 0.0, has_rubbish=False))
+    append(opened(files, judge, was_power_cut=True), judge, b"other")
 
 
 def test_a_clean_mark_that_was_removed_in_the_cache_only_does_not_come_back() -> None:
