@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ def seed_of(number: int) -> bytes:
     return bytes([number]) * 32
 
 
+@lru_cache
 def feed_id_of(seed: bytes) -> FeedId:
     """Of the feed with that secret."""
     return FeedId(crypto.key_pair(seed).public_key)
@@ -115,14 +117,21 @@ class Told:
     names: NamesJudge = field(default_factory=NamesJudge)
     judges: dict[int, Judge] = field(default_factory=dict)
     made: set[int] = field(default_factory=set)  # feeds of our own, whose keys must be there
+    doubtful: set[int] = field(default_factory=set)  # a directory of theirs failed to sync once
     fetched: set[int] = field(default_factory=set)
     node_key: bytes = b""  # durable with the first name at the latest
 
     def clone(self) -> Told:
         """For another end of the story."""
         judges = {number: judge.clone() for number, judge in self.judges.items()}
-        made, fetched = set(self.made), set(self.fetched)
-        return Told(self.names.clone(), judges, made, fetched, self.node_key)
+        return Told(
+            self.names.clone(),
+            judges,
+            set(self.made),
+            set(self.doubtful),
+            set(self.fetched),
+            self.node_key,
+        )
 
 
 class Process:
@@ -315,6 +324,8 @@ class Process:
         except (StoreError, OSError) as error:
             self.failures.append(f"{type(error).__name__}: {error}")
             told()
+            failed = {one for one, log in self.logs.items() if log.directory.has_failed_sync}
+            self.told.doubtful |= failed
 
 
 class _Look:
@@ -347,12 +358,13 @@ class _Look:
     def _judge_owned(self, number: int) -> None:
         directory = self._store.feed(feed_id_of(seed_of(number)))
         is_made = number in self._told.made  # else its making was cut off somewhere
+        is_sure = is_made and number not in self._told.doubtful
         if not directory.is_owned():
             if not is_made:
                 return
             raise Violation("key", f"the key of feed {number} is gone")
         why = directory.displacement()
-        if why and is_made and self._flipped not in ("place", "clean"):
+        if why and is_sure and self._flipped not in ("place", "clean"):
             raise Violation("place", f"feed {number} takes itself for a copy: {why}")
         judge = self._told.judges[number]
         if self._flipped in MAY_REFUSE:
