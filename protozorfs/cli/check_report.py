@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = "protozorfs check 1"
 PROGRESS_SECONDS = 0.2  # between two lines of progress
+SHOWN_NAME = 24  # characters of a feed's name in such a line, which must fit into a terminal's
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -127,7 +128,8 @@ class ProgressLine:
     def __init__(self, total_bytes: int) -> None:
         self._total_bytes = total_bytes
         self._is_shown = sys.stderr.isatty()
-        self._began = self._told = time.monotonic()
+        self._told = time.monotonic()
+        self._told_bytes = 0
         self.read_bytes = 0
 
     def add(self, byte_count: int, name: str) -> None:
@@ -135,10 +137,10 @@ class ProgressLine:
         self.read_bytes += byte_count
         now = time.monotonic()
         if self._is_shown and now - self._told >= PROGRESS_SECONDS:
-            self._told = now
-            rate = size_text(self.read_bytes / (now - self._began))
+            rate = size_text((self.read_bytes - self._told_bytes) / (now - self._told))
+            self._told, self._told_bytes = now, self.read_bytes
             so_far, total = size_text(self.read_bytes), size_text(self._total_bytes)
-            self._write(f"\r\x1b[K{so_far} of {total}, {rate}/s: {name}")
+            self._write(f"\r\x1b[K{so_far} of {total}, {rate}/s: {name[:SHOWN_NAME]}")
 
     def clear(self) -> None:
         """Takes the line away: something else is printed."""

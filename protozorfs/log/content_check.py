@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING
 from protozorfs.log import flat_tree
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.checking import MAX_BLOCK_BYTES, STEP_BYTES, Leaf, wrong_blocks
-from protozorfs.log.node_store import PAGE_NODES, NodeStore
+from protozorfs.log.format import NODE, NODE_BYTES
+from protozorfs.log.node_store import PAGE_NODES, NodeStore, is_pair
 from protozorfs.log.sums import NoSums
 from protozorfs.store.findings import Progress
+from protozorfs.types import TreeHash, TreeIndex, TreeNode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from protozorfs.store import File
-    from protozorfs.types import TreeNode
 
-# Below it, all leaves and the nodes above them stand in two pages of the tree or three.
-SUBTREE_BLOCKS = 64
+    Placed = tuple[TreeNode, int]
+    Pair = tuple[TreeNode | None, TreeNode | None]
+
+SUBTREE_BLOCKS = 64  # whose nodes are checked at one time: 5 KiB
 MAX_RUN_BLOCKS = 1 << 14  # compared at one time, however small they are
 MAX_DIRTY_PAGES = 64  # with nodes that were made again
 
@@ -44,6 +47,7 @@ class TreeCheck:
         self._data = data
         self._roots = roots
         self._is_mended = is_mended
+        self._stored = NodeStore(tree, data, NoSums())  # right or wrong
         self._nodes = self._trusting()
         self._compared = Bitfield()  # pages of the tree
         self.length = sum(flat_tree.leaf_count(root.tree_index) for root in roots)
@@ -51,13 +55,13 @@ class TreeCheck:
         self.unreachable = Bitfield()
 
     def leaves(self) -> Iterator[Leaf]:
-        """Every leaf that is held, in order; the pages on the way are compared with the file."""
+        """Every leaf that is held, in order; all nodes on the way are compared with the file."""
         for root in self._roots:
-            self._compare_pages(root.tree_index, root.tree_index)
-        for node, start in self._below(list(_placed(self._roots)), SUBTREE_BLOCKS):
-            index = node.tree_index
-            self._compare_pages(flat_tree.left_span(index), flat_tree.right_span(index))
-            for leaf, at in self._below([(node, start)], 1):
+            if self._stored.node(root.tree_index) != root:
+                self._compare_pages(root.tree_index, root.tree_index)
+        for node, start in self._below(list(_placed(self._roots)), SUBTREE_BLOCKS, self._children):
+            found = self._whole_leaves(node, start) or self._right_leaves(node, start)
+            for leaf, at in found:
                 yield Leaf(leaf.tree_index >> 1, at, leaf.size, leaf.hash)
         self._take_lost()
         if self._is_mended:
@@ -69,8 +73,8 @@ class TreeCheck:
             pass
 
     def _below(
-        self, above: list[tuple[TreeNode, int]], blocks: int
-    ) -> Iterator[tuple[TreeNode, int]]:
+        self, above: list[Placed], blocks: int, children: Callable[[TreeNode], Pair]
+    ) -> Iterator[Placed]:
         """The nodes below that have at most so many blocks, in order, with their offsets."""
         above.reverse()
         while above:
@@ -78,14 +82,52 @@ class TreeCheck:
             if flat_tree.leaf_count(node.tree_index) <= blocks:
                 yield node, start
                 continue
-            left_index, right_index = flat_tree.children(node.tree_index)
-            if blocks > 1:  # else the page was compared
-                self._compare_pages(left_index, left_index)
-                self._compare_pages(right_index, right_index)
-            left, right = self._nodes.node(left_index), self._nodes.node(right_index)
+            left, right = children(node)
             if left is not None and right is not None:
                 above.append((right, start + left.size))
                 above.append((left, start))
+
+    def _children(self, node: TreeNode) -> Pair:
+        """The children of a right node: as they are stored if they fit, else as they must be."""
+        left_index, right_index = flat_tree.children(node.tree_index)
+        left, right = self._stored.node(left_index), self._stored.node(right_index)
+        if left is not None and right is not None and is_pair(node, left, right):
+            return left, right
+        self._compare_pages(left_index, left_index)
+        self._compare_pages(right_index, right_index)
+        return self._right_children(node)
+
+    def _right_children(self, node: TreeNode) -> Pair:
+        left_index, right_index = flat_tree.children(node.tree_index)
+        return self._nodes.node(left_index), self._nodes.node(right_index)
+
+    def _whole_leaves(self, top: TreeNode, start: int) -> list[Placed]:
+        """All leaves below a right node, if all nodes between fit; else none.
+
+        Nearly all of a tree is checked so: a node at a time costs five times as much.
+        """
+        first = flat_tree.left_span(top.tree_index)
+        count = 2 * flat_tree.leaf_count(top.tree_index) - 1
+        stored = self._tree.pread(count * NODE_BYTES, first * NODE_BYTES)
+        if len(stored) < count * NODE_BYTES:
+            return []
+        nodes = [
+            TreeNode(TreeIndex(first + at), size, TreeHash(node_hash))
+            for at, (size, node_hash) in enumerate(NODE.iter_unpack(stored))
+        ]
+        half = 1  # of the distance between two siblings
+        while half <= count // 2:
+            for at in range(half - 1, count, 4 * half):
+                if not is_pair(nodes[at + half], nodes[at], nodes[at + 2 * half]):
+                    return []
+            half *= 2
+        return list(_placed(nodes[::2], start)) if nodes[count // 2] == top else []
+
+    def _right_leaves(self, top: TreeNode, start: int) -> Iterator[Placed]:
+        """The leaves below a right node to which right nodes lead, or such as can be made again."""
+        index = top.tree_index
+        self._compare_pages(flat_tree.left_span(index), flat_tree.right_span(index))
+        yield from self._below([(top, start)], 1, self._right_children)
 
     def _compare_pages(self, first: int, last: int) -> None:
         """Compares the pages with the nodes [first, last] with what they must be."""
@@ -190,8 +232,8 @@ class BlockCheck:
         return data.count(0) != len(data)
 
 
-def _placed(roots: tuple[TreeNode, ...]) -> Iterator[tuple[TreeNode, int]]:
-    start = 0
-    for root in roots:
-        yield root, start
-        start += root.size
+def _placed(nodes: Iterable[TreeNode], start: int = 0) -> Iterator[Placed]:
+    """Nodes that stand next to one another, with the byte offsets of what is below them."""
+    for node in nodes:
+        yield node, start
+        start += node.size

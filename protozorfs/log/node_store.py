@@ -327,16 +327,16 @@ class _PathCheck:
     def _right_pair(self, node: TreeNode, start: int) -> tuple[TreeNode, TreeNode] | None:
         left_index, right_index = flat_tree.children(node.tree_index)
         left, right = self._stored(left_index), self._stored(right_index)
-        if left is not None and right is not None and _is_pair(node, left, right):
+        if left is not None and right is not None and is_pair(node, left, right):
             return left, right
         # One of them is wrong, or both are.
         made_left = self._made(left_index, start, node.size - right.size if right else 0)
-        if made_left and right and _is_pair(node, made_left, right):
+        if made_left and right and is_pair(node, made_left, right):
             return made_left, right
         for one in (left, made_left):
             if one is not None:
                 made = self._made(right_index, start + one.size, node.size - one.size)
-                if made and _is_pair(node, one, made):
+                if made and is_pair(node, one, made):
                     return one, made
         return None
 
@@ -353,5 +353,6 @@ class _PathCheck:
         return parent_node(left, right)
 
 
-def _is_pair(node: TreeNode, left: TreeNode, right: TreeNode) -> bool:
+def is_pair(node: TreeNode, left: TreeNode, right: TreeNode) -> bool:
+    """Whether two nodes are the children that the hash and the size of a node say."""
     return left.size + right.size == node.size and parent_hash(left, right) == node.hash

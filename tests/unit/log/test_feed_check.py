@@ -166,6 +166,16 @@ def test_damaged_roots_are_told_from_lost_ones() -> None:
         assert code in findings(files)
 
 
+def test_nodes_above_empty_blocks_are_checked_too() -> None:
+    files = MemoryFiles()
+    log = create_owned(files)
+    log.append([b""] * 200)
+    log.close()
+    assert findings(files) == {}
+    damage(files, "tree", 20 * NODE_BYTES + 9)
+    assert set(findings(files)) == {"nodes-damaged"}
+
+
 def damaged_node(files: MemoryFiles, node: int) -> MemoryFiles:
     damage(files, "tree", node * NODE_BYTES + 9)
     return files
