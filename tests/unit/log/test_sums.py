@@ -421,7 +421,8 @@ class World:
         for _ in range(self.choice.randrange(8)):
             index = self.choice.randrange(self.log.length or 1)
             if index < self.log.length and not self.log.held.get(index):
-                fetch(self.source, self.log, index)
+                with suppress(*([StoreError] if self.is_damaged else [])):  # its roots may be lost
+                    fetch(self.source, self.log, index)
 
     def drop(self) -> None:
         if not self.log.is_owned and self.log.length:
