@@ -6,6 +6,7 @@ files only.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from protozorfs.errors import InvalidProof, LocalProtocolError, NotWritable, StoreFull
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     from protozorfs.types import Head
 
 
+RECOVERY_BYTES = (
+    16 * 1024
+)  # less free space than this is too little for a recovery: it is not tried
+
+logger = logging.getLogger(__name__)
+
+
 class Log(ReadableLog):
     """An open feed, owned or followed. Make one with `create` or `open`."""
 
@@ -40,6 +48,7 @@ class Log(ReadableLog):
         self._pending_sync: PendingSync | None = None
         self._must_rewrite = False  # a sync found no space: what it covered is written again first
         self._has_leavings = False  # of a change that failed, behind the end of the files
+        self._on_disk: FeedDirectory | None = None  # where it is to be recovered before a change
 
     @classmethod
     def create(cls, directory: FeedDirectory, seed: bytes | None = None) -> Log:
@@ -58,11 +67,35 @@ class Log(ReadableLog):
 
         A followed feed need not have files: they are made by the first write.
 
+        Where there is no space for what recovery has to write, it is done in memory: the feed can
+        be read, and each change of it tries the recovery again first.
+
         Raises:
             StoreCorrupt: the secret key is not the feed's.
-            StoreFull: recovery needs to write, and cannot.
         """
-        return cls(open_files(directory))
+        try:
+            return cls(open_files(directory))
+        except StoreFull as error:
+            logger.warning("%s is read without being recovered: %s", directory.path, error)
+        log = cls(open_files(directory.in_memory()))
+        log._on_disk = directory
+        return log
+
+    def _recover_on_disk(self) -> None:
+        """Has the recovery written for which there was no space; every change begins with this.
+
+        Raises:
+            StoreFull: there is still none.
+            StoreError, OSError: as for `open`.
+        """
+        directory = self._on_disk
+        if directory is None:
+            return
+        if directory.files.free_space().free_bytes < RECOVERY_BYTES:
+            raise StoreFull("no space left to recover the feed")
+        opened = open_files(directory)
+        self._files.close()
+        Log.__init__(self, opened)  # it finds what was found in memory
 
     def append(self, blocks: Sequence[bytes]) -> Head:
         """`commit`, and the signed head."""
@@ -81,6 +114,7 @@ class Log(ReadableLog):
             StoreFull, OSError: nothing was appended.
             StoreCorrupt: the tree is too damaged to go on from.
         """
+        self._recover_on_disk()
         if self._key_pair is None:
             raise NotWritable("the feed is not owned: its secret key is elsewhere")
         if not blocks:
@@ -162,6 +196,7 @@ class Log(ReadableLog):
         """
         if self._pending_sync is not None:
             raise LocalProtocolError("a sync of this feed is under way")
+        self._recover_on_disk()
         files = self._files
         files.check_syncs()
         head = None if self.head == self._durable_head else self.head
@@ -237,6 +272,7 @@ class Log(ReadableLog):
             StoreFull, OSError: none of them counts; `make_room` may raise StoreFull, too.
             LocalProtocolError: the feed is owned, and a sync of it is under way.
         """
+        self._recover_on_disk()
         self._check_has_tree()
         if self.is_owned and self._pending_sync is not None:
             raise LocalProtocolError("an owned feed takes no answers while it is synced")
@@ -330,6 +366,7 @@ class Log(ReadableLog):
         """
         if self.is_owned:
             raise LocalProtocolError("the blocks of an owned feed cannot be fetched again")
+        self._recover_on_disk()
         for first, last in list(self._held.ranges(start, min(end, self._state.length))):
             self._files.before_write()
             first_byte, last_byte = self.block_span(first)[0], self.block_span(last - 1)[1]
@@ -394,6 +431,7 @@ class Log(ReadableLog):
         Raises:
             StoreFull, OSError
         """
+        self._recover_on_disk()
         self._files.settle()
 
     def close(self, modified_ns: int | None = None) -> None:
@@ -429,6 +467,7 @@ class Log(ReadableLog):
 
     def keep_beside(self, name: str, content: bytes) -> None:
         """Replaces a file that is kept beside the log; durable on return."""
+        self._recover_on_disk()
         self._files.replace(name, content)
 
     def _at_rest(self) -> AtRest:

@@ -122,6 +122,9 @@ class Files(Protocol):
     def sync_dir(self, path: str) -> None:
         """Returns when the directory's names survive a power cut."""
 
+    def sync_all(self) -> None:
+        """Returns when the file system is durable as a whole, and what was freed is free."""
+
     def replace(self, path: str, data: bytes) -> None:
         """Makes `path` hold exactly `data`, atomically and safe from a power cut."""
 
@@ -224,7 +227,8 @@ class RealFile:
         return os.fstat(self._descriptor).st_mtime_ns
 
     def set_modified(self, time_ns: int) -> None:
-        os.utime(self._descriptor, ns=(time_ns, time_ns))
+        with _disk_full_is_store_full():
+            os.utime(self._descriptor, ns=(time_ns, time_ns))
 
     def fdatasync(self) -> None:
         with _disk_full_is_store_full():  # delayed allocation finds a full disk only here
@@ -287,11 +291,12 @@ class RealFiles:
                     raise
 
     def remove(self, path: str) -> None:
-        with self._root.parent(path) as (directory, name):
+        # Where nothing is written over, as on btrfs, a full disk refuses this, too.
+        with _disk_full_is_store_full(), self._root.parent(path) as (directory, name):
             os.unlink(name, dir_fd=directory)
 
     def rmdir(self, path: str) -> None:
-        with self._root.parent(path) as (directory, name):
+        with _disk_full_is_store_full(), self._root.parent(path) as (directory, name):
             os.rmdir(name, dir_fd=directory)
 
     def rename(self, old: str, new: str) -> None:
@@ -315,9 +320,15 @@ class RealFiles:
     def sync_dir(self, path: str) -> None:
         descriptor = self._root.open_directory(path)
         try:
-            os.fsync(descriptor)
+            with _disk_full_is_store_full():
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def sync_all(self) -> None:
+        if _libc.syncfs(self._root.descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
     def replace(self, path: str, data: bytes) -> None:
         replace_by_rename(self, path, data)

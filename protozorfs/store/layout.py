@@ -7,7 +7,7 @@ STORE/                          owner-only
     node_key_place              what tells the store from a copy of it, which gets a key of its own
     inodes                      what inode numbers are derived with
     dht                         ids and contacts of the DHT
-    spare                       takes 128 KiB, so that feeds can be removed from a full disk
+    spare                       takes 1 MiB, so that feeds can be removed from a full disk
     names  names.copy           names and settings, twice; what is damaged in one is in the other
     stale.db                    image of a SQLite database: peers of earlier runs
     feeds/<2 hex>/<64 hex>/     one directory per feed, by its ID
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 FEED_FILES = ("data", "tree", "head")  # made with their directory, so that one sync covers them
 CLEAN_FILE = "clean"
 VISITED_FILE = "visited"
+MEMORY_POOL_FILES = 4  # one feed's
 _REMOVED_LAST = ("secret", VISITED_FILE)  # an interrupted removal loses no key, and is gone on with
 # All that there may be of a feed of which the mark says everything. A record counts only when it
 # was verified in this run.
@@ -90,6 +91,11 @@ class FeedDirectory:
     def file(self, name: str, closed: Callable[[], None] | None = None) -> PooledFile:
         """One of the feed's files; see `FilePool.file`."""
         return self.pool.file(f"{self.path}/{name}", closed)
+
+    def in_memory(self) -> FeedDirectory:
+        """The same files as they are now; what is changed in these is in memory only."""
+        pool = FilePool(OverlayFiles(self.files), MEMORY_POOL_FILES)
+        return FeedDirectory(pool, self.feed_id, self._visited)
 
     def exists(self) -> bool:
         """Whether the feed has files here."""
@@ -399,12 +405,14 @@ class Store:
             NoSuchFeed
             StoreFull: there is not even the space that was set aside.
         """
-        try:
-            self.names.remove(name)
-        except StoreFull:
-            if not self._spare.give_up():
-                raise
-            self.names.remove(name)
+        while True:
+            try:
+                self.names.remove(name)
+            except StoreFull:
+                if not self._spare.give_up():
+                    raise
+            else:
+                return
 
     def remove_feed(self, feed_id: FeedId, *, with_secret: bool = False) -> None:
         """Removes a feed's files, if there are any; its name must be gone.

@@ -412,6 +412,9 @@ class MemoryFiles:
 
         self._disk.operation("sync_dir", sync, lambda: directory.fail_sync(self._disk.choice))
 
+    def sync_all(self) -> None:
+        """What was freed is free at once; nothing is relied on to be durable by this."""
+
     def replace(self, path: str, data: bytes) -> None:
         replace_by_rename(self, path, data)
 

@@ -318,6 +318,9 @@ class OverlayFiles:
     def sync_dir(self, path: str) -> None:
         self._check_directory(path)
 
+    def sync_all(self) -> None:
+        """Nothing is ever durable."""
+
     def replace(self, path: str, data: bytes) -> None:
         replace_by_rename(self, path, data)
 

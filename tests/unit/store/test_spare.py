@@ -10,7 +10,7 @@ from protozorfs.errors import StoreFull
 from protozorfs.store import MemoryFiles, RealFiles, Store
 from protozorfs.store.name_records import NameRow
 from protozorfs.store.names import Names
-from protozorfs.store.spare import SPARE_BYTES, SPARE_FILE, Spare
+from protozorfs.store.spare import PIECE_BYTES, SPARE_BYTES, SPARE_FILE, Spare
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
@@ -28,11 +28,22 @@ def test_it_is_kept_and_given_up_once(tmp_path: Path) -> None:
     before = file.read_bytes()
     spare.keep()
     assert file.read_bytes() == before
-    assert spare.give_up()
-    assert file.stat().st_blocks == 0
+    for pieces in reversed(range(SPARE_BYTES // PIECE_BYTES)):
+        assert spare.give_up()
+        assert file.stat().st_blocks * 512 == pieces * PIECE_BYTES
     assert not spare.give_up()
     spare.keep()
     assert file.stat().st_size == SPARE_BYTES
+
+
+def test_what_there_is_space_for_is_kept() -> None:
+    files = MemoryFiles()
+    spare = Spare(files)
+    files.fail_at(files.operations + 3, "full")  # making the file is the first
+    spare.keep()
+    assert len(files.read(SPARE_FILE)) == 2 * PIECE_BYTES
+    spare.keep()
+    assert len(files.read(SPARE_FILE)) == SPARE_BYTES
 
 
 def test_a_torn_one_is_made_whole(tmp_path: Path) -> None:
@@ -55,10 +66,10 @@ def test_a_full_disk_has_none() -> None:
 def test_a_name_goes_when_there_is_no_space_but_the_spare(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once: when that is gone as well, the caller is told."""
+    """When that is gone as well, the caller is told."""
 
     def remove(names: Names, name: bytes) -> NameRow:
-        if (tmp_path / SPARE_FILE).stat().st_size:
+        if (tmp_path / SPARE_FILE).stat().st_size > PIECE_BYTES:
             raise StoreFull("no space")
         return removed(names, name)
 
