@@ -88,6 +88,9 @@ class ReadOnlyFiles:
     def sync_dir(self, path: str) -> None:
         _refuse(path)
 
+    def sync_all(self) -> None:
+        _refuse("")
+
     def replace(self, path: str, data: bytes) -> None:
         _refuse(path)
 
