@@ -380,11 +380,11 @@ def main() -> int:
             options.states, options.every = 1, options.every * UNSYNCED_EVERY
             trial = partial(try_states, record, directory, options, without_syncs=True)
             unsynced = pool.map(trial, range(options.jobs))
-    violations = [each for result in results for each in result.violations]
-    for each in violations[:20]:
-        print(each)
-    if violations:
-        print(f"try these calls again: scripts/powercut --replay {kept(record)}")
+        violations = [each for result in results for each in result.violations]
+        for each in violations[:20]:
+            print(each)
+        if violations:
+            print(f"try these calls again: scripts/powercut --replay {kept(record)}")
     print(
         f"{sum(result.cuts for result in results)} cut points,"
         f" {sum(result.full for result in results)} of them with as many different states as asked,"

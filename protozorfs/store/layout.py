@@ -137,10 +137,18 @@ class FeedDirectory:
             self.files.sync_dir(self.path)
 
     def sync_place(self) -> None:
-        """Makes it durable that there is such a directory."""
+        """Makes it durable that there is such a directory.
+
+        Raises:
+            StoreFull: it is not durable yet. File systems keep names that they found no space for
+                in memory, and may be asked again.
+            OSError: nothing is written to the feed any more.
+        """
         try:
             for path in (self.path, self._bucket, FEEDS, ""):
                 self.files.sync_dir(path)
+        except StoreFull:
+            raise
         except BaseException:
             self.sync_failed()
             raise
@@ -217,10 +225,17 @@ class FeedDirectory:
         self.files.replace(f"{self.path}/{CLEAN_FILE}", content + left)
 
     def unmark_clean(self) -> None:
-        """Takes that back; must return before the first write of a run."""
-        self.files.remove(f"{self.path}/{CLEAN_FILE}")
+        """Takes that back; must return before the first write of a run.
+
+        Raises:
+            StoreFull, OSError: as for `sync_place`.
+        """
+        with suppress(FileNotFoundError):  # no space was found only for making that durable
+            self.files.remove(f"{self.path}/{CLEAN_FILE}")
         try:
             self.files.sync_dir(self.path)
+        except StoreFull:
+            raise
         except BaseException:
             self.sync_failed()
             raise
