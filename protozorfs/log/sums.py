@@ -175,13 +175,14 @@ class DataSums:
 
     def add(self, offset: int, values: Sequence[bytes | memoryview]) -> None:
         """Bytes that follow one another from `offset` on were verified, and are in the file."""
+        if offset == self._last_end and len(values) == 1:
+            size = len(values[0])
+            if size < self._last_room:
+                self._last += values[0]
+                self._last_end += size
+                self._last_room -= size
+                return
         if not self._sums.is_used:
-            return
-        size = len(values[0])
-        if offset == self._last_end and size < self._last_room and len(values) == 1:
-            self._last += values[0]
-            self._last_end += size
-            self._last_room -= size
             return
         if len(values) > 1 and sum(map(len, values)) < len(values) * SMALL_BYTES:
             values = (b"".join(values),)
