@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.crash
 
-SEEDS = 50
+SEEDS = long_or_short(200, 25)
 STEPS = 30
 
 
@@ -273,5 +273,5 @@ def test_a_clean_mark_that_was_removed_in_the_cache_only_does_not_come_back() ->
 def test_no_life_breaks_a_rule() -> None:
     first = long_or_short(random.randrange(1 << 32), 0)
     print("seeds from", first)
-    found = run_lives(range(first, first + long_or_short(20_000, 60)), STEPS)
+    found = run_lives(range(first, first + long_or_short(20_000, 50)), STEPS)
     assert not found, "\n".join(f"seed {seed}: {told(violation)}" for seed, violation in found)
