@@ -351,6 +351,15 @@ class RealFiles:
 
 def replace_by_rename(files: Files, path: str, data: bytes) -> None:
     """`Files.replace` by a second file: written, synced, renamed, directory synced."""
+    write_new(files, path, data)
+    files.sync_dir(parent_of(path))
+
+
+def write_new(files: Files, path: str, data: bytes) -> None:
+    """The same without the last step, for a file of a directory that is synced later.
+
+    Under its name a file is whole from the first moment, but a power cut may take it away.
+    """
     temporary = f"{path}.new"
     file = files.open(temporary, create=True)
     try:
@@ -360,4 +369,3 @@ def replace_by_rename(files: Files, path: str, data: bytes) -> None:
     finally:
         file.close()
     files.rename(temporary, path)
-    files.sync_dir(parent_of(path))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from protozorfs import crypto
 from protozorfs.errors import StoreCorrupt
+from protozorfs.store.files import write_new
 
 if TYPE_CHECKING:
     from protozorfs.store.files import Files
@@ -14,9 +15,19 @@ if TYPE_CHECKING:
 
 def write_seed(files: Files, path: str, seed: bytes) -> None:
     """Writes a 32-byte seed; returns when it survives a power cut."""
+    _check_seed(seed)
+    files.replace(path, seed)
+
+
+def write_new_seed(files: Files, path: str, seed: bytes) -> None:
+    """Writes the seed of a feed that is being made; it is durable once its directory is."""
+    _check_seed(seed)
+    write_new(files, path, seed)
+
+
+def _check_seed(seed: bytes) -> None:
     if len(seed) != crypto.SEED_BYTES:
         raise ValueError(f"a seed has {crypto.SEED_BYTES} bytes, not {len(seed)}")
-    files.replace(path, seed)
 
 
 def read_key_pair(files: Files, path: str) -> crypto.KeyPair | None:

@@ -32,12 +32,12 @@ from typing import TYPE_CHECKING
 
 from protozorfs import descriptors
 from protozorfs.errors import NotRemovable, StoreFull, StoreRefused
-from protozorfs.store.files import RealFiles
+from protozorfs.store.files import RealFiles, parent_of
 from protozorfs.store.format import is_old_format, open_names
 from protozorfs.store.keys import (
     load_or_make_key_pair,
     read_key_pair,
-    write_seed,
+    write_new_seed,
 )
 from protozorfs.store.known_peers import KnownPeers
 from protozorfs.store.left import LEFT_FILES, decode_left, encode_left, is_as_left
@@ -107,8 +107,8 @@ class FeedDirectory:
         for name in FEED_FILES:
             self.files.open(f"{self.path}/{name}", create=True).close()
         if seed is not None:
-            write_seed(self.files, f"{self.path}/secret", seed)
-            self.keep_place()
+            write_new_seed(self.files, f"{self.path}/secret", seed)
+            self._placement.begin()
         self.sync_place()
 
     def mkdir(self) -> None:
@@ -137,7 +137,7 @@ class FeedDirectory:
             self.files.sync_dir(self.path)
 
     def sync_place(self) -> None:
-        """Makes it durable that there is such a directory.
+        """Makes it durable that there is such a directory, with all that is in it.
 
         Raises:
             StoreFull: it is not durable yet. File systems keep names that they found no space for
@@ -145,8 +145,12 @@ class FeedDirectory:
             OSError: nothing is written to the feed any more.
         """
         try:
-            for path in (self.path, self._bucket, FEEDS, ""):
-                self.files.sync_dir(path)
+            self.files.sync_dir(self.path)
+            self.files.sync_dir(self._bucket)
+            for path in (self._bucket, FEEDS):  # which are never removed: once in a run
+                if not self.pool.is_durable(path):
+                    self.files.sync_dir(parent_of(path))
+                    self.pool.note_durable(path)
         except StoreFull:
             raise
         except BaseException:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from protozorfs.errors import DecodeError
+from protozorfs.store.files import write_new
 from protozorfs.store.place import (
     Place,
     decode_place,
@@ -84,6 +85,10 @@ class Placement:
         """They are in no place until `keep` is called."""
         with suppress(FileNotFoundError):
             self._files.remove(self._kept)
+
+    def begin(self) -> None:
+        """Takes the place of new files for theirs; durable once their directory is."""
+        write_new(self._files, self._kept, encode_place(self._now()))
 
     def _now(self) -> Place:
         found = {}

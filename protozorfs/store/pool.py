@@ -32,6 +32,7 @@ class FilePool:
         self.limit = limit
         self._open: dict[PooledFile, None] = {}  # in the order in which they are looked at
         self._distrusted: set[str] = set()
+        self._durable: set[str] = set()
 
     @property
     def open_count(self) -> int:
@@ -57,6 +58,14 @@ class FilePool:
     def is_distrusted(self, directory: str) -> bool:
         """Whether a sync of something in that directory failed in this run."""
         return directory in self._distrusted
+
+    def note_durable(self, directory: str) -> None:
+        """It was synced in this run that there is such a directory, which will stay."""
+        self._durable.add(directory)
+
+    def is_durable(self, directory: str) -> bool:
+        """Whether that was noted."""
+        return directory in self._durable
 
     def close_unused(self) -> None:
         """Closes what was not used since the last call: called now and then, nothing stays open."""
