@@ -122,6 +122,7 @@ class Log(ReadableLog):
         self._check_has_tree()
         files, state = self._files, self._state
         files.before_write()
+        files.keep_key(self._key_pair)
         if self._has_leavings:
             self._remove_leavings()
         change = append_blocks(state, blocks)

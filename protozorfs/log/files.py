@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from protozorfs.errors import StoreError, StoreFull, StoreGone
@@ -12,9 +13,13 @@ from protozorfs.log.node_store import PAGE_BYTES, NodeStore
 from protozorfs.log.sums import PIECE_BYTES, SUM_BYTES, DataSums, SumFile
 
 if TYPE_CHECKING:
+    from protozorfs.crypto import KeyPair
     from protozorfs.log.at_rest import AtRest
     from protozorfs.log.held_file import HeldBlocks
     from protozorfs.store import FeedDirectory, File
+
+
+logger = logging.getLogger(__name__)
 
 
 def files_gone() -> StoreGone:
@@ -47,6 +52,7 @@ class LogFiles:
         self.is_marked_clean = directory.is_marked_clean()
         self._is_place_synced = self.is_made and self.is_marked_clean
         self._was_left_unclean = self.is_made and not self.is_marked_clean
+        self._is_key_kept = False
 
     def before_write(self) -> None:
         """Takes the clean mark back, durably. Everything that writes to the log calls this first.
@@ -77,6 +83,19 @@ class LogFiles:
             self.heads.fill()
             self.sync(self.heads.file)
             self.heads.confirm_fill()
+
+    def keep_key(self, pair: KeyPair) -> None:
+        """Sees to it, once in a run, that the key of an owned feed is there twice and right.
+
+        To be called after `before_write`. Where it cannot be written, a later run does it.
+        """
+        if self._is_key_kept:
+            return
+        self._is_key_kept = True
+        try:
+            self.directory.mend_secret(pair, is_in_place=not self.displacement())
+        except (StoreError, OSError) as error:
+            logger.warning("the key in %s could not be mended: %s", self.directory.path, error)
 
     def note_loss(self) -> None:
         """Something was found wrong: what the clean mark says holds no more.

@@ -54,8 +54,6 @@ def open_files(directory: FeedDirectory) -> Opened:
     """
     key_pair = directory.secret()
     public_key = public_key_of(directory.feed_id)
-    if key_pair is not None and key_pair.public_key != public_key:
-        raise StoreCorrupt(f"{directory.path}/secret", 0, "the key of another feed")
     files = LogFiles(directory, is_owned=key_pair is not None)
     if not files.is_made:
         empty = TreeState(public_key, 0, 0, ())

@@ -13,11 +13,13 @@ A store of format 1 is brought to format 2 when it is opened: both new files are
 from __future__ import annotations
 
 import logging
+import re
+import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from protozorfs.errors import UsageError
-from protozorfs.store.names import Names
+from protozorfs.store.names import NAMES_FILE, Names
 from protozorfs.store.old_names import OLD_FILES, OLD_NAMES_FILE, read_old_names
 from protozorfs.store.unwritable import FORMAT_FILE
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _FORMAT = b"protozorfs store 2\n"
 _OLD_FORMAT = b"protozorfs store 1\n"
+_ANY_FORMAT = re.compile(rb"protozorfs store [0-9]+\n")
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +49,22 @@ def is_old_format(files: Files, path: Path) -> bool:
         files.replace(FORMAT_FILE, _FORMAT)
         return False
     if found not in (_FORMAT, _OLD_FORMAT):
-        raise UsageError(f"{path} was made by another version of protozorfs")
+        raise UsageError(_other_format(files, path, found))
     return found == _OLD_FORMAT
+
+
+def _other_format(files: Files, path: Path, found: bytes) -> str:
+    """Why a store is not opened, and what to do."""
+    is_new = files.exists(NAMES_FILE) or not files.exists(OLD_NAMES_FILE)
+    right = (_FORMAT if is_new else _OLD_FORMAT).decode().strip()
+    advice = (
+        "nothing of it was changed; if no other version has used it:"
+        f" echo {right} > {shlex.quote(str(path / FORMAT_FILE))}"
+    )
+    if _ANY_FORMAT.fullmatch(found):
+        version = found.decode().strip()
+        return f"{path} was made by another version of protozorfs ({version}); {advice}"
+    return f"{path} has a damaged file {FORMAT_FILE!r}, which says {found[:40]!r}; {advice}"
 
 
 def open_names(files: Files, path: Path, *, is_old: bool) -> Names:

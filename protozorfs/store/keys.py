@@ -1,16 +1,33 @@
-"""Secret keys on disk: 32-byte Ed25519 seeds in files of their own, readable by us alone."""
+"""Secret keys on disk: 32-byte Ed25519 seeds, each in two files, readable by us alone.
+
+| file | its copy | how it is known which of them is right |
+|---|---|---|
+| `secret` of a feed | `secret.copy`: the same bytes | the public key is the feed's ID |
+| `node_key` | `node_key.copy`: the same bytes and their BLAKE2b-256 | the checksum |
+
+A file that is damaged is written anew from the other, and only from that: no key is ever made in
+the place of one that cannot be read.
+"""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from protozorfs import crypto
 from protozorfs.errors import StoreCorrupt
+from protozorfs.ids import public_key_of
 from protozorfs.store.files import write_new
 
 if TYPE_CHECKING:
     from protozorfs.store.files import Files
     from protozorfs.store.placement import Placement
+    from protozorfs.types import FeedId
+
+COPY_SUFFIX = ".copy"
+_CHECKSUM_BYTES = 32
+
+logger = logging.getLogger(__name__)
 
 
 def write_seed(files: Files, path: str, seed: bytes) -> None:
@@ -20,9 +37,13 @@ def write_seed(files: Files, path: str, seed: bytes) -> None:
 
 
 def write_new_seed(files: Files, path: str, seed: bytes) -> None:
-    """Writes the seed of a feed that is being made; it is durable once its directory is."""
+    """Writes the seed of a feed that is being made, and its copy.
+
+    They are durable once their directory is.
+    """
     _check_seed(seed)
-    write_new(files, path, seed)
+    for each in (path, path + COPY_SUFFIX):
+        write_new(files, each, seed)
 
 
 def _check_seed(seed: bytes) -> None:
@@ -30,36 +51,94 @@ def _check_seed(seed: bytes) -> None:
         raise ValueError(f"a seed has {crypto.SEED_BYTES} bytes, not {len(seed)}")
 
 
-def read_key_pair(files: Files, path: str) -> crypto.KeyPair | None:
-    """The key pair of a seed's file, or None if there is no file.
+def read_feed_key(files: Files, path: str, feed_id: FeedId) -> crypto.KeyPair | None:
+    """The key pair of a feed; None if neither of its two files is there. Nothing is written.
 
     Raises:
-        StoreCorrupt: the file does not hold 32 bytes.
+        StoreCorrupt: none of them holds the key of this feed.
     """
-    try:
-        seed = files.read(path)
-    except FileNotFoundError:
+    found = {each: _read(files, each) for each in (path, path + COPY_SUFFIX)}
+    if not any(content is not None for content in found.values()):
         return None
-    if len(seed) != crypto.SEED_BYTES:
-        raise StoreCorrupt(path, 0, f"{len(seed)} bytes instead of a seed of {crypto.SEED_BYTES}")
-    return crypto.key_pair(seed)
+    right = None
+    for each, content in found.items():
+        pair = _feed_key(content, feed_id)
+        if pair is None and (content is not None or each == path):
+            logger.error("%s is %s", each, "missing" if content is None else "damaged")
+        right = right or pair
+    if right is None:
+        raise StoreCorrupt(path, 0, "not the key of this feed, nor is its copy: put a backup there")
+    return right
+
+
+def mend_feed_seed(files: Files, path: str, pair: crypto.KeyPair) -> bool:
+    """Writes those of a feed's two files, durably, that do not hold its key.
+
+    Returns whether the file `path` itself is another one now.
+    """
+    is_renewed = False
+    for each in (path, path + COPY_SUFFIX):
+        if _read(files, each) != pair.seed:
+            write_seed(files, each, pair.seed)
+            is_renewed = is_renewed or each == path
+    return is_renewed
 
 
 def load_or_make_key_pair(
     files: Files, path: str, placement: Placement, *, adopts: bool = False
 ) -> tuple[crypto.KeyPair, bool]:
-    """The key pair of `path`; a new random one, made durable, if there is none, or in a copy.
+    """The node's key pair; a new random one, made durable, if there is none, or in a copy.
 
     Two stores with one node key would take each other for themselves, and never connect.
     `adopts`: the user says that this is no copy.
 
     Returns:
         The pair, and whether it is new.
+
+    Raises:
+        StoreCorrupt: neither the file nor its copy can be read.
     """
-    pair = read_key_pair(files, path)
-    if pair is not None and (adopts or not placement.displacement()):
-        return pair, False
+    content, copy = _read(files, path), _read(files, path + COPY_SUFFIX)
+    copied = _checked_seed(copy)
+    seed = copied if content is not None and copied is not None else content
+    if seed is not None and len(seed) != crypto.SEED_BYTES:
+        raise StoreCorrupt(path, 0, f"{len(seed)} bytes instead of a seed of {crypto.SEED_BYTES}")
+    if seed is not None and (adopts or not placement.displacement()):
+        if content != seed:
+            logger.error("the store's file %s is damaged, and written anew from its copy", path)
+            write_seed(files, path, seed)
+            placement.keep()
+        if copied is None:
+            _write_checked_seed(files, path + COPY_SUFFIX, seed)
+        return crypto.key_pair(seed), False
     seed = crypto.random_bytes(crypto.SEED_BYTES)
     write_seed(files, path, seed)
+    _write_checked_seed(files, path + COPY_SUFFIX, seed)
     placement.keep()
     return crypto.key_pair(seed), True
+
+
+def _read(files: Files, path: str) -> bytes | None:
+    try:
+        return files.read(path)
+    except FileNotFoundError:
+        return None
+
+
+def _feed_key(seed: bytes | None, feed_id: FeedId) -> crypto.KeyPair | None:
+    if seed is None or len(seed) != crypto.SEED_BYTES:
+        return None
+    pair = crypto.key_pair(seed)
+    return pair if pair.public_key == public_key_of(feed_id) else None
+
+
+def _write_checked_seed(files: Files, path: str, seed: bytes) -> None:
+    files.replace(path, seed + crypto.blake2b_256(seed))
+
+
+def _checked_seed(content: bytes | None) -> bytes | None:
+    """The seed of a copy with a checksum; None if it is damaged or missing."""
+    if content is None or len(content) != crypto.SEED_BYTES + _CHECKSUM_BYTES:
+        return None
+    seed, checksum = content[: crypto.SEED_BYTES], content[crypto.SEED_BYTES :]
+    return seed if crypto.blake2b_256(seed) == checksum else None

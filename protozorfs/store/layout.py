@@ -4,6 +4,7 @@ STORE/                          owner-only
     format                      "protozorfs store 2\n"
     lock                        held while a process has the store open
     node_key                    32 bytes: the seed of the node's own key
+    node_key.copy               the same and its checksum
     node_key_place              what tells the store from a copy of it, which gets a key of its own
     inodes                      what inode numbers are derived with
     dht                         ids and contacts of the DHT
@@ -16,7 +17,7 @@ STORE/                          owner-only
         head                    four 512-byte slots
         bitfield                which blocks are here; written at a clean close
         sums  tree_sums         checksums of what was verified of data and tree, to check it fast
-        secret                  32 bytes, owned feeds only: the seed of the feed's key
+        secret  secret.copy     32 bytes, owned feeds only: the seed of the feed's key, twice
         place                   owned feeds only: what tells this store from a copy of it
         clean                   exists while the files above are known to agree; says what they hold
         visited                 the feed was only read by its ID: all of it goes when that is over
@@ -31,12 +32,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from protozorfs import descriptors
-from protozorfs.errors import NotRemovable, StoreFull, StoreRefused
+from protozorfs.errors import NotRemovable, StoreCorrupt, StoreFull, StoreRefused
 from protozorfs.store.files import RealFiles, parent_of
 from protozorfs.store.format import is_old_format, open_names
 from protozorfs.store.keys import (
     load_or_make_key_pair,
-    read_key_pair,
+    mend_feed_seed,
+    read_feed_key,
     write_new_seed,
 )
 from protozorfs.store.known_peers import KnownPeers
@@ -62,11 +64,13 @@ FEED_FILES = ("data", "tree", "head")  # made with their directory, so that one 
 CLEAN_FILE = "clean"
 VISITED_FILE = "visited"
 MEMORY_POOL_FILES = 4  # one feed's
-_REMOVED_LAST = ("secret", VISITED_FILE)  # an interrupted removal loses no key, and is gone on with
+SECRET_FILES = ("secret", "secret.copy")
+# An interrupted removal loses no key, and is gone on with.
+_REMOVED_LAST = (*SECRET_FILES, VISITED_FILE)
 # All that there may be of a feed of which the mark says everything. A record counts only when it
 # was verified in this run.
 PLAIN_FILES = frozenset(
-    {*FEED_FILES, CLEAN_FILE, *("bitfield", "sums", "tree_sums", "place", "record", "secret")}
+    {*FEED_FILES, CLEAN_FILE, *("bitfield", "sums", "tree_sums", "place", "record"), *SECRET_FILES}
 )
 _FEED_ID = re.compile("[0-9a-f]{64}")  # as the directory of a feed is called
 
@@ -119,8 +123,8 @@ class FeedDirectory:
             self.files.open(f"{self.path}/{VISITED_FILE}", create=True).close()
 
     def is_owned(self) -> bool:
-        """Whether there is a secret key, whole or not."""
-        return self.files.exists(f"{self.path}/secret")
+        """Whether there is a secret key, whole or not, or was: then `secret` says what is lost."""
+        return any(self.files.exists(f"{self.path}/{name}") for name in (*SECRET_FILES, "place"))
 
     def is_marked_visited(self) -> bool:
         """Whether it was made for a feed without a name, on purpose."""
@@ -162,8 +166,30 @@ class FeedDirectory:
         return self.path.rpartition("/")[0]
 
     def secret(self) -> KeyPair | None:
-        """The feed's key pair, if it is owned. Raises StoreCorrupt."""
-        return read_key_pair(self.files, f"{self.path}/secret")
+        """The feed's key pair, if it is owned.
+
+        Raises:
+            StoreCorrupt: it is damaged or missing, and so is its copy. What was our own is never
+                taken for somebody else's: of that, what is not signed is dropped.
+        """
+        path = f"{self.path}/secret"
+        pair = read_feed_key(self.files, path, self.feed_id)
+        if pair is None and self.is_owned():
+            raise StoreCorrupt(path, 0, "it is missing, and so is its copy: put a backup there")
+        return pair
+
+    def mend_secret(self, pair: KeyPair, *, is_in_place: bool) -> None:
+        """Makes both files of the key whole, durably.
+
+        Args:
+            pair: the feed's.
+            is_in_place: `displacement` was empty; it stays so.
+
+        Raises:
+            StoreFull, OSError
+        """
+        if mend_feed_seed(self.files, f"{self.path}/secret", pair) and is_in_place:
+            self.keep_place()
 
     def displacement(self) -> str:
         """Why an owned feed's files may not be where and as this store left them: a sentence.
@@ -381,7 +407,7 @@ class Store:
         """The owned feeds that may not be where and as this store left them, and why."""
         found = {}
         for directory in self.feeds():
-            if self.files.exists(f"{directory.path}/secret"):
+            if directory.is_owned():
                 why = directory.displacement()
                 if why:
                     found[directory.feed_id] = why
@@ -440,7 +466,7 @@ class Store:
             NotRemovable: it is owned and `with_secret` is not set.
         """
         directory = self.feed(feed_id)
-        if not with_secret and self.files.exists(f"{directory.path}/secret"):
+        if not with_secret and directory.is_owned():
             raise NotRemovable("the feed is owned: its key would be lost")
         if directory.exists():
             directory.remove()

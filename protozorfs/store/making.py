@@ -24,7 +24,7 @@ OLD_LOG_FILE = f"{LOG_FILE}.1"
 _OF_EVERY_STORE = frozenset({"format", FEEDS})
 # Through a file ".new".
 _WRITTEN = (
-    *("format", "names", "names.copy", "node_key", "node_key_place"),
+    *("format", "names", "names.copy", "node_key", "node_key.copy", "node_key_place"),
     *("inodes", "dht", "stale.db"),
 )
 # All that there may be of a store into which nothing was put.

@@ -55,12 +55,12 @@ DATA = b"".join(BLOCKS)
 NEW_BLOCK = b"appended after that"
 # Beside those that a feed has.
 OTHER_FEED_FILES = (
-    *("clean", "bitfield", "record", "place", "secret", "sums", "tree_sums"),
+    *("clean", "bitfield", "record", "place", "secret", "secret.copy", "sums", "tree_sums"),
     *("evidence", "evidence_heads", "evidence_later"),
 )
 STORE_FILES = (
-    *("format", "lock", "node_key", "node_key_place", "inodes", "dht", "spare", "stale.db"),
-    *("names", "names.copy"),
+    *("format", "lock", "node_key", "node_key.copy", "node_key_place"),
+    *("inodes", "dht", "spare", "stale.db", "names", "names.copy"),
 )
 STORE_NAMES = {b"journal", b"empty", b"followed"}
 

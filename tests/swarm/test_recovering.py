@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from protozorfs.app import open_node
+from protozorfs.store.layout import SECRET_FILES
 from tests.swarm.nodes import ALONE
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ async def test_a_damaged_feed_does_not_keep_others_from_being_used(tmp_path: Pat
         assert bad is not None
         path = bad.log.directory.path
         await trio.to_thread.run_sync(shutil.copytree, tmp_path / "store", tmp_path / "killed")
-    (tmp_path / "killed" / path / "secret").write_bytes(bytes(32))
+    for secret in SECRET_FILES:
+        (tmp_path / "killed" / path / secret).write_bytes(bytes(32))
     async with open_node(tmp_path / "killed", ALONE) as node:
         good = node.feeds.by_name(b"good")
         assert good is not None

@@ -127,7 +127,7 @@ def test_only_the_owner_appends() -> None:
 def test_the_secret_of_another_feed_is_refused() -> None:
     files = MemoryFiles()
     other = FeedDirectory(FilePool(files), FeedId(b"\x02" * 32))
-    with pytest.raises(StoreCorrupt, match="another feed"):
+    with pytest.raises(StoreCorrupt, match="not the key of this feed"):
         Log.create(other, SEED)
 
 
