@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tests.system.place import Place
 
 UNITS = sorted((ROOT / "contrib" / "systemd" / "user").iterdir())
+SETTING = re.compile(r"\b([A-Z][A-Za-z]+)=")  # the name of one
 NO_BUS = "Failed to connect to system bus: No such file or directory\n"  # systemd 255 minds
 
 
@@ -52,6 +54,35 @@ def test_units_that_are_wrong_are_found(place: Place) -> None:
     (place.directory / "protozorfs.service").write_text(wrong)
     code, complaint = verify(place, "protozorfs.service")
     assert (code, "notifyy" in complaint) == (1, True)
+
+
+def settings_told() -> dict[str, str]:
+    """Every setting in the manual's table of what confines the units: "kept" or "left out"."""
+    text = (ROOT / "docs" / "manual.md").read_text()
+    table = text.partition("### How far the units are confined")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
+    return {name: kept.strip() for names, kept in rows for name in SETTING.findall(names)}
+
+
+def test_the_units_have_nothing_that_would_hide_or_prevent_the_mount() -> None:
+    told = settings_told()
+    for unit in UNITS:
+        for line in unit.read_text().splitlines():
+            assert told.get(line.partition("=")[0]) != "left out", line
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_every_setting_that_is_judged_is_in_the_manual(tmp_path: Path) -> None:
+    command = ["systemd-analyze", "security", "--user", "--offline=true", "--no-pager"]
+    environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "COLUMNS": "300"}
+    done = subprocess.run(
+        [*command, str(UNITS[0])], env=environment, capture_output=True, text=True, check=False
+    )
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this systemd does not judge files")
+    names = {name for line in done.stdout.splitlines() for name in SETTING.findall(line)}
+    assert len(names) > 30, done.stderr
+    assert names - set(settings_told()) == set()
 
 
 @pytest.mark.fuse
