@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -69,6 +70,7 @@ def run_mount(
     def mounted() -> None:
         nonlocal answers
         answers = True
+        os.umask(0o077)  # the store is its user's alone, whatever is made in it from now on
         if as_daemon:
             logs.move_to(None if command.options.read_only else command.store)
         log.info("%s", command.mounted_sentence)

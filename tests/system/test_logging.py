@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,14 +33,14 @@ from tests.system.place import BIN, QUIET, wait_until_free
 from tests.system.test_dead_mounts import is_stuck
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from tests.mounts import Mount
     from tests.system.place import Place
 
 pytestmark = pytest.mark.fuse
 
 READERS = 20
 SEED_BYTES = 32
+ATTRIBUTES = ("id", "length", "bytes", "local", "fork", "owned", "peers", "state")
 
 
 def mount_in_background(directory: Path, *flags: str, **environ: str) -> str:
@@ -151,6 +152,17 @@ def forms_of(secret: bytes) -> list[str]:
     ]
 
 
+def exposed_by(mount: Mount) -> str:
+    """What other processes are shown of a mount: of its daemon, and all files and attributes."""
+    process = Path("/proc", str(mount.process.pid))
+    shown = [(process / name).read_bytes() for name in ("cmdline", "environ", "status", "maps")]
+    status = mount.path / ".protozorfs"
+    feeds = [path for path in mount.path.iterdir() if path.is_file()]
+    shown += [path.read_bytes() for path in status.rglob("*") if path.is_file()]
+    shown += [os.getxattr(feed, f"protozorfs.{name}") for feed in feeds for name in ATTRIBUTES]
+    return b"\n".join(shown).decode(errors="replace")
+
+
 def secrets_of(store: Path) -> list[bytes]:
     """The node's seed and those of all owned feeds."""
     return [path.read_bytes() for path in [store / "node_key", *store.rglob("secret")]]
@@ -184,17 +196,14 @@ def test_no_log_of_a_busy_run_has_a_secret_key(tmp_path: Path) -> None:
             mount.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: " places\n" in owner.said and " places\n" in follower.said)
         own_ids = [id_of(path).hex() for path in owner.path.iterdir()]
-        shown = "".join(
-            (mount.path / ".protozorfs" / name).read_text()
-            for mount in (owner, follower)
-            for name in ("log", "status", "status.json")
-        )
+        shown = exposed_by(owner) + exposed_by(follower)
         owner.stop()
         follower.stop()
     logged = shown + owner.said + follower.said
     secrets = [secret for mount in (owner, follower) for secret in secrets_of(mount.store)]
     assert [len(secret) for secret in secrets] == [SEED_BYTES] * 5  # two nodes, three feeds
     assert logged.count("\n") > 100
+    assert shown.count("Umask:\t0077\n") == 2
     assert any(feed_id in logged for feed_id in own_ids)  # so that a key would be seen
     for secret in secrets:
         for form in forms_of(secret):
