@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from protozorfs.errors import StoreRefused, UsageError
+from protozorfs.errors import StoreError, UsageError
 from protozorfs.feeds.evidence_check import check_evidence
 from protozorfs.log.feed_check import check_feed
 from protozorfs.names import shown_name
@@ -62,7 +62,7 @@ class StoreCheck:
     def _data_bytes(self, feed_id: FeedId) -> int:
         try:
             entry = self._files.entry(f"{feed_path(feed_id)}/data")
-        except (OSError, StoreRefused):
+        except (OSError, StoreError):
             return 0
         return min(entry.size, entry.allocated_bytes) if entry.kind is EntryKind.FILE else 0
 
@@ -94,5 +94,5 @@ def _read(path: str, check: Iterator[T], feed_id: FeedId | None) -> Iterator[T |
     """What a check finds, be it that a file cannot be read."""
     try:
         yield from check
-    except (OSError, StoreRefused) as error:
+    except (OSError, StoreError) as error:
         yield unreadable(path, error, feed_id)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from protozorfs import ids
 from protozorfs.crypto import SEED_BYTES
-from protozorfs.errors import DecodeError, StoreRefused, UsageError
+from protozorfs.errors import DecodeError, StoreError, StoreRefused, UsageError
 from protozorfs.store.database import open_image
 from protozorfs.store.findings import Finding, Kind, Remedy, Severity
 from protozorfs.store.format import is_old_format
@@ -318,7 +318,7 @@ def check_place(files: Files, feed_id: FeedId) -> Iterator[Finding]:
         yield Finding(kind=DISPLACED, path=path, what=why, feed_id=feed_id)
 
 
-def unreadable(path: str, error: OSError | StoreRefused, feed_id: FeedId | None = None) -> Finding:
+def unreadable(path: str, error: OSError | StoreError, feed_id: FeedId | None = None) -> Finding:
     """The finding that a file cannot be read, or must not be."""
     what = str(error)
     if isinstance(error, OSError):

@@ -19,6 +19,7 @@ import pytest
 from tests.simulation.flipped_store import (
     IDS,
     SPARSE,
+    SUMS,
     Used,
     draw,
     feed_of,
@@ -37,7 +38,17 @@ if TYPE_CHECKING:
 FLIPS = long_or_short(1000, 2)  # in each file
 MEMORY = Path("/dev/shm")  # where syncs cost nothing
 # Whatever uses a feed writes to these, or takes them away.
-CHANGED = ("clean", "bitfield", "head", "tree", "place", "node_key_place", "names", "names.copy")
+CHANGED = (
+    "clean",
+    "bitfield",
+    "head",
+    "tree",
+    "place",
+    "node_key_place",
+    "names",
+    "names.copy",
+    *SUMS,
+)
 NOT_OPENED = ("format", "secret", "evidence", "evidence_heads", "evidence_later")
 
 
