@@ -6,17 +6,20 @@ kill -9 and can be full. Clocks: each life of a daemon has another monotonic clo
 namespace), hours away from the one before; and where libfaketime is installed another wall clock,
 days away. A clock that jumps while a daemon runs is not covered.
 
-The last reader is left alone, so that its memory and descriptors show what grows.
+The last reader is never ended, so that its memory and descriptors show what grows; in a run
+without ends none is. Growth counts once the caches have filled up whose size follows the data; the
+last of them to be full is that of the tree's peaks. From then on memory must not grow any more,
+whatever comes.
 """
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import threading
@@ -28,6 +31,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from protozorfs import descriptors
+from protozorfs.log.flat_tree import PEAKS_CACHE_LENGTHS
+from scripts.growth import growth_of
 from tests.mounts import installed_command, start_mount, unmount
 from tests.namespaces import network
 
@@ -54,6 +60,9 @@ FAULT_SECONDS = (0.5, 4.0)  # that a fault lasts
 CATCH_UP_SECONDS = 120.0  # at the end, without faults
 SAMPLE_SECONDS = 2.0
 WARM_SECONDS = 20.0  # of a life that do not count for its memory
+WARM_LINES = 4 * PEAKS_CACHE_LENGTHS  # before growth counts: not every length is seen by all
+MAX_GROWTH = 1.0  # MiB, or descriptors, an hour: more for certain is a leak
+MAX_FILES = descriptors.RESERVED + descriptors.MAX_FEED_FILES
 STOP_SECONDS = 20.0
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
@@ -271,12 +280,17 @@ def dead(node: Node, number: int) -> Iterator[None]:
     node.start()
 
 
+ENDS = ("kill", "stop")
+FAULTS = ("cut", "full")
+
+
 class Faults:
     """What goes wrong, chosen by a seed; one thing after another, at times two at once."""
 
-    def __init__(self, nodes: list[Node], chance: random.Random) -> None:
+    def __init__(self, nodes: list[Node], chance: random.Random, kinds: tuple[str, ...]) -> None:
         self._nodes = nodes
         self._chance = chance
+        self._kinds = kinds
         self.counts: dict[str, int] = {}
 
     def one(self) -> None:
@@ -285,7 +299,7 @@ class Faults:
         if QUIET.is_set():
             return
         with ExitStack() as stack:
-            kinds = self._chance.sample(("kill", "stop", "cut", "full"), self._chance.randint(1, 2))
+            kinds = self._chance.sample(self._kinds, self._chance.randint(1, 2))
             victims = self._chance.sample(range(LEFT_ALONE), 2)
             for kind, victim in zip(kinds, victims, strict=False):
                 self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -300,22 +314,31 @@ class Faults:
         return dead(node, signal.SIGKILL if kind == "kill" else signal.SIGTERM)
 
 
-def slope(samples: list[tuple[float, float]]) -> str:
-    """Growth an hour by least squares, and twice its standard error."""
-    if len(samples) < 10:
-        return "too few samples"
-    times, values = zip(*samples, strict=True)
-    fit = statistics.linear_regression(times, values)
-    rest = [value - fit.slope * at - fit.intercept for at, value in samples]
-    spread = statistics.pstdev(times)
-    error = statistics.pstdev(rest) / (spread * len(samples) ** 0.5) if spread else 0.0
-    return f"{3600 * fit.slope:+.1f} +- {7200 * error:.1f} an hour, last {values[-1]:.0f}"
+def verdict(node: Node, since: float) -> tuple[str, bool]:
+    """What a daemon takes and how that grows since a time; and whether it is too much."""
+    looks = [(at, mib, files) for at, mib, files in node.samples if at >= since]
+    if not looks:
+        return "too few samples", False
+    most_files = max(files for _, _, files in looks)
+    said = [f"at most {max(mib for _, mib, _ in looks):.1f} MiB"]
+    said.append(f"{most_files:.0f} of {MAX_FILES} files")
+    is_bad = most_files > MAX_FILES
+    if node.lives == 1:
+        for unit, samples in (
+            ("MiB", [(at, mib) for at, mib, _ in looks]),
+            ("files", [(at, files) for at, _, files in looks]),
+        ):
+            growth = growth_of(samples)
+            is_grown = growth is not None and growth.exceeds(MAX_GROWTH)
+            is_bad |= is_grown
+            said.append(f"{unit} {growth or '(too few minutes)'}{' GROWS' if is_grown else ''}")
+    return ", ".join(said), is_bad
 
 
 def report(at: float, writer: Writer, readers: list[Reader], nodes: list[Node]) -> None:
     """One line: what was appended, followed (by the slowest), lost, torn, wrong; memory, files."""
     taken = " ".join(
-        f"{node.name} {node.samples[-1][1]:.0f}/{node.samples[-1][2]:.0f}"
+        f"{node.name} {node.samples[-1][1]:.1f}/{node.samples[-1][2]:.0f}"
         for node in nodes
         if node.samples
     )
@@ -333,7 +356,7 @@ def lost(writer: Writer, readers: list[Reader]) -> int:
     return writer.lost + sum(reader.lost for reader in readers)
 
 
-def soak(minutes: float, seed: int, nodes: list[Node]) -> int:
+def soak(minutes: float, seed: int, nodes: list[Node], kinds: tuple[str, ...]) -> int:
     """The whole run; the exit code."""
     writer = Writer(nodes[OWNER])
     readers = [Reader(nodes[number]) for number in READERS]
@@ -344,7 +367,7 @@ def soak(minutes: float, seed: int, nodes: list[Node]) -> int:
     feed_id = os.getxattr(writer_feed, "protozorfs.id").decode()
     for node in nodes[1:]:
         node.feed.symlink_to(feed_id)
-    faults = Faults(nodes, random.Random(seed))
+    faults = Faults(nodes, random.Random(seed), kinds)
     failures: list[BaseException] = []
     steps = [writer.write_some, *(reader.read_some for reader in readers)]
     threads = [threading.Thread(target=repeat, args=(step, failures)) for step in steps]
@@ -353,9 +376,12 @@ def soak(minutes: float, seed: int, nodes: list[Node]) -> int:
         thread.start()
     begun = time.monotonic()
     next_report = 60.0
+    warm: float | None = None
     while (at := time.monotonic() - begun) < 60 * minutes and not STOPPED.wait(SAMPLE_SECONDS):
         for node in nodes:
             node.sample(at)
+        if warm is None and writer.appended >= WARM_LINES:
+            warm = at
         if at >= next_report:
             report(at, writer, readers, nodes)
             next_report += 60.0
@@ -370,14 +396,16 @@ def soak(minutes: float, seed: int, nodes: list[Node]) -> int:
     report(time.monotonic() - begun, writer, readers, nodes)
     print("faults:", ", ".join(f"{kind} {count}" for kind, count in sorted(faults.counts.items())))
     print(f"lives: {sum(node.lives for node in nodes)}; appends refused: {writer.refused}")
+    is_grown = False
+    since = f"since {warm / 60:.1f} min" if warm is not None else "(the caches are not full yet)"
     for node in nodes:
-        rss = slope([(at, mib) for at, mib, _ in node.samples])
-        files = slope([(at, count) for at, _, count in node.samples])
-        print(f"{node.name}: MiB {rss}; files {files}")
+        said, is_bad = verdict(node, 0.0 if warm is None else warm)
+        is_grown |= is_bad and warm is not None
+        print(f"{node.name} {since}: {said}")
     for error in failures:
         print(f"soak: {error!r}", file=sys.stderr)
     bad = sum(reader.torn + reader.wrong for reader in readers) + lost(writer, readers)
-    return 1 if bad or failures else 0
+    return 1 if bad or failures or is_grown else 0
 
 
 def catch_up(writer: Writer, readers: list[Reader]) -> None:
@@ -394,9 +422,14 @@ def catch_up(writer: Writer, readers: list[Reader]) -> None:
 
 
 def main() -> int:
-    """The exit code: 1 if anything was lost, torn or wrong, or a daemon failed."""
-    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else MINUTES
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else SEED
+    """The exit code: 1 if anything was lost, torn or wrong, or a daemon failed or grows."""
+    parser = argparse.ArgumentParser(prog="scripts/soak")
+    parser.add_argument("minutes", type=float, nargs="?", default=MINUTES)
+    parser.add_argument("seed", type=int, nargs="?", default=SEED)
+    parser.add_argument("--without-ends", action="store_true", help="no daemon is ended")
+    arguments = parser.parse_args()
+    minutes, seed = arguments.minutes, arguments.seed
+    kinds = FAULTS if arguments.without_ends else (*ENDS, *FAULTS)
     clocks = "monotonic and wall" if FAKETIME.exists() else "monotonic (no libfaketime here)"
     print(f"soak: {minutes:g} minutes, seed {seed}, clocks: {clocks}", flush=True)
     with TemporaryDirectory(prefix="soak-") as work, network(len(NAMES), LINKS) as hosts:
@@ -410,7 +443,7 @@ def main() -> int:
             disk = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=700", "tmpfs"]
             subprocess.run([*disk, str(nodes[-1].store)], check=True, timeout=10)
         try:
-            return soak(minutes, seed, nodes)
+            return soak(minutes, seed, nodes, kinds)
         finally:
             for node in nodes:
                 if node.mount is not None:
