@@ -1,0 +1,111 @@
+"""How `scripts/mutants` chooses mutants and tests, and what it takes for a failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scripts import mutant_tests
+from scripts.mutant_tests import BROKEN, FAILED, PASSED, TIMED_OUT, Covering, forked
+from scripts.mutants import BUDGET_SECONDS, KILLED, Verdict, _affordable, difference, sample
+from scripts.mutating import Edit, Mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+COVERING = Covering(
+    seconds={"a": 1.0, "b": 2.0},
+    tests={"f.py": {1: ["a", "gone"], 2: ["b"]}},
+    sources={"f.py": "h"},
+)
+
+
+def edit(line: int, *, is_imported: bool = False) -> Edit:
+    return Edit(0, 1, "", line, is_imported)
+
+
+def test_a_line_has_the_tests_that_run_it() -> None:
+    assert COVERING.tests_of("f.py", edit(1), "h") == {"a": 1.0}
+    assert COVERING.tests_of("f.py", edit(3), "h") == {}
+    assert COVERING.tests_of("g.py", edit(1), "h") == {}
+
+
+def test_a_line_that_imports_run_and_a_changed_file_have_all_tests_of_the_file() -> None:
+    both = {"a": 1.0, "b": 2.0}
+    assert COVERING.tests_of("f.py", edit(2, is_imported=True), "h") == both
+    assert COVERING.tests_of("f.py", edit(1), "another") == both
+
+
+def test_the_fastest_tests_come_first_and_not_more_than_a_mutant_is_worth() -> None:
+    half = BUDGET_SECONDS / 2
+    assert _affordable({"slow": half, "fast": 1.0, "slowest": half + 1}) == ["fast", "slow"]
+
+
+def test_a_larger_sample_begins_with_the_smaller_one() -> None:
+    assert sample("wire", 20, "1")[:5] == sample("wire", 5, "1")
+    assert sample("wire", 5, "1") != sample("wire", 5, "2")
+
+
+def test_a_difference_shows_whole_lines() -> None:
+    source = b"a = 1\nb = c < d\n"
+    mutant = Mutant("name", "f.py", Edit(source.index(b"<"), source.index(b"<") + 1, "<=", 2, True))
+    shown = difference(mutant, source, Verdict("name", "h", KILLED, 0.1))
+    assert shown == "f.py:2 name killed\n-b = c < d\n+b = c <= d"
+
+
+def _raise() -> int:
+    raise ValueError("no test has begun")
+
+
+def _die() -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return PASSED
+
+
+def _wait() -> int:
+    time.sleep(60)
+    return PASSED
+
+
+def _spin() -> int:
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("work", "code"),
+    [
+        (lambda: PASSED, PASSED),
+        (lambda: FAILED, FAILED),
+        (_die, FAILED),
+        (_raise, BROKEN),
+        (_wait, TIMED_OUT),
+        (_spin, TIMED_OUT),
+    ],
+)
+def test_what_did_not_begin_is_no_failure(
+    work: Callable[[], int], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if work is _wait:
+        monkeypatch.setattr(mutant_tests, "STALL_SECONDS", 0.3)
+    assert forked(work, 0.5, tmp_path / "log") == code
+
+
+def test_a_slow_process_is_not_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It uses little of a core at a time, as on a machine that others use as well."""
+
+    def work() -> int:
+        for _ in range(6):
+            until = time.process_time() + 0.02
+            while time.process_time() < until:
+                pass
+            time.sleep(0.1)
+        return PASSED
+
+    monkeypatch.setattr(mutant_tests, "STALL_SECONDS", 0.3)
+    assert forked(work, 5.0, tmp_path / "log") == PASSED
