@@ -31,7 +31,7 @@ from protozorfs.types import FeedId
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from protozorfs.feeds.facts import NodeFacts
+    from protozorfs.feeds.facts import CheckFacts, NodeFacts
 
 FAULTS = {"full": StoreFull, "frozen": NotWritable, "closing": Closing, "bug": ZeroDivisionError}
 
@@ -230,6 +230,9 @@ class MemoryFeeds:
     def name_by_id(self, feed_id: FeedId) -> bytes | None:
         found = (name for name, feed in self.named.items() if feed.feed_id == feed_id)
         return next(found, None)
+
+    def check_facts(self) -> CheckFacts | None:
+        return None
 
     def node_facts(self) -> NodeFacts | None:
         return None

@@ -81,6 +81,9 @@ def _mount(command: MountCommand, open_node: OpenNode) -> int:
     if command.foreground:
         manager = ServiceManager(os.environ)
 
+        def opening(seconds: float) -> None:
+            manager.still_starting(f"opening {command.store}", seconds)
+
         def ready() -> None:
             manager.ready(command.mounted_sentence)
             try:
@@ -89,7 +92,7 @@ def _mount(command: MountCommand, open_node: OpenNode) -> int:
                 complain(PROGRAM, f"standard output: {sentence(error)}")
                 drop_output()
 
-        return run_mount(command, open_node, ready, manager.stopping)
+        return run_mount(command, open_node, ready, manager.stopping, opening)
     code = run_as_daemon(lambda ready: run_mount(command, open_node, ready, as_daemon=True))
     if code == 0:
         _say_mounted(command)

@@ -27,6 +27,10 @@ class ServiceManager:
         """The service is up; `status` is one line for people."""
         self._send(f"READY=1\nSTATUS={status}\nMAINPID={os.getpid()}")
 
+    def still_starting(self, status: str, seconds: float) -> None:
+        """The service is not up yet, and asks for so much more time from now on."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}\nSTATUS={status}")
+
     def stopping(self) -> None:
         """The service is ending."""
         self._send("STOPPING=1")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_OPENING_SECONDS = 10.0  # between two times that somebody is told
 _STOP_SECONDS = 1.5  # from the signal until what is still closing is cut short; all ends within 2
 
 
@@ -53,12 +54,14 @@ def run_mount(
     open_node: OpenNode,
     ready: Callable[[], None],
     stopping: Callable[[], None] = lambda: None,
+    opening: Callable[[float], None] = lambda seconds: None,
     *,
     as_daemon: bool = False,
 ) -> int:
     """Serves until the mount ends or a signal comes; returns the exit code.
 
-    Calls `ready` once it answers, and `stopping` when it is about to end.
+    Calls `ready` once it answers, and `stopping` when it is about to end; `opening` now and then
+    while the store is being opened, with the seconds within which there is more to say.
 
     Raises:
         UsageError: whatever goes wrong, as one sentence with its exit code.
@@ -78,7 +81,7 @@ def run_mount(
 
     descriptors.raise_limit()
     try:
-        number = trio.run(_serve_until_signal, command, open_node, logs, mounted, stopping)
+        number = trio.run(_serve_until_signal, command, open_node, logs, mounted, stopping, opening)
     except Exception as error:
         cause = first_error(error)
         if isinstance(cause, EndedBySignal):
@@ -107,6 +110,7 @@ async def _serve_until_signal(
     logs: Logs,
     mounted: Callable[[], None],
     stopping: Callable[[], None],
+    opening: Callable[[float], None],
 ) -> int | None:
     """Returns the signal that ended it, if one did."""
     with trio.open_signal_receiver(*stop_signals()) as signals:
@@ -115,14 +119,26 @@ async def _serve_until_signal(
             stop = _Stop()
             nursery.start_soon(stop.wait_signal, signals)
             with stop.whole:
+                opening_ended = trio.CancelScope()
+                nursery.start_soon(_tell_opening, opening, opening_ended)
                 async with open_node(
                     command.store, command.options, mount_point=command.mount.mount_point
                 ) as node:
+                    opening_ended.cancel()
                     await _serve(node.feeds, command, logs, mounted, stop)
                     stopping()
             log.info("%s is unmounted and closed", printable_text(command.mount.mount_point))
             nursery.cancel_scope.cancel()
     return stop.number
+
+
+async def _tell_opening(opening: Callable[[float], None], scope: trio.CancelScope) -> None:
+    """What an unclean stop has left may take longer than a service manager waits by itself."""
+    with scope:
+        while True:
+            await trio.sleep(_OPENING_SECONDS)
+            log.info("the store is still being opened, after an unclean stop")
+            opening(2 * _OPENING_SECONDS)
 
 
 async def _serve(

@@ -1,4 +1,4 @@
-"""Blocks whose bytes on the disk are not what was signed: found where they are used, and told."""
+"""What is found on the disk where it is used: blocks that are damaged, or are here after all."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def tell_lost(feed: Feed, surroundings: Surroundings) -> None:
-    """Tells peers what the log has found wrong and does not hold any more, if there is anything.
+def tell_findings(feed: Feed, surroundings: Surroundings) -> int:
+    """Tells readers and peers what the log has found, if there is anything.
 
-    Of a feed that is not ours it is to be fetched again.
+    Returns how many blocks were wrong, and are not held any more; of a feed that is not ours they
+    are to be fetched again.
     """
-    lost = feed.log.take_lost()
+    log = feed.log
+    if log.has_found:
+        feed.blocks_found(log.take_found())
+    lost = log.take_lost()
     if not lost:
-        return
+        return 0
     count = sum(end - start for start, end in lost)
     what_next = (
         "the feed takes no appends until a follower brings them back"
@@ -30,3 +34,4 @@ def tell_lost(feed: Feed, surroundings: Surroundings) -> None:
     if surroundings.listener is not None:
         for start, end in lost:
             surroundings.listener.blocks_dropped(feed, start, end)
+    return count

@@ -17,6 +17,23 @@ if TYPE_CHECKING:
     from protozorfs.types import Head
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckFacts:
+    """How far the check of what an unclean stop has left is.
+
+    Attributes:
+        feeds_left: that are not checked to the end.
+        bytes_left: about how much of them is yet to be looked at.
+        bytes_done: in this run, of these and of those that are done.
+        bytes_per_second: on the average.
+    """
+
+    feeds_left: int
+    bytes_left: int
+    bytes_done: int
+    bytes_per_second: float
+
+
 class PeerState(enum.StrEnum):
     """What goes on with an address."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from protozorfs.errors import StoreError
 from protozorfs.feeds.conflicts import Conflicts
-from protozorfs.feeds.damage import tell_lost
+from protozorfs.feeds.damage import tell_findings
 from protozorfs.feeds.head_search import HeadSearch
 from protozorfs.feeds.known_head import KnownHead
 from protozorfs.feeds.reader import Reader
@@ -113,11 +113,24 @@ class Feed:
         self._at_rest = None
         self._surroundings.room.opened(self, log)
         self.known_head.load(log)
+        if log.written_ns is not None and log.length:
+            self._was_written(log.written_ns)
+        if log.in_doubt.segments:
+            self._surroundings.check_behind(self)
         if log.shown_head != log.head:
             # Committed by a run that was killed before it could publish: nobody may append again
             # for a long time.
             self.writer.publish()
         return log
+
+    def has_log(self, log: Log) -> bool:
+        """Whether that log is the feed's still: not after it was closed or removed."""
+        return self._log is log
+
+    def needs_recovery(self) -> bool:
+        """Its log has no mark of a clean stop, and is not open yet."""
+        directory = self._surroundings.directory_of(self)
+        return self._log is None and directory.exists() and not directory.is_marked_clean()
 
     @property
     def is_usable(self) -> bool:
@@ -229,21 +242,17 @@ class Feed:
         """The state in one word."""
         return state_of(self)
 
-    def was_written(self, time_ns: int) -> None:
+    def _was_written(self, time_ns: int) -> None:
         """A run that was killed has written its newest head then, and perhaps not kept the time."""
         if time_ns > self.mtime_ns:
             self.mtime_ns = time_ns
             self._surroundings.feed_grown(self)
-
-    def keep_time(self) -> None:
-        """The head was written without being news: its file says again when the feed grew.
-
-        Raises:
-            OSError: the file system keeps no such times.
-        """
         head = self._surroundings.directory_of(self).file("head")
         try:
+            # It was written anew without being news: the file says again when the feed grew.
             head.set_modified(self.mtime_ns)
+        except OSError:  # there are file systems that keep no such times
+            return
         finally:
             head.close()
 
@@ -312,6 +321,14 @@ class Feed:
             self._set_grown()
         return results
 
+    def blocks_found(self, blocks: Sequence[int]) -> None:
+        """Blocks are here that did not count as held: an unclean stop had left that unnoted."""
+        self._surroundings.room.added(self, blocks)
+        self.wants.update(self.log, blocks)
+        self._set_grown()
+        if self._surroundings.listener is not None:
+            self._surroundings.listener.blocks_found(self, blocks)
+
     @property
     def takes_any_fork(self) -> bool:
         """No head of it was ever seen here: whatever its key signed may become our history."""
@@ -344,8 +361,8 @@ class Feed:
         try:
             return log.proof(request)
         finally:
-            if log.has_lost:
-                tell_lost(self, self._surroundings)
+            if log.has_lost or log.has_found:
+                tell_findings(self, self._surroundings)
 
     @property
     def is_frozen(self) -> bool:

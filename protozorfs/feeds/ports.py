@@ -6,7 +6,7 @@ import enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     import trio
 
@@ -51,6 +51,9 @@ class Listener(Protocol):
 
     def blocks_dropped(self, feed: Feed, start: int, end: int) -> None:
         """Blocks `[start, end)` are about to be dropped to make room, or were found damaged."""
+
+    def blocks_found(self, feed: Feed, blocks: Sequence[int]) -> None:
+        """Blocks are here of which that was not known."""
 
     async def check_newest(self, feed: Feed) -> bool:
         """Looks, for a bounded time, for a head of an owned feed that is newer than ours.
@@ -109,6 +112,9 @@ class Surroundings(Protocol):
 
     def handles_changed(self, feed: Feed) -> None:
         """The first handle was opened or the last one closed."""
+
+    def check_behind(self, feed: Feed) -> None:
+        """Something of its log is in doubt since an unclean stop: it is to be checked."""
 
     def feed_grown(self, feed: Feed) -> None:
         """It has a newer head, or more of it is here."""

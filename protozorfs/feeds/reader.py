@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from protozorfs.errors import BlockUnavailable, Closing, HeadUnknown, StoreCorrupt
-from protozorfs.feeds.damage import tell_lost
+from protozorfs.feeds.damage import tell_findings
 
 if TYPE_CHECKING:
     from protozorfs.feeds.feed import Feed
@@ -36,8 +36,8 @@ class Reader:
         try:
             data = log.read(offset, size)
         finally:
-            if log.has_lost:
-                tell_lost(feed, self._surroundings)
+            if log.has_lost or log.has_found:
+                tell_findings(feed, self._surroundings)
                 self.notify_wants()
         self._surroundings.room.read(feed, offset, offset + len(data))
         return data

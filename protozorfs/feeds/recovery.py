@@ -1,9 +1,10 @@
-"""What a killed run left: feeds without a name, and logs that must be checked before their use."""
+"""What a killed run left: feeds without a name, and logs without a mark of a clean stop."""
 
 from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -15,10 +16,13 @@ from protozorfs.names import own_id_name
 from protozorfs.store.name_records import NameRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from protozorfs.feeds.feed import Feed
     from protozorfs.store.layout import FeedDirectory, Store
+
+OPEN_SECONDS = 0.5  # before the mount answers; then one more may be under way
+OTHERS_PAUSE = 0.01  # seconds between two that are opened behind the mount
 
 logger = logging.getLogger(__name__)
 
@@ -52,23 +56,40 @@ def _settle(store: Store, directory: FeedDirectory) -> None:
         logger.warning("feed %s had no name: it is shown by its ID", feed_id.hex())
 
 
-async def open_unclean(store: Store, names: Iterable[tuple[Feed, bytes]]) -> None:
-    """Opens the logs that have no mark of a clean stop, which checks them.
+async def open_unclean(store: Store, feeds: Iterable[Feed]) -> list[Feed]:
+    """Opens logs without a mark of a clean stop; returns those for which there was no time.
 
-    It takes time in proportion to their size, so it is done in a thread. A feed that cannot be
-    opened says so to whoever uses it.
+    What was appended and not synced is checked for it, in a thread; the rest is checked behind the
+    mount. A feed that cannot be opened says so to whoever uses it.
     """
-    for feed, name in names:
+    found = sorted(feeds, key=lambda feed: not feed.is_owned)
+    if found:
+        logger.info("the last run was not ended cleanly: opening %d feeds that it used", len(found))
+    started = time.monotonic()
+    for number, feed in enumerate(found):
+        if time.monotonic() - started > OPEN_SECONDS:
+            return found[number:]
         directory = store.feed(feed.feed_id)
-        if directory.exists() and not directory.is_marked_clean():
-            shown = name.decode(errors="replace")
-            with Boundary(logger, f"the recovery of feed {shown}"):
-                try:
-                    written_ns = directory.file("head").modified_ns()  # opening may write it
-                    log = await trio.to_thread.run_sync(Log.open, directory, abandon_on_cancel=True)
-                    feed.adopt_log(log)
-                    if log.length:
-                        feed.was_written(written_ns)
-                        feed.keep_time()  # opening may have written the head anew
-                except (StoreError, OSError) as error:
-                    logger.error("feed %s cannot be opened: %s", shown, error)
+        with _recovering(feed):
+            log = await trio.to_thread.run_sync(Log.open, directory, abandon_on_cancel=True)
+            feed.adopt_log(log)
+    return []
+
+
+async def open_others(store: Store, feeds: Iterable[Feed]) -> None:
+    """Opens the rest of them behind the mount; who uses one opens it sooner."""
+    for feed in feeds:
+        await trio.sleep(OTHERS_PAUSE)
+        if feed.is_kept and feed.needs_recovery():
+            with _recovering(feed):
+                feed.adopt_log(Log.open(store.feed(feed.feed_id)))
+
+
+@contextmanager
+def _recovering(feed: Feed) -> Iterator[None]:
+    """Errors in the body are logged: they are that feed's own."""
+    with Boundary(logger, f"the recovery of feed {feed.feed_id.hex()}"):
+        try:
+            yield
+        except (StoreError, OSError) as error:
+            logger.error("feed %s cannot be opened: %s", feed.feed_id.hex(), error)

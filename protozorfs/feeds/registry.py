@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -14,7 +15,7 @@ from protozorfs.boundary import Boundary
 from protozorfs.errors import NoSuchFeed, NotRemovable, NotWritable, StoreError
 from protozorfs.feeds.feed import Feed
 from protozorfs.feeds.numbers import Numbers, identity_of_feed
-from protozorfs.feeds.recovery import name_unnamed, open_unclean
+from protozorfs.feeds.recovery import name_unnamed, open_others, open_unclean
 from protozorfs.feeds.surroundings import NodeSurroundings
 from protozorfs.feeds.visits import Visits
 from protozorfs.feeds.why import make_report
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-    from protozorfs.feeds.facts import FeedReport, Informant, NodeFacts
+    from protozorfs.feeds.facts import CheckFacts, FeedReport, Informant, NodeFacts
     from protozorfs.feeds.ports import Listener
     from protozorfs.options import Options
     from protozorfs.store.layout import Store
@@ -89,8 +90,11 @@ class Feeds:
                     self._store.known_peers.save()
 
     async def recover(self) -> None:
-        """Checks the feeds that a killed run had open, before anybody uses them."""
-        await open_unclean(self._store, list(self._name_of.items()))
+        """Opens the feeds that a killed run had open, in the order and time of `open_unclean`."""
+        found = [feed for feed in self._name_of if feed.needs_recovery()]
+        others = await open_unclean(self._store, found)
+        if others:
+            self.surroundings.start_task(partial(open_others, self._store, others))
         self.surroundings.room.shrink()  # the limit may be lower than it was
 
     def subscribe(self, listener: Listener, informant: Informant | None = None) -> None:
@@ -160,6 +164,10 @@ class Feeds:
     def node_facts(self) -> NodeFacts | None:
         """What the status shows of this node; None before it is connected to anything."""
         return None if self._informant is None else self._informant.node_facts()
+
+    def check_facts(self) -> CheckFacts | None:
+        """How far the check of what an unclean stop has left is; None if there is none."""
+        return self.surroundings.checks.facts
 
     # changing
 

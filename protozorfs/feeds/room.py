@@ -107,13 +107,25 @@ class Room:
             return
         self._unopened.pop(feed, None)
         self._logs[feed] = log
-        if log.allocated_bytes > log.held_bytes:
-            log.drop_leavings()
+        self._drop_leavings(log)
         for start, end in log.held.ranges(0, log.length):
             self._put(feed, log, start, end, is_unread=True)
         self._measure(feed)
         if not self._is_shrinking:
             self.shrink()
+
+    def was_checked(self, feed: Feed) -> None:
+        """What an unclean stop has left of it is known now."""
+        log = self._logs.get(feed)
+        if log is not None:
+            self._drop_leavings(log)
+            self._measure(feed)
+
+    @staticmethod
+    def _drop_leavings(log: Log) -> None:
+        # What is in doubt does not count as held, but may be here.
+        if not log.in_doubt.segments and log.allocated_bytes > log.held_bytes:
+            log.drop_leavings()
 
     def closed(self, feed: Feed) -> None:
         """Its files are removed."""

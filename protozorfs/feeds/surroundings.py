@@ -10,6 +10,7 @@ import trio
 
 from protozorfs.boundary import Boundary
 from protozorfs.errors import Closing
+from protozorfs.feeds.checks import Checks
 from protozorfs.feeds.presence import Presence
 from protozorfs.feeds.room import Room
 from protozorfs.feeds.space import SpaceGuard
@@ -33,6 +34,7 @@ class NodeSurroundings:
 
     Attributes:
         listener: who is told what happens, once somebody is there.
+        checks: the check of what an unclean stop has left.
         room: the room that followed feeds may take.
         is_local: nothing is fetched for readers.
         is_sparse: only what is read is fetched.
@@ -48,6 +50,7 @@ class NodeSurroundings:
     ) -> None:
         """`handles_changed`: told when a feed's first handle was opened, or its last one closed."""
         self.listener: Listener | None = None
+        self.checks = Checks(self)
         self.is_read_only = options.read_only
         self.room = Room(None if options.read_only else options.cache_size, self._dropping)
         self.is_local = options.local or options.read_only
@@ -68,6 +71,7 @@ class NodeSurroundings:
         """Owns the tasks of all feeds; runs until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self.checks.run)
             for run in self._early:
                 nursery.start_soon(_run_one, run)
             self._early.clear()
@@ -114,6 +118,10 @@ class NodeSurroundings:
     def handles_changed(self, feed: Feed) -> None:
         """The first handle was opened or the last one closed."""
         self._handles_changed(feed)
+
+    def check_behind(self, feed: Feed) -> None:
+        """Something of its log is in doubt: it is checked behind the mount."""
+        self.checks.add(feed)
 
     @contextmanager
     def watched(self, watcher: Callable[[Feed], None]) -> Iterator[None]:

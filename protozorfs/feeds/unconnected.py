@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from protozorfs.feeds.feed import Feed
 
 
@@ -22,6 +24,8 @@ class Unconnected:
 
     def head_published(self, feed: Feed) -> None: ...
     def blocks_dropped(self, feed: Feed, start: int, end: int) -> None: ...
+
+    def blocks_found(self, feed: Feed, blocks: Sequence[int]) -> None: ...
 
     async def check_newest(self, feed: Feed) -> bool:
         return False

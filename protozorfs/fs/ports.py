@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from protozorfs.feeds.facts import FeedReport, NodeFacts
+    from protozorfs.feeds.facts import CheckFacts, FeedReport, NodeFacts
     from protozorfs.types import FeedId
 
 
@@ -229,6 +229,10 @@ class FeedsView(Protocol):
 
     def report(self, feed_id: FeedId) -> FeedReport:
         """What the status shows of a feed that is named or being visited."""
+        ...
+
+    def check_facts(self) -> CheckFacts | None:
+        """How far the check of what an unclean stop has left is; None if there is none."""
         ...
 
     def node_facts(self) -> NodeFacts | None:

@@ -12,7 +12,7 @@ from protozorfs.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protozorfs.feeds.facts import FeedFacts, FeedReport, NodeFacts, PeerFacts
+    from protozorfs.feeds.facts import CheckFacts, FeedFacts, FeedReport, NodeFacts, PeerFacts
     from protozorfs.fs.ports import FeedsView, FeedView
 
 MAX_LISTED = 50  # peers and waiting feeds in the text; status.json has all
@@ -31,11 +31,22 @@ def status(feeds: FeedsView) -> str:
     may_fetch = feeds.surroundings.may_fetch()
     space = "plenty" if may_fetch else "nearly none left, so that fetching is paused"
     lines.append(f"free space  {space}")
+    check = feeds.check_facts()
+    if check is not None:
+        lines.append(f"check       {_check_sentence(check)}")
     lines += _feed_lines(feeds)
     if facts is not None and facts.peers:
         lines += ["", "peers", *(_peer_line(peer) for peer in facts.peers[:MAX_LISTED])]
         lines += _and_more(len(facts.peers))
     return "".join(f"{line}\n" for line in lines)
+
+
+def _check_sentence(check: CheckFacts) -> str:
+    done, left = check.bytes_done / 1e6, check.bytes_left / 1e6
+    return (
+        f"of what the last run left, behind the mount: {done:.0f} of about {done + left:.0f} MB,"
+        f" {check.bytes_per_second / 1e6:.0f} MB/s, feeds left: {check.feeds_left}"
+    )
 
 
 def _node_lines(facts: NodeFacts) -> list[str]:
@@ -98,13 +109,14 @@ def _peer_line(peer: PeerFacts) -> str:
 
 def status_json(feeds: FeedsView) -> str:
     """The status for programs: one object, described in docs/manual.md."""
-    facts = feeds.node_facts()
+    facts, check = feeds.node_facts(), feeds.check_facts()
     return (
         json.dumps(
             {
                 "node": None if facts is None else _node_object(facts),
                 "store_trouble": feeds.surroundings.store_trouble() or None,
                 "may_fetch": feeds.surroundings.may_fetch(),
+                "check": None if check is None else _check_object(check),
                 "feeds": [_feed_object(shown(name), feed) for name, feed in feeds.names()],
                 "peers": [] if facts is None else [_peer_object(peer) for peer in facts.peers],
             },
@@ -112,6 +124,15 @@ def status_json(feeds: FeedsView) -> str:
         )
         + "\n"
     )
+
+
+def _check_object(check: CheckFacts) -> dict[str, object]:
+    return {
+        "feeds_left": check.feeds_left,
+        "bytes_left": check.bytes_left,
+        "bytes_done": check.bytes_done,
+        "bytes_per_second": round(check.bytes_per_second),
+    }
 
 
 def _node_object(facts: NodeFacts) -> dict[str, object]:

@@ -9,15 +9,25 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from protozorfs.errors import InvalidProof, LocalProtocolError, NotWritable, StoreFull
+from protozorfs.errors import (
+    BlockUnavailable,
+    InvalidProof,
+    LocalProtocolError,
+    NotWritable,
+    StoreFull,
+)
 from protozorfs.ids import public_key_of
 from protozorfs.log import seek
 from protozorfs.log.at_rest import AtRest
+from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.changeset import append_blocks
-from protozorfs.log.checking import Leaf, wrong_blocks
+from protozorfs.log.check_steps import MAX_STEP_BLOCKS, CheckStep, ProgressSync
+from protozorfs.log.checking import STEP_BYTES, Leaf, wrong_blocks
+from protozorfs.log.claim import read_claim
 from protozorfs.log.files import files_gone
 from protozorfs.log.hashing import unsigned_head
 from protozorfs.log.held_file import HeldBlocks
+from protozorfs.log.held_log import Change
 from protozorfs.log.incoming import PAGE_BYTES, Applied, VerifiedBatch, runs_of, verify_batch
 from protozorfs.log.opening import Opened, open_files
 from protozorfs.log.proof_types import Proof, Request, UpgradeRequest
@@ -48,7 +58,13 @@ class Log(ReadableLog):
         self._pending_sync: PendingSync | None = None
         self._must_rewrite = False  # a sync found no space: what it covered is written again first
         self._has_leavings = False  # of a change that failed, behind the end of the files
+        # Of what a recovery cut off. Before an append a sync must take it off the disk, too.
+        self._has_unsynced_cut = opened.has_unsynced_cut
+        self._changes = 0  # of blocks held, that a step of a check does not know of
+        self._checked: list[tuple[int, int]] = []  # blocks, behind an unclean stop; to be noted
         self._on_disk: FeedDirectory | None = None  # where it is to be recovered before a change
+        if opened.has_unsynced_cut and self._data.size() < self._byte_length:
+            self._lose_what_was_cut_off(self._data.size())
 
     @classmethod
     def create(cls, directory: FeedDirectory, seed: bytes | None = None) -> Log:
@@ -63,9 +79,10 @@ class Log(ReadableLog):
 
     @classmethod
     def open(cls, directory: FeedDirectory) -> Log:
-        """Opens a feed; after an unclean stop everything is checked first, which takes its time.
+        """Opens a feed, however large it is and however the last run ended, in a short time.
 
-        A followed feed need not have files: they are made by the first write.
+        Only what an owner appended and did not sync before a kill is looked at first. A followed
+        feed need not have files: they are made by the first write.
 
         Where there is no space for what recovery has to write, it is done in memory: the feed can
         be read, and each change of it tries the recovery again first.
@@ -123,7 +140,7 @@ class Log(ReadableLog):
         files, state = self._files, self._state
         files.before_write()
         files.keep_key(self._key_pair)
-        if self._has_leavings:
+        if self._has_leavings or self._has_unsynced_cut:
             self._remove_leavings()
         change = append_blocks(state, blocks)
         head = unsigned_head(change.roots, change.length, state.fork)
@@ -175,7 +192,7 @@ class Log(ReadableLog):
             self._must_rewrite = True
             raise
         self._nodes.commit()
-        self._has_leavings = False
+        self._has_leavings = self._has_unsynced_cut = False
 
     @property
     def is_syncing(self) -> bool:
@@ -231,6 +248,7 @@ class Log(ReadableLog):
         if pending.is_done:
             if pending.head is not None:
                 self._durable_head = pending.head
+                self._has_unsynced_cut = False
         elif pending.has_failed and pending.is_full:
             self._must_rewrite = True
         elif pending.has_failed:
@@ -323,6 +341,10 @@ class Log(ReadableLog):
         runs = list(runs_of(new.values(), lambda i: seek.block_span(self._nodes, roots, i)[0]))
         if make_room is not None and runs:
             make_room(sum(run.allocated_bytes for run in runs))
+        if self.is_owned and batch.head is not None:
+            self._note(Change.LOST, self.length, batch.head.length, 0)
+        for run in runs:
+            self._note(Change.HELD, run.start, run.end, sum(map(len, run.values)))
         for run in runs:
             self._data.pwritev(run.values, run.offset)
         self._nodes.flush()
@@ -332,6 +354,7 @@ class Log(ReadableLog):
             self._state = batch.state
             self._byte_length = batch.head.byte_length
         self._nodes.commit()
+        self._changes += 1
         for run in runs:
             held.set_range(run.start, run.end)
             size = sum(map(len, run.values))
@@ -341,6 +364,150 @@ class Log(ReadableLog):
         self._update_contiguous()
         if self._contiguous_length == self.length:
             self._is_damaged = False  # others brought back what was lost
+
+    def _note(self, change: Change, start: int, end: int, size: int) -> None:
+        """Notes what is about to happen to blocks, for the time after a kill.
+
+        Raises:
+            StoreFull, OSError: then it must not happen.
+        """
+        files = self._files
+        if files.held_log.is_full:
+            claim = read_claim(files, self.length, is_owned=self.is_owned)
+            files.renew_held(self._held_blocks(claim.in_doubt))
+        files.held_log.note(change, start, end, size)
+
+    def _held_blocks(self, in_doubt: Bitfield | None = None) -> HeldBlocks:
+        return HeldBlocks(
+            self.length,
+            self._held_bytes,
+            self._is_damaged,
+            self._held,
+            Bitfield() if in_doubt is None else in_doubt,
+        )
+
+    # the check behind an unclean stop
+
+    @property
+    def in_doubt(self) -> Bitfield:
+        """The blocks that are yet to be checked behind an unclean stop; not to be changed."""
+        return self._in_doubt
+
+    def begin_check(self) -> CheckStep | None:
+        """The next blocks that are to be checked behind an unclean stop; None if none are left.
+
+        Call `run` of what is returned, in a thread if you like, then `end_check` in this one.
+
+        Raises:
+            OSError
+        """
+        start = self._in_doubt.first_set(0, self._state.length)
+        if start is None:
+            return None
+        end = min(self._in_doubt.first_unset(start), self._state.length)
+        leaves: list[Leaf] = []
+        block_index, size = start, 0
+        while block_index < end and len(leaves) < MAX_STEP_BLOCKS and size < STEP_BYTES:
+            known = self._known_leaves(block_index, min(end, block_index + MAX_STEP_BLOCKS))
+            for leaf in known:
+                leaves.append(leaf)
+                block_index, size = leaf.block_index + 1, size + leaf.size
+                if size >= STEP_BYTES:
+                    break
+            if not known:
+                block_index = min(end, self._behind_unknown(block_index))
+                if not leaves:
+                    break
+        return CheckStep(self._data, start, block_index, leaves, self._changes)
+
+    def _known_leaves(self, start: int, end: int) -> list[Leaf]:
+        """The leaves of blocks from `start` on, up to the first that is not known."""
+        leaves: list[Leaf] = []
+        try:
+            at = self.block_span(start)[0]
+        except BlockUnavailable:
+            return leaves
+        for block_index in range(start, end):
+            leaf = self._nodes.node(2 * block_index)
+            if leaf is None:
+                break
+            leaves.append(Leaf(block_index, at, leaf.size, leaf.hash))
+            at += leaf.size
+        return leaves
+
+    def _behind_unknown(self, block_index: int) -> int:
+        """Where the next known leaf may be; what counts as held before it is not."""
+        start, end = block_index, block_index + 1
+        unknown = seek.unknown_around(self._nodes, self._state.roots, block_index)
+        if unknown is not None:
+            start, end = unknown
+        self._lose(start, end)
+        return end
+
+    def end_check(self, step: CheckStep) -> None:
+        """Takes what came of a step that has run; `take_lost` and `take_found` tell what."""
+        step.release()
+        if self._nodes.has_lost:
+            self._lose_unreachable()
+        has_changed = step.changes != self._changes
+        for leaf in step.leaves:
+            is_held, is_right = self._held.get(leaf.block_index), leaf.block_index not in step.wrong
+            if is_held and not is_right and not self._is_here(leaf):  # it may have come meanwhile
+                self._lose(leaf.block_index, leaf.block_index + 1)
+            elif is_right and not is_held and (not has_changed or self._is_here(leaf)):
+                self._find(leaf.block_index, leaf.size)
+        self._in_doubt.clear_range(step.start, step.end)
+        if self._checked and self._checked[-1][1] == step.start:
+            self._checked[-1] = (self._checked[-1][0], step.end)
+        else:
+            self._checked.append((step.start, step.end))
+
+    @property
+    def has_progress(self) -> bool:
+        """Something was checked that is not kept yet."""
+        return bool(self._checked)
+
+    def _is_here(self, leaf: Leaf) -> bool:
+        try:
+            return not wrong_blocks(self._data, [leaf])
+        except OSError:  # as a bad sector reads
+            return False
+
+    def check_in_doubt(self) -> None:
+        """Checks here and now what an unclean stop has left. Raises OSError."""
+        while (step := self.begin_check()) is not None:
+            step.run()
+            self.end_check(step)
+
+    def begin_progress(self) -> ProgressSync:
+        """Starts to keep what was checked, over kills and power cuts.
+
+        Call `run` of what is returned, in a thread if you like, then `end_progress` in this one.
+
+        Raises:
+            StoreError: an earlier sync failed.
+            OSError: nothing was begun.
+        """
+        files = self._files
+        files.check_syncs()
+        return ProgressSync(files.directory, (files.data, files.tree, files.held_log.file))
+
+    def end_progress(self, progress: ProgressSync) -> None:
+        """Ends what `begin_progress` started.
+
+        Raises:
+            StoreError, OSError: it cannot be noted.
+        """
+        progress.release()
+        if progress.has_failed:
+            self._files.directory.sync_failed()
+        if progress.is_done:
+            self._note_checked()
+
+    def _note_checked(self) -> None:
+        checked, self._checked = self._checked, []
+        for start, end in checked:
+            self._note(Change.CHECKED, start, end, 0)
 
     def check_block(self, block_index: int) -> bool:
         """Whether a block that is here is still right; if not, it is not here any more.
@@ -371,6 +538,8 @@ class Log(ReadableLog):
         for first, last in list(self._held.ranges(start, min(end, self._state.length))):
             self._files.before_write()
             first_byte, last_byte = self.block_span(first)[0], self.block_span(last - 1)[1]
+            self._note(Change.LOST, first, last, last_byte - first_byte)
+            self._changes += 1
             self._forget(first, last, last_byte - first_byte)
             self._free(first_byte, last_byte)
 
@@ -438,6 +607,9 @@ class Log(ReadableLog):
     def close(self, modified_ns: int | None = None) -> None:
         """Syncs, marks the files clean and closes them. A second call does nothing.
 
+        As long as something is in doubt since an unclean stop, there is no mark: the next run goes
+        on with the check.
+
         `modified_ns`: what the file `head` is to say of when it was written, if this run wrote.
 
         Raises:
@@ -459,10 +631,11 @@ class Log(ReadableLog):
                     if modified_ns is not None:
                         files.heads.file.set_modified(modified_ns)
                 finally:  # there are file systems that keep no such times
-                    files.mark_clean(
-                        HeldBlocks(self.length, self._held_bytes, self._is_damaged, self._held),
-                        self._at_rest(),
-                    )
+                    if self._in_doubt.segments:
+                        self._note_checked()
+                        files.sync_notes()
+                    else:
+                        files.mark_clean(self._held_blocks(), self._at_rest())
         finally:
             self._files.close()
 

@@ -188,7 +188,7 @@ def check_feed(files: Files, feed_id: FeedId) -> Iterator[Finding | Progress]:
     if is_clean and blocks is not None and mark is not None and not given_up:
         yield from _check_claims(held_by, mark, blocks, opened)
         trusted = blocks
-    tree = TreeCheck(held_by.tree, held_by.data, opened.found.state.roots)
+    tree = TreeCheck(held_by.tree, held_by.data, opened.state.roots)
     held = None if trusted is None else trusted.held
     blocks_check = BlockCheck(held_by.data, tree, held, is_owned=is_owned)
     yield from blocks_check.check()
@@ -228,7 +228,7 @@ def _read_held(directory: FeedDirectory) -> tuple[HeldBlocks | None, str]:
 def _check_opened(held_by: _Files, newest: Head | None, opened: Opened) -> Iterator[Finding]:
     """What was given up when the feed was opened on trial."""
     is_owned = opened.key_pair is not None
-    head, state = opened.found.head, opened.found.state
+    head, state = opened.head, opened.state
     if newest is None:
         if held_by.data.size() or held_by.tree.size():
             what = "no head that the feed's key signed is left"
@@ -246,7 +246,7 @@ def _check_claims(
     held_by: _Files, mark: AtRest, blocks: HeldBlocks, opened: Opened
 ) -> Iterator[Finding]:
     """The mark and the bitfield against each other and the head."""
-    head = opened.found.head
+    head = opened.head
     length = head.length if head is not None else 0
     byte_length = head.byte_length if head is not None else 0
     if (mark.length, mark.byte_length) != (length, byte_length):

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from protozorfs.log.changeset import AppendChangeset
     from protozorfs.log.opening import Opened
-    from protozorfs.log.recovery import Recovered
 
 
 class Cut(NamedTuple):
@@ -57,13 +56,15 @@ def repair_feed(directory: FeedDirectory) -> None:
         directory.unmark_clean()
     mend_heads(directory, is_owned=directory.is_owned())
     tree, data = directory.file("tree"), directory.file("data")
-    roots = _opened_on_trial(directory).found.state.roots
+    roots = _opened_on_trial(directory).state.roots
     if roots:
         TreeCheck(tree, data, roots, is_mended=True).mend()
         tree.fdatasync()
     for file in (tree, data):
         file.close()
-    Log.open(directory).close()
+    log = Log.open(directory)
+    log.check_in_doubt()
+    log.close()
 
 
 def plan_cut(directory: FeedDirectory) -> Cut:
@@ -126,9 +127,9 @@ class _Beginning:
         self._nodes = NodeStore(directory.file("tree"), self._data, NoSums())
         self._start = TreeState(key_pair.public_key, 0, 0, ())
         with suppress(StoreCorrupt):  # no head is left: what stands in the tree must do
-            self._take_head(_opened_on_trial(directory).found)
+            self._take_head(_opened_on_trial(directory))
 
-    def _take_head(self, found: Recovered) -> None:
+    def _take_head(self, found: Opened) -> None:
         state = found.state
         self._start = self._start._replace(fork=state.fork)
         if found.head is not None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from protozorfs.errors import StoreError, StoreFull, StoreGone
 from protozorfs.log.at_rest import encode_at_rest
 from protozorfs.log.head_store import HeadStore
-from protozorfs.log.held_file import encode_held
+from protozorfs.log.held_file import CHECKSUM_BYTES, encode_held
+from protozorfs.log.held_log import NO_BASE, Change, HeldLog
 from protozorfs.log.node_store import PAGE_BYTES, NodeStore
 from protozorfs.log.sums import PIECE_BYTES, SUM_BYTES, DataSums, SumFile
+from protozorfs.store.layout import HELD_FILE, HELD_LOG_FILE
 
 if TYPE_CHECKING:
     from protozorfs.crypto import KeyPair
@@ -48,7 +50,10 @@ class LogFiles:
         )
         self.nodes = NodeStore(self.tree, self.data, self.tree_sums)
         self.heads = HeadStore(directory.file("head"))
+        self.held_log = HeldLog(directory.file(HELD_LOG_FILE))
         self.is_made = directory.exists()
+        # The checksum of the file `bitfield`; None: that is not known, and nothing is noted.
+        self.held_base = None if self.is_made else NO_BASE
         self.is_marked_clean = directory.is_marked_clean()
         self._is_place_synced = self.is_made and self.is_marked_clean
         self._was_left_unclean = self.is_made and not self.is_marked_clean
@@ -73,9 +78,11 @@ class LogFiles:
         if not self.is_made:
             self.directory.mkdir()
             self.is_made = True
+            self._begin_notes()
         elif self.is_marked_clean:
             self.directory.unmark_clean()
             self.is_marked_clean = False
+            self._begin_notes()
         elif self._was_left_unclean:
             # The names of the files, and that the mark is gone, may be in the cache only.
             self._sync_place()
@@ -97,13 +104,18 @@ class LogFiles:
         except (StoreError, OSError) as error:
             logger.warning("the key in %s could not be mended: %s", self.directory.path, error)
 
-    def note_loss(self) -> None:
-        """Something was found wrong: what the clean mark says holds no more.
+    def _begin_notes(self) -> None:
+        if self.held_base is not None:
+            self.held_log.begin(self.held_base)
 
-        If the mark cannot be taken back, the next run finds the same again.
+    def note_finding(self, change: Change, start: int, end: int, size: int) -> None:
+        """Blocks `[start, end)` were found wrong, or here: what the clean mark says holds no more.
+
+        If that cannot be noted, the next run finds the same again.
         """
         try:
             self.before_write()
+            self.held_log.note(change, start, end, size)
         except (StoreError, OSError):
             return
 
@@ -167,9 +179,29 @@ class LogFiles:
 
     def mark_clean(self, blocks: HeldBlocks, at_rest: AtRest) -> None:
         """Keeps which blocks are held, and marks the files. All else must be synced before."""
-        self.replace("bitfield", encode_held(blocks))
+        self._replace_held(blocks)
+        self.held_log.end()
         self.directory.mark_clean(encode_at_rest(at_rest))
         self.is_marked_clean = True
+
+    def sync_notes(self) -> None:
+        """Returns when what was noted survives a power cut. Raises StoreFull, OSError."""
+        self.held_log.sync()
+        self.directory.files.sync_dir(self.directory.path)
+
+    def renew_held(self, blocks: HeldBlocks) -> None:
+        """Keeps which blocks are held, and begins anew to note what changes.
+
+        Raises:
+            StoreFull, OSError: if anything is noted, then as before.
+        """
+        self._replace_held(blocks)
+        self._begin_notes()
+
+    def _replace_held(self, blocks: HeldBlocks) -> None:
+        content = encode_held(blocks)
+        self.replace(HELD_FILE, content)
+        self.held_base = content[:CHECKSUM_BYTES]
 
     def replace(self, name: str, content: bytes) -> None:
         """Replaces a file of the directory as a whole; durable on return."""
@@ -195,5 +227,8 @@ class LogFiles:
     def close(self) -> None:
         """Gives descriptors and memory back; the files can be used again."""
         self.nodes.forget_pages()
-        for file in (self.data, self.tree, self.heads.file, self.sums, self.tree_sums):
+        for file in (
+            *(self.data, self.tree, self.heads.file),
+            *(self.held_log.file, self.sums, self.tree_sums),
+        ):
             file.close()

@@ -1,4 +1,4 @@
-"""Opening a feed's files: trusted beside a clean mark, recovered without one.
+"""Opening a feed's files: as they were left beside a clean mark, recovered without one.
 
 A feed of which nothing is here has no files before something is written: thousands may be followed
 that nobody has.
@@ -6,20 +6,22 @@ that nobody has.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from protozorfs.errors import DecodeError, StoreCorrupt
+from protozorfs.errors import DecodeError, StoreCorrupt, StoreFull
 from protozorfs.ids import public_key_of
 from protozorfs.log.aside import keep_aside
 from protozorfs.log.at_rest import decode_at_rest
 from protozorfs.log.bitfield import Bitfield
+from protozorfs.log.claim import note_claim, read_claim
 from protozorfs.log.files import LogFiles
 from protozorfs.log.hashing import sign_head
-from protozorfs.log.held_file import decode_held
-from protozorfs.log.recovery import Recovered, Recovery
+from protozorfs.log.held_file import CHECKSUM_BYTES, decode_held
+from protozorfs.log.recovery import Recovery
 from protozorfs.log.roots import signed_roots
 from protozorfs.log.tree import TreeState
-from protozorfs.store.layout import CLEAN_FILE
+from protozorfs.store.layout import CLEAN_FILE, HELD_FILE
 
 if TYPE_CHECKING:
     from protozorfs.crypto import KeyPair
@@ -32,21 +34,40 @@ class Opened(NamedTuple):
     """A feed as it was found.
 
     Attributes:
+        head: its head. Of an owned feed, length 0 has one too: it says that longer ones do not
+            count.
+        state: the tree of that head; of length 0 if not even its roots are left.
+        held: the blocks that are here, as far as is known: each is checked before it is used.
+        held_bytes: their size; None if it must be counted.
+        in_doubt: the blocks that are to be checked behind an unclean stop, held or not.
+        is_damaged: an owned feed is known to have lost something that was durable.
         durable_head: the newest head of which it is sure that it survives a power cut. After an
             unclean stop there is none: what an earlier run wrote may be in the page cache only.
+        has_unsynced_cut: what is not part of the feed any more is cut off its files, perhaps not
+            yet on the disk: it must not come back behind what is appended.
         may_lack_heads: of an owned feed, a newer head than all that are left may have been lost
             here, and may be known elsewhere.
+        written_ns: after an unclean stop, when its newest head was written; ns since 1970.
     """
 
     files: LogFiles
     key_pair: KeyPair | None
-    found: Recovered
-    durable_head: Head | None
+    head: Head | None
+    state: TreeState
+    held: Bitfield
+    held_bytes: int | None
+    in_doubt: Bitfield
+    is_damaged: bool
+    durable_head: Head | None = None
+    has_unsynced_cut: bool = False
     may_lack_heads: bool = False
+    written_ns: int | None = None
 
 
 def open_files(directory: FeedDirectory) -> Opened:
     """Opens a feed's files, and recovers what an unclean stop left.
+
+    What it reads and writes does not grow with the feed, but with what was appended and not synced.
 
     Raises:
         StoreCorrupt: the secret key is not this feed's, or its heads are gone.
@@ -56,24 +77,25 @@ def open_files(directory: FeedDirectory) -> Opened:
     public_key = public_key_of(directory.feed_id)
     files = LogFiles(directory, is_owned=key_pair is not None)
     if not files.is_made:
-        empty = TreeState(public_key, 0, 0, ())
-        return Opened(files, key_pair, Recovered(None, empty, Bitfield(), 0, False, False), None)
+        state = TreeState(public_key, 0, 0, ())
+        return Opened(files, key_pair, None, state, Bitfield(), 0, Bitfield(), False)
     heads = files.heads.load()
+    is_new = False
     if key_pair is not None:
+        is_new = not any(heads)
         heads = _owned_heads(files, heads, key_pair)
     has_newest = key_pair is None or _has_newest_head(files, heads)
-    found = _as_left_clean(files, heads) if files.is_marked_clean else None
+    found = _as_left_clean(files, heads, key_pair) if files.is_marked_clean else None
     if found is not None:
-        durable_head = heads.durable[0].head if heads.durable else None
-        if durable_head is not None and not durable_head.length:
-            durable_head = None
-        return Opened(files, key_pair, found, durable_head)
+        return found
+    written_ns = files.heads.file.modified_ns()
     files.before_write()
     # Beside a clean mark the slots' checksums are enough; a signature costs 50 us to check.
     heads = heads.verified(public_key, is_owned=key_pair is not None)
     files.heads.distrust(heads.durable[0] if heads.durable else None)
-    found = _recovered(files, heads, key_pair, cuts=has_newest and not heads.lost_slots)
-    return Opened(files, key_pair, found, None, key_pair is not None and heads.lost_slots > 0)
+    cuts = has_newest and not heads.lost_slots
+    found = _recovered(files, heads, key_pair, is_new=is_new, cuts=cuts)
+    return found._replace(written_ns=written_ns)
 
 
 def _owned_heads(files: LogFiles, heads: StoredHeads, key_pair: KeyPair) -> StoredHeads:
@@ -137,38 +159,73 @@ def _longest(heads: StoredHeads) -> int:
     return max((slot.head.length for slot in (*heads.signed, *heads.durable)), default=0)
 
 
-def _as_left_clean(files: LogFiles, heads: StoredHeads) -> Recovered | None:
+def _as_left_clean(files: LogFiles, heads: StoredHeads, key_pair: KeyPair | None) -> Opened | None:
     """The state beside a clean mark; None if the files do not agree after all."""
     head = heads.signed[0].head if heads.signed else None
     length = head.length if head else 0
     roots = signed_roots(files.nodes, files.data, head) if head is not None else ()
     if roots is None:
         return None
-    path = f"{files.directory.path}/bitfield"
     try:
-        blocks = decode_held(files.directory.files.read(path))
+        content = files.directory.files.read(f"{files.directory.path}/{HELD_FILE}")
+        blocks = decode_held(content)
     except (DecodeError, FileNotFoundError):
         return None  # recovery finds out anew what it held
     if blocks.length != length:
         return None
-    public_key = public_key_of(files.directory.feed_id)
-    state = TreeState(public_key, head.fork if head else 0, length, roots)
-    return Recovered(head, state, blocks.held, blocks.held_bytes, False, blocks.is_damaged)
+    files.held_base = content[:CHECKSUM_BYTES]
+    durable_head = heads.durable[0].head if heads.durable else None
+    return Opened(
+        files,
+        key_pair,
+        head,
+        TreeState(public_key_of(files.directory.feed_id), head.fork if head else 0, length, roots),
+        blocks.held,
+        blocks.held_bytes,
+        blocks.in_doubt,
+        blocks.is_damaged,
+        durable_head if durable_head is not None and durable_head.length else None,
+    )
 
 
 def _recovered(
-    files: LogFiles, heads: StoredHeads, key_pair: KeyPair | None, *, cuts: bool
-) -> Recovered:
-    """`cuts`: what an owned feed has behind its newest head was never signed, and goes."""
-    public_key = public_key_of(files.directory.feed_id)
-    recovery = Recovery(files, public_key)
-    if key_pair is None:
-        found = recovery.followed(heads)
-    else:
-        kept = recovery.owned(heads, key_pair)
-        if not cuts:
-            keep_aside(files, kept.state.length, kept.state.byte_length)
-        found = recovery.finish(kept)
-    if found.must_write_head and found.head is not None:
-        files.heads.write_signed(found.head)
-    return found
+    files: LogFiles, heads: StoredHeads, key_pair: KeyPair | None, *, is_new: bool, cuts: bool
+) -> Opened:
+    """The state after an unclean stop, which is written down.
+
+    `cuts`: what an owned feed has behind its newest head was never signed, and goes.
+    """
+    recovery = Recovery(files, public_key_of(files.directory.feed_id))
+    is_owned = key_pair is not None
+    head, state, must_write_head = (
+        recovery.followed(heads) if key_pair is None else recovery.owned(heads, key_pair)
+    )
+    length = head.length if head is not None else 0
+    if state.length == length:
+        if is_owned and not cuts:
+            keep_aside(files, state.length, state.byte_length)
+        recovery.cut(state)
+    if must_write_head and head is not None:
+        files.heads.write_signed(head)
+    claim = read_claim(files, state.length, is_owned=is_owned)
+    held, in_doubt = claim.held, claim.in_doubt
+    with suppress(StoreFull, OSError):  # then nothing is noted, and the next run checks all of it
+        note_claim(files, claim, state.length)
+    is_whole = held.first_unset(0) >= length
+    if is_owned and not is_whole:
+        at = 0  # what was lost may be there after all
+        for start, end in (*held.ranges(0, state.length), (state.length, state.length)):
+            in_doubt.set_range(at, start)
+            at = end
+    return Opened(
+        files,
+        key_pair,
+        head,
+        state,
+        held,
+        state.byte_length if is_whole else claim.held_bytes,
+        in_doubt,
+        is_owned and not is_whole,
+        has_unsynced_cut=is_owned and not is_new,
+        may_lack_heads=is_owned and heads.lost_slots > 0,
+    )

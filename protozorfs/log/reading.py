@@ -13,11 +13,12 @@ from protozorfs.errors import BlockUnavailable, StoreCorrupt
 from protozorfs.log import prove, seek
 from protozorfs.log.checking import Leaf, Unchecked, wrong_blocks
 from protozorfs.log.hashing import UNSIGNED, signed
+from protozorfs.log.held_log import Change
 from protozorfs.log.seek import Located, Unknown
 from protozorfs.log.sums import PIECE_BYTES, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from protozorfs.crypto import KeyPair
     from protozorfs.log.bitfield import Bitfield
@@ -33,28 +34,35 @@ class ReadableLog:
 
     Attributes:
         may_lack_heads: of an owned feed, a newer head than ours may have been lost here.
+        written_ns: after an unclean stop, when the newest head was written; ns since 1970. Opening
+            the feed may have written it anew.
     """
 
     def __init__(self, opened: Opened) -> None:
-        found = opened.found
         self._files = opened.files
         self._nodes = opened.files.nodes
         self._data = opened.files.data
         self._key_pair = opened.key_pair
-        self._head = found.head
-        self._state = found.state
-        self._byte_length = found.state.byte_length
-        self._held = found.held
-        self._held_bytes = found.held_bytes
-        self._is_damaged = found.is_damaged
+        self._head = opened.head
+        self._state = opened.state
+        self._byte_length = opened.state.byte_length
+        self._held = opened.held
+        self._held_bytes = opened.held_bytes or 0
+        self._in_doubt = opened.in_doubt  # blocks
+        self._is_damaged = opened.is_damaged
         self._durable_head = opened.durable_head
         self.may_lack_heads = opened.may_lack_heads
-        self._nodes.trust(found.state.roots)
-        self._unchecked = Unchecked(self._byte_length if found.held.segments else 0)
+        self.written_ns = opened.written_ns
+        self._nodes.trust(opened.state.roots)
+        has_any = self._held.segments or self._in_doubt.segments
+        self._unchecked = Unchecked(self._byte_length if has_any else 0)
         self._lost: list[tuple[int, int]] = []
+        self._found: list[int] = []
         self._next_block = self._next_offset = 0  # where the block read last ends
         self._contiguous_length = self._contiguous_bytes = 0
         self._update_contiguous()
+        if opened.held_bytes is None:
+            self._recount()
 
     @property
     def feed_id(self) -> FeedId:
@@ -160,6 +168,9 @@ class ReadableLog:
         """
         wanted = offset + size
         end = self._end_of_held(offset, wanted)
+        if end < wanted and self._in_doubt.segments:
+            self._look_for(end, wanted)
+            end = self._end_of_held(offset, wanted)
         if self._unchecked and offset < end:
             self._check(offset, end)
             end = self._end_of_held(offset, wanted)
@@ -251,13 +262,17 @@ class ReadableLog:
         return prove.hint(self._nodes, self._state.length, block_index, assume)
 
     def _held_block(self, block_index: int) -> bytes | None:
-        if not self._held.get(block_index):
+        if not (self._held.get(block_index) or self._in_doubt.get(block_index)):
             return None
         try:
             start, end = self.block_span(block_index)
         except BlockUnavailable:
             self._lose_unreachable()
             return None
+        if not self._held.get(block_index):
+            self._look_at([block_index])
+            if not self._held.get(block_index):
+                return None
         if self._unchecked:
             self._check(start, end)
             if not self._held.get(block_index):
@@ -277,6 +292,16 @@ class ReadableLog:
         """The blocks `[start, end)` that were found wrong since the last call; none is held."""
         lost, self._lost = self._lost, []
         return lost
+
+    @property
+    def has_found(self) -> bool:
+        """`take_found` has something to tell."""
+        return bool(self._found)
+
+    def take_found(self) -> list[int]:
+        """The blocks that were found to be here, unexpectedly, since the last call."""
+        found, self._found = self._found, []
+        return found
 
     def _check(self, start: int, end: int) -> None:
         """Has what was not checked in this run compared with its sums, or else with the tree.
@@ -339,6 +364,44 @@ class ReadableLog:
         held = self._held.first_set(behind, self._state.length)
         return self._byte_length if held is None else self.block_span(held)[0]
 
+    def _look_for(self, start: int, end: int) -> None:
+        """Looks at the blocks in doubt that have bytes in `[start, end)` and do not count as held.
+
+        What an unclean stop has left of a followed feed may be here without being noted.
+        """
+        at, end = start, min(end, self._byte_length)
+        blocks = []
+        while at < end:
+            found = self.locate(at)
+            if isinstance(found, Unknown):
+                at = found.start + found.span
+                continue
+            if self._in_doubt.get(found.block_index) and not self._held.get(found.block_index):
+                blocks.append(found.block_index)
+            at = found.end
+        self._look_at(blocks)
+
+    def _look_at(self, blocks: Iterable[int]) -> None:
+        """Finds out whether blocks in doubt, which do not count as held, are here and right."""
+        for block_index in blocks:
+            start, end = self.block_span(block_index)
+            leaf = self._nodes.node(2 * block_index)
+            if leaf is not None and not wrong_blocks(
+                self._data, [Leaf(block_index, start, end - start, leaf.hash)]
+            ):
+                self._find(block_index, end - start)
+            self._in_doubt.clear(block_index)
+
+    def _find(self, block_index: int, size: int) -> None:
+        """A block that did not count as held is here and right."""
+        self._held.set(block_index)
+        self._held_bytes += size
+        self._found.append(block_index)
+        self._files.note_finding(Change.HELD, block_index, block_index + 1, size)
+        self._update_contiguous()
+        if self._contiguous_length == self.length:
+            self._is_damaged = False
+
     def _held_leaves(self, start: int, end: int) -> Iterator[Leaf]:
         """The blocks that are held and have bytes in `[start, end)`."""
         end = min(end, self._byte_length)
@@ -363,6 +426,7 @@ class ReadableLog:
         lost = list(self._held.ranges(start, end))
         for first, last in lost:
             self._lost.append((first, last))
+            before = self._held_bytes
             try:
                 size = self.block_span(last - 1)[1] - self.block_span(first)[0]
             except BlockUnavailable:
@@ -370,9 +434,8 @@ class ReadableLog:
                 self._recount()
             else:
                 self._forget(first, last, size)
-        if lost:
             self._is_damaged = self._is_damaged or self.is_owned
-            self._files.note_loss()
+            self._files.note_finding(Change.LOST, first, last, before - self._held_bytes)
 
     def _lose_unreachable(self) -> None:
         """Nodes were found wrong: the blocks below them, as far as the way there is lost, are too.

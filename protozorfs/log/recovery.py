@@ -1,8 +1,8 @@
-"""What is left of a feed after an unclean stop: everything is checked before it is used.
+"""What is left of a feed after an unclean stop, as far as it must be known before its first use.
 
-The tree is walked from the roots of a signed head down; a node counts if its parent's hash covers
-it, a block if its leaf does. Nodes that cannot be reached are erased. Which blocks are held follows
-from the blocks themselves, not from a bitfield.
+Signed heads, the roots of the tree, and of an owned feed the blocks behind the durable head: what
+is looked at does not grow with the feed. Everything else is checked before it is read or served,
+as what a clean stop has left is, and by a check behind the mount (`claim`).
 
 An owned feed may have grown since it was last synced, and of that any part may be missing. From the
 durable head on, blocks are taken one after another while their leaves fit, up to the signed head.
@@ -13,15 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from protozorfs.log import flat_tree
-from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.changeset import append_blocks
-from protozorfs.log.checking import MAX_BLOCK_BYTES
+from protozorfs.log.checking import MAX_BLOCK_BYTES, STEP_BYTES
 from protozorfs.log.hashing import (
     UNSIGNED,
     byte_length_of,
-    leaf_hash,
-    parent_hash,
     sign_head,
     tree_hash,
 )
@@ -37,6 +33,7 @@ if TYPE_CHECKING:
     from protozorfs.types import Head, PublicKey, TreeNode
 
 MAX_DIRTY_PAGES = 64  # tree pages (4 KiB each) that wait for their write while a tree is checked
+MAX_BATCH_BLOCKS = 4096  # taken back at one time
 
 
 class Recovered(NamedTuple):
@@ -46,34 +43,12 @@ class Recovered(NamedTuple):
         head: the newest head that can be kept. Of an owned feed, length 0 has one too: it says
             that longer ones do not count.
         state: its tree; of length 0 if there is no head, or if not even the roots are left.
-        held: the blocks that are here and right.
-        held_bytes: their size.
         must_write_head: `head` is not the newest signed one on disk, and is to be.
-        is_damaged: an owned feed lost something that was durable.
     """
 
     head: Head | None
     state: TreeState
-    held: Bitfield
-    held_bytes: int
     must_write_head: bool
-    is_damaged: bool
-
-
-class Kept(NamedTuple):
-    """What an owned feed is to go on with.
-
-    Attributes:
-        head: its head.
-        state: the tree of that head; of length 0 if not even its roots are left.
-        must_write_head: as in `Recovered`.
-        durable_length: how many blocks were durable, so that a missing one is damage.
-    """
-
-    head: Head
-    state: TreeState
-    must_write_head: bool
-    durable_length: int
 
 
 class Recovery:
@@ -85,25 +60,20 @@ class Recovery:
         self._nodes = files.nodes
         self._public_key = public_key
         self._data_bytes = files.data.size()
-        self._held = Bitfield()
-        self._held_bytes = 0
 
     def followed(self, heads: StoredHeads) -> Recovered:
-        """Keeps the newest head whose roots are there, and whatever is right below them."""
+        """Keeps the newest head whose roots are there."""
         candidates = [slot.head for slot in (*heads.signed, *heads.durable)]
         candidates.sort(key=lambda head: (head.fork, head.length), reverse=True)
         for head in candidates:
             state = self._state_of(head)
             if state is not None:
                 newest = heads.signed[0].head if heads.signed else None
-                return self._checked(head, state)._replace(must_write_head=head != newest)
-        return self._checked(None, self._empty())
+                return Recovered(head, state, head != newest)
+        return Recovered(None, self._empty(), False)
 
-    def owned(self, heads: StoredHeads, key_pair: KeyPair) -> Kept:
-        """What is to be kept: all that is durable, and the longest whole prefix of the rest.
-
-        Cuts nothing off; `finish` does.
-        """
+    def owned(self, heads: StoredHeads, key_pair: KeyPair) -> Recovered:
+        """Keeps all that is durable, and the longest whole prefix of the rest."""
         signed = heads.signed[0].head if heads.signed else None
         durable = heads.durable[0].head if heads.durable else None
         start = self._empty() if durable is None else self._durable_state(durable)
@@ -117,17 +87,19 @@ class Recovery:
             head = signed
         else:
             head = sign_head(state.roots, state.length, state.fork, key_pair.secret_key)
-        return Kept(head, state, head != signed, start.length)
+        return Recovered(head, state, head != signed)
 
-    def finish(self, kept: Kept) -> Recovered:
-        """Cuts everything else off, and finds the blocks that are held."""
-        if kept.state.length < kept.head.length:
-            return Recovered(kept.head, kept.state, self._held, 0, False, True)
-        recovered = self._checked(kept.head, kept.state, must_sync=True)
-        return recovered._replace(
-            must_write_head=kept.must_write_head,
-            is_damaged=recovered.held.count(0, kept.durable_length) < kept.durable_length,
-        )
+    def cut(self, state: TreeState) -> bool:
+        """Cuts off what is behind a tree and its blocks, and syncs nothing.
+
+        Returns whether there was anything.
+        """
+        self._flush()
+        is_cut = self._nodes.truncate(max(0, 2 * state.length - 1))
+        if self._data_bytes > state.byte_length:
+            self._data.truncate(state.byte_length)
+            is_cut = True
+        return is_cut
 
     def rewrite(self, durable: Head | None, head: Head) -> bool:
         """Writes everything between two heads again, after checking it: a sync of it failed.
@@ -148,12 +120,12 @@ class Recovery:
             state = self._extended(self._empty()._replace(fork=durable.fork), (durable,))
         return state if state.length == durable.length else None
 
-    def _without_durable_roots(self, signed: Head | None, durable: Head) -> Kept:
+    def _without_durable_roots(self, signed: Head | None, durable: Head) -> Recovered:
         """The tree is damaged at the top: a later head may still stand, or nothing can be read."""
         state = self._state_of(signed) if signed is not None else None
         if signed is not None and state is not None and signed.length > durable.length:
-            return Kept(signed, state, False, signed.length)
-        return Kept(durable, self._empty(), False, durable.length)
+            return Recovered(signed, state, False)
+        return Recovered(durable, self._empty(), False)
 
     def _empty(self) -> TreeState:
         return TreeState(self._public_key, 0, 0, ())
@@ -174,89 +146,53 @@ class Recovery:
         confirmed = state
         for anchor in anchors:
             while state.length < anchor.length:
-                block = self._block_behind(state)
-                if block is None:
+                longer = self._with_some_more(state, anchor.length)
+                if longer.length == state.length:
                     return state
-                change = append_blocks(state, (block,))
-                self._nodes.put(change.new_nodes)
-                self._flush_some()
-                state = state._replace(length=change.length, roots=change.roots)
+                state = longer
             if tree_hash(state.roots) != anchor.tree_hash:
                 return confirmed
             confirmed = state
         return state
 
-    def _block_behind(self, state: TreeState) -> bytes | None:
-        """The block behind the end of a tree, if it is there and its leaf says so."""
-        leaf = self._nodes.node(2 * state.length)
-        offset = byte_length_of(state.roots)
-        block = None if leaf is None else self._right_block(leaf, offset)
-        if block is not None:
-            # What a failed sync left is in memory only, and no later sync would write it.
-            self._data.pwrite(block, offset)
-        return block
+    def _with_some_more(self, state: TreeState, length: int) -> TreeState:
+        """The tree with some of the blocks behind its end, at most to that length.
 
-    def _right_block(self, leaf: TreeNode, offset: int) -> bytes | None:
-        # Before reading what could be any size. An empty block may lie behind the file's end.
-        if leaf.size > min(MAX_BLOCK_BYTES, max(0, self._data_bytes - offset)):
-            return None
-        block = self._data.pread(leaf.size, offset)
-        return block if leaf_hash(block) == leaf.hash else None
-
-    def _checked(
-        self, head: Head | None, state: TreeState, *, must_sync: bool = False
-    ) -> Recovered:
-        """Erases what is not part of the tree, finds the blocks that are held.
-
-        `must_sync`: even if nothing changed. An earlier try may have failed in its sync.
+        None is taken behind the first that is not there or not what its leaf says.
         """
-        self._flush()
-        is_changed = False
-        end = 0  # tree index behind the last node that counts
-        for node, offset in self._reachable(state.roots):
-            if node.tree_index > end:
-                is_changed |= self._nodes.erase(end, node.tree_index)
-                self._flush_some()
-            end = node.tree_index + 1
-            if not node.tree_index & 1 and self._right_block(node, offset) is not None:
-                self._held.set(node.tree_index >> 1)
-                self._held_bytes += node.size
-        is_changed |= self._nodes.truncate(end)
-        self._flush()
-        if self._data_bytes > state.byte_length:
-            self._data.truncate(state.byte_length)
-            is_changed = True
-        if is_changed or must_sync:
-            # Before anything is appended: what is cut off here must not come back behind that.
-            self._files.sync(self._data)
-            self._files.sync(self._files.tree)
-        return Recovered(head, state, self._held, self._held_bytes, False, False)
+        offset = byte_length_of(state.roots)
+        leaves = list(self._leaves_behind(state.length, length, offset))
+        data = self._data.pread(sum(leaf.size for leaf in leaves), offset)
+        blocks, at = [], 0
+        for leaf in leaves:
+            blocks.append(data[at : at + leaf.size])
+            at += leaf.size
+        change = append_blocks(state, blocks)
+        made = (node for node in change.new_nodes if not node.tree_index & 1)
+        right = next((i for i, node in enumerate(made) if node != leaves[i]), len(leaves))
+        if right < len(leaves):
+            change = append_blocks(state, blocks[:right])
+        # What a failed sync left is in memory only, and no later sync would write it.
+        if change.byte_length > offset:
+            self._data.pwrite(data[: change.byte_length - offset], offset)
+        self._nodes.put(change.new_nodes)
+        self._flush_some()
+        return state._replace(length=change.length, roots=change.roots)
 
-    def _reachable(self, roots: tuple[TreeNode, ...]) -> Iterator[tuple[TreeNode, int]]:
-        """Every node that the roots cover, by rising index, and the byte offset below it."""
-        offset = 0
-        for root in roots:
-            above: list[tuple[TreeNode, int, bool]] = [(root, offset, False)]
-            while above:
-                node, start, is_entered = above.pop()
-                children = None if is_entered else self._right_children(node)
-                if children is None:
-                    yield node, start
-                    continue
-                left, right = children
-                above.append((right, start + left.size, False))
-                above.append((node, start, True))
-                above.append((left, start, False))
-            offset += root.size
-
-    def _right_children(self, node: TreeNode) -> tuple[TreeNode, TreeNode] | None:
-        if not node.tree_index & 1:
-            return None
-        left_index, right_index = flat_tree.children(node.tree_index)
-        left, right = self._nodes.node(left_index), self._nodes.node(right_index)
-        if left is None or right is None or left.size + right.size != node.size:
-            return None
-        return (left, right) if parent_hash(left, right) == node.hash else None
+    def _leaves_behind(self, start: int, end: int, offset: int) -> Iterator[TreeNode]:
+        """The leaves of some blocks from `start` on, whose bytes may be there from `offset` on."""
+        size = 0
+        for block_index in range(start, min(end, start + MAX_BATCH_BLOCKS)):
+            leaf = self._nodes.node(2 * block_index)
+            # Before reading what could be any size. An empty block may lie behind the file's end.
+            if leaf is None or leaf.size > min(
+                MAX_BLOCK_BYTES, max(0, self._data_bytes - offset - size)
+            ):
+                return
+            size += leaf.size
+            yield leaf
+            if size >= STEP_BYTES:
+                return
 
     def _flush_some(self) -> None:
         if self._nodes.dirty_pages > MAX_DIRTY_PAGES:

@@ -16,6 +16,7 @@ STORE/                          owner-only
         tree                    40-byte nodes at their flat-tree index
         head                    four 512-byte slots
         bitfield                which blocks are here; written at a clean close
+        bitfield.log            what has changed of that since
         sums  tree_sums         checksums of what was verified of data and tree, to check it fast
         secret  secret.copy     32 bytes, owned feeds only: the seed of the feed's key, twice
         place                   owned feeds only: what tells this store from a copy of it
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
 
 FEED_FILES = ("data", "tree", "head")  # made with their directory, so that one sync covers them
 CLEAN_FILE = "clean"
+HELD_FILE = "bitfield"
+HELD_LOG_FILE = "bitfield.log"
 VISITED_FILE = "visited"
 MEMORY_POOL_FILES = 4  # one feed's
 SECRET_FILES = ("secret", "secret.copy")
@@ -70,7 +73,8 @@ _REMOVED_LAST = (*SECRET_FILES, VISITED_FILE)
 # All that there may be of a feed of which the mark says everything. A record counts only when it
 # was verified in this run.
 PLAIN_FILES = frozenset(
-    {*FEED_FILES, CLEAN_FILE, *("bitfield", "sums", "tree_sums", "place", "record"), *SECRET_FILES}
+    {*FEED_FILES, CLEAN_FILE, HELD_FILE, HELD_LOG_FILE, *SECRET_FILES}
+    | {"sums", "tree_sums", "place", "record"}
 )
 _FEED_ID = re.compile("[0-9a-f]{64}")  # as the directory of a feed is called
 

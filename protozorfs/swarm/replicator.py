@@ -29,7 +29,7 @@ from protozorfs.swarm.trust import Trusts
 from protozorfs.wire import replication as r
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from protozorfs.feeds.feed import Feed
     from protozorfs.log.proof_types import Proof
@@ -213,6 +213,11 @@ class Replicator:
     def head_published(self, now: float) -> None:
         """An owned feed has a new durable head: tells everybody."""
         self._tell_news([], now)
+        self.flush(now)
+
+    def tell_found(self, blocks: Sequence[int], now: float) -> None:
+        """Tells everybody that blocks are here; they were not fetched."""
+        self._tell_news(list(blocks), now)
         self.flush(now)
 
     def tell_dropped(self, start: int, end: int) -> None:

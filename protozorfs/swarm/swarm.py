@@ -223,6 +223,12 @@ class Swarm:
         if replicator is not None:
             replicator.tell_dropped(start, end)
 
+    def blocks_found(self, feed: Feed, blocks: Sequence[int]) -> None:
+        """Tells every peer that they can be asked for here."""
+        replicator = self._replicators.get(discovery_key_of(feed.feed_id))
+        if replicator is not None:
+            replicator.tell_found(blocks, trio.current_time())
+
     async def check_newest(self, feed: Feed) -> bool:
         """Asks the peers and the DHT, both at once, for a newer head of an owned feed."""
         succeeded: list[bool] = []

@@ -378,14 +378,13 @@ class _Look:
         self._process.follower = log = Log.open(self._store.feed(FOLLOWED))
         held = set()
         for index in range(log.length):
-            if log.held.get(index):
-                try:
-                    block = log.block(index)
-                except BlockUnavailable:  # it was wrong, and is fetched again
-                    continue
-                if block != source.blocks[index]:
-                    raise Violation("wrong", f"block {index} of the followed feed")
-                held.add(index)
+            try:
+                block = log.block(index)  # one that is not noted is looked for
+            except BlockUnavailable:  # it was wrong, or was never here
+                continue
+            if block != source.blocks[index]:
+                raise Violation("wrong", f"block {index} of the followed feed")
+            held.add(index)
         is_whole = not self._was_power_cut and self._flipped not in (*MAY_REFUSE, "head")
         if is_whole and not held >= told.fetched:
             raise Violation("returned", f"fetched blocks are gone: {told.fetched - held}")

@@ -92,7 +92,7 @@ def test_the_blocks_that_are_held() -> None:
     page = bytes([0b10, 0b10]) + bytes(510)
     body = b"pzheld1\n" + pack("<QQQ", 1, 5 * PAGE_BITS, 77)
     body += pack("<QQ", 1, 0) + page + pack("<QQQ", 0, 2 * PAGE_BITS, 4 * PAGE_BITS)
-    blocks = HeldBlocks(5 * PAGE_BITS, 77, True, held)
+    blocks = HeldBlocks(5 * PAGE_BITS, 77, True, held, Bitfield())
     assert encode_held(blocks) == digest(body) + body
     found = decode_held(digest(body) + body)
     assert found[:3] == blocks[:3]
@@ -109,7 +109,7 @@ def test_the_blocks_that_are_held() -> None:
 
 def test_a_held_file_of_a_feed_without_blocks_is_a_header() -> None:
     body = b"pzheld1\n" + pack("<QQQ", 0, 0, 0)
-    assert encode_held(HeldBlocks(0, 0, False, Bitfield())) == digest(body) + body
+    assert encode_held(HeldBlocks(0, 0, False, Bitfield(), Bitfield())) == digest(body) + body
     assert decode_held(digest(body) + body)[:3] == (0, 0, False)
 
 

@@ -17,7 +17,7 @@ from protozorfs.store.layout import Store
 from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from protozorfs.errors import ProtozorfsError
@@ -122,6 +122,9 @@ class Searcher:
     feed_closed = wants_changed = head_published = feed_opened
 
     def blocks_dropped(self, feed: Feed, start: int, end: int) -> None:
+        pass
+
+    def blocks_found(self, feed: Feed, blocks: Sequence[int]) -> None:
         pass
 
     async def check_newest(self, feed: Feed) -> bool:

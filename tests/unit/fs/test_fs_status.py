@@ -9,6 +9,7 @@ import pytest
 
 from protozorfs import crypto
 from protozorfs.feeds.facts import (
+    CheckFacts,
     DhtFacts,
     FeedFacts,
     FeedReport,
@@ -41,8 +42,13 @@ class KnownFeeds(MemoryFeeds):
 
     facts: NodeFacts | None = None
 
+    check: CheckFacts | None = None
+
     def node_facts(self) -> NodeFacts | None:
         return self.facts
+
+    def check_facts(self) -> CheckFacts | None:
+        return self.check
 
 
 def facts(
@@ -123,6 +129,23 @@ def test_what_is_off_is_said(feeds: KnownFeeds) -> None:
 def test_before_anything_is_connected(feeds: KnownFeeds) -> None:
     assert status_text.status(feeds) == "free space  plenty\nfeeds       2: 1 owned, 1 resolving\n"
     assert json.loads(status_text.status_json(feeds))["node"] is None
+
+
+def test_a_check_behind_the_mount_is_told(feeds: KnownFeeds) -> None:
+    assert json.loads(status_text.status_json(feeds))["check"] is None
+    feeds.check = CheckFacts(
+        feeds_left=3, bytes_left=2_500_000_000, bytes_done=500_000_000, bytes_per_second=1.5e8
+    )
+    assert status_text.status(feeds).splitlines()[1] == (
+        "check       of what the last run left, behind the mount: 500 of about 3000 MB, 150 MB/s,"
+        " feeds left: 3"
+    )
+    assert json.loads(status_text.status_json(feeds))["check"] == {
+        "feeds_left": 3,
+        "bytes_left": 2_500_000_000,
+        "bytes_done": 500_000_000,
+        "bytes_per_second": 150_000_000,
+    }
 
 
 def test_long_lists_are_cut_for_people_only(feeds: KnownFeeds) -> None:

@@ -36,6 +36,22 @@ def reopen(files: MemoryFiles) -> Log:
     return Log.open(directory(files))
 
 
+def check_all(log: Log) -> Log:
+    """What goes on behind a mount after an unclean stop, at once."""
+    while (step := log.begin_check()) is not None:
+        step.run()
+        log.end_check(step)
+    if log.has_progress:
+        keep_progress(log)
+    return log
+
+
+def keep_progress(log: Log) -> None:
+    progress = log.begin_progress()
+    progress.run()
+    log.end_progress(progress)
+
+
 def owned_with(blocks: Iterable[bytes]) -> Log:
     log = create_owned(MemoryFiles())
     for block in blocks:

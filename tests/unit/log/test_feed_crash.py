@@ -23,6 +23,7 @@ from protozorfs.store.heads import PAGE_BYTES, HeadKind, slot_offset, write_slot
 from protozorfs.store.memory_files import Stopped
 from tests.unit.log.feed_tools import (
     block_pair,
+    check_all,
     check_whole,
     content,
     create_followed,
@@ -349,7 +350,7 @@ def test_rule_2_what_is_below_durable_is_damage_and_never_signed_again() -> None
     files.kill()
     files.open(f"{directory(files).path}/data").pwrite(b"rotten", offset)
     for _ in range(2):  # also after a clean stop
-        log = reopen(files)
+        log = check_all(reopen(files))
         assert log.damaged
         assert log.head == head
         with pytest.raises(StoreCorrupt):
@@ -594,7 +595,7 @@ def test_a_follower_stopped_anywhere_shows_only_what_is_right(
             files.power_cut(random.Random(seed))
         else:
             files.kill()
-        log = reopen(files)
+        log = check_all(reopen(files))
         held = [index for index in range(14) if log.held.get(index)]
         assert all(log.block(index) == SOURCE_BLOCKS[index] for index in held)
         assert log.held_bytes == sum(len(SOURCE_BLOCKS[index]) for index in held)
@@ -619,7 +620,8 @@ def test_a_follower_on_a_full_disk_keeps_what_it_had() -> None:
     fetch(source, log, 2)
     source.append([b"more"])
     pairs = [block_pair(source, log, 5), block_pair(source, log, 8), upgrade_pair(source, log)]
-    for operation in range(9):  # the clean mark, two runs of data, two pages of tree, the head
+    # The clean mark, notes, two runs of data, two pages of the tree, the head.
+    for operation in range(13):
         files.fail_at(files.operations + operation, "full")
         before = files.operations
         try:

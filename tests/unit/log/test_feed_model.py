@@ -17,6 +17,7 @@ from protozorfs.store import MemoryFiles
 from tests.sizes import long_or_short
 from tests.unit.log.feed_tools import (
     block_pair,
+    check_all,
     create_followed,
     create_owned,
     reopen,
@@ -124,6 +125,7 @@ class FeedModel(RuleBasedStateMachine):
     def cut_the_followers_power(self, seed: int) -> None:
         self.follower_files.power_cut(random.Random(seed))
         self.follower = reopen(self.follower_files)
+        check_all(self.follower)
         # What was dropped may be back, too: a hole that was not synced.
         self.held = self.held_by_follower()
 

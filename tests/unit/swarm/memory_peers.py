@@ -66,6 +66,9 @@ class Surroundings:
     def feed_grown(self, feed: Feed) -> None:
         pass
 
+    def check_behind(self, feed: Feed) -> None:
+        """Nothing is left by a kill."""
+
     def may_fetch(self) -> bool:
         return self.has_room
 

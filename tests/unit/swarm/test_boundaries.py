@@ -277,14 +277,13 @@ async def test_a_bug_in_the_recovery_of_one_feed_keeps_no_other_from_opening(
 ) -> None:
     async with world(tmp_path) as both:
         store = both.us.feeds._store
-        unclean = [(feed, b"name") for feed in both.followed]
         opened = [Bug("injected"), both.followed[1].log]
         with (
             patch("protozorfs.feeds.recovery.Log.open", side_effect=opened),
             patch.object(both.followed[0], "adopt_log") as first,
             patch.object(both.followed[1], "adopt_log") as second,
         ):
-            await open_unclean(store, unclean)
+            await open_unclean(store, both.followed)
             assert (first.called, second.called) == (False, True)
 
 
