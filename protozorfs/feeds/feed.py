@@ -127,6 +127,11 @@ class Feed:
         """Whether that log is the feed's still: not after it was closed or removed."""
         return self._log is log
 
+    @property
+    def open_log(self) -> Log | None:
+        """Its log, if that is open."""
+        return self._log
+
     def needs_recovery(self) -> bool:
         """Its log has no mark of a clean stop, and is not open yet."""
         directory = self._surroundings.directory_of(self)

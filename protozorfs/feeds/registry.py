@@ -16,6 +16,7 @@ from protozorfs.errors import NoSuchFeed, NotRemovable, NotWritable, StoreError
 from protozorfs.feeds.feed import Feed
 from protozorfs.feeds.numbers import Numbers, identity_of_feed
 from protozorfs.feeds.recovery import name_unnamed, open_others, open_unclean
+from protozorfs.feeds.rests import Rests
 from protozorfs.feeds.surroundings import NodeSurroundings
 from protozorfs.feeds.visits import Visits
 from protozorfs.feeds.why import make_report
@@ -57,6 +58,7 @@ class Feeds:
         self._name_of: dict[Feed, bytes] = {}
         self._by_id: dict[FeedId, Feed] = {}
         self._visits = Visits()
+        self._rests = Rests()
         self.numbers = Numbers(KeptNumbers(store.files, store.node_key.seed))
         self._informant: Informant | None = None
         self.surroundings = NodeSurroundings(store, options, self._handles_changed)
@@ -84,6 +86,8 @@ class Feeds:
                 for feed in self._visits.over(trio.current_time()):
                     with Boundary(logger, f"the end of a visit to {feed.feed_id.hex()}"):
                         self._discard(feed)
+                with Boundary(logger, "the marking of feeds at rest"):
+                    await self._rests.mark(self._by_id.values())
                 with Boundary(logger, "the upkeep of the store"):
                     self._keep_mtimes()
                     self._store.pool.close_unused()

@@ -18,7 +18,7 @@ from protozorfs.errors import (
 )
 from protozorfs.ids import public_key_of
 from protozorfs.log import seek
-from protozorfs.log.at_rest import AtRest
+from protozorfs.log.at_rest import AtRest, encode_at_rest
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.changeset import append_blocks
 from protozorfs.log.check_steps import MAX_STEP_BLOCKS, CheckStep, ProgressSync
@@ -26,13 +26,14 @@ from protozorfs.log.checking import STEP_BYTES, Leaf, wrong_blocks
 from protozorfs.log.claim import read_claim
 from protozorfs.log.files import files_gone
 from protozorfs.log.hashing import unsigned_head
-from protozorfs.log.held_file import HeldBlocks
+from protozorfs.log.held_file import CHECKSUM_BYTES, HeldBlocks, encode_held
 from protozorfs.log.held_log import Change
 from protozorfs.log.incoming import PAGE_BYTES, Applied, VerifiedBatch, runs_of, verify_batch
 from protozorfs.log.opening import Opened, open_files
 from protozorfs.log.proof_types import Proof, Request, UpgradeRequest
 from protozorfs.log.reading import ReadableLog
 from protozorfs.log.recovery import Recovery
+from protozorfs.log.resting import PendingRest
 from protozorfs.log.seek import Located
 from protozorfs.log.sync import PendingSync
 
@@ -345,11 +346,18 @@ class Log(ReadableLog):
             self._note(Change.LOST, self.length, batch.head.length, 0)
         for run in runs:
             self._note(Change.HELD, run.start, run.end, sum(map(len, run.values)))
-        for run in runs:
-            self._data.pwritev(run.values, run.offset)
-        self._nodes.flush()
+        try:
+            for run in runs:
+                self._data.pwritev(run.values, run.offset)
+            self._nodes.flush()
+            if batch.head is not None:
+                self._files.heads.write_signed(batch.head)
+        except Exception:
+            for run in runs:
+                size = sum(map(len, run.values))
+                self._files.note_finding(Change.LOST, run.start, run.end, size)
+            raise
         if batch.head is not None:
-            self._files.heads.write_signed(batch.head)
             self._head = batch.head
             self._state = batch.state
             self._byte_length = batch.head.byte_length
@@ -586,6 +594,59 @@ class Log(ReadableLog):
     def rest(self) -> None:
         """Gives memory and descriptors back that only an active feed needs."""
         self._files.close()
+
+    def begin_rest(self) -> PendingRest | None:
+        """Starts to mark the files clean while they are open; None if that cannot be now.
+
+        Call `run` of what is returned, in a thread if you like, then `end_rest` in this one.
+
+        Raises:
+            OSError: nothing was begun.
+        """
+        files = self._files
+        is_unmarked = files.is_made and not files.is_marked_clean
+        is_settled = (
+            self._pending_sync is None
+            and self.head == self._durable_head
+            and self._state.length == self.length
+            and not (self._has_leavings or self._has_unsynced_cut or self._must_rewrite)
+            and not self._nodes.dirty_pages
+            and not self._in_doubt.segments
+        )
+        if not (is_unmarked and is_settled) or files.directory.has_failed_sync:
+            return None
+        return PendingRest(
+            files.directory,
+            (files.data, files.tree, files.heads.file),
+            held=encode_held(self._held_blocks()),
+            mark=encode_at_rest(self._at_rest()),
+            writes=files.writes,
+        )
+
+    def end_rest(self, rest: PendingRest) -> None:
+        """Ends what `begin_rest` started: the files are marked, if nothing was written meanwhile.
+
+        Raises:
+            StoreFull, OSError: they are not marked.
+        """
+        rest.release()
+        files = self._files
+        if rest.has_failed:
+            files.directory.sync_failed()
+        if not rest.is_held_kept:
+            return
+        files.held_base = rest.held[:CHECKSUM_BYTES]
+        if rest.is_done and rest.writes == files.writes:
+            files.place_mark()
+        else:  # what came since is noted behind another file than the one that is there now
+            in_doubt = Bitfield()
+            in_doubt.set_range(0, self.length)
+            files.renew_held(self._held_blocks(in_doubt))
+
+    @property
+    def writes(self) -> int:
+        """How often something was about to be written to its files in this run."""
+        return self._files.writes
 
     def displacement(self) -> str:
         """Why an owned feed may be a copy of another one, or restored from one; empty if not.

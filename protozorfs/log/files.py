@@ -55,6 +55,7 @@ class LogFiles:
         # The checksum of the file `bitfield`; None: that is not known, and nothing is noted.
         self.held_base = None if self.is_made else NO_BASE
         self.is_marked_clean = directory.is_marked_clean()
+        self.writes = 0  # times that something was about to be written
         self._is_place_synced = self.is_made and self.is_marked_clean
         self._was_left_unclean = self.is_made and not self.is_marked_clean
         self._is_key_kept = False
@@ -72,6 +73,7 @@ class LogFiles:
             StoreError: a sync failed in this run.
         """
         self.check_syncs()
+        self.writes += 1
         if self.displacement() and not self._is_place_forgotten:
             self.directory.forget_place()
             self._is_place_forgotten = True
@@ -188,6 +190,12 @@ class LogFiles:
         """Returns when what was noted survives a power cut. Raises StoreFull, OSError."""
         self.held_log.sync()
         self.directory.files.sync_dir(self.directory.path)
+
+    def place_mark(self) -> None:
+        """Marks the files clean with what was prepared for it; raises OSError if they are not."""
+        self.directory.place_mark()
+        self.held_log.end()
+        self.is_marked_clean = True
 
     def renew_held(self, blocks: HeldBlocks) -> None:
         """Keeps which blocks are held, and begins anew to note what changes.

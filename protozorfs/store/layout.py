@@ -29,7 +29,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from protozorfs import descriptors
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
 FEED_FILES = ("data", "tree", "head")  # made with their directory, so that one sync covers them
 CLEAN_FILE = "clean"
+PREPARED_MARK = "clean.new"  # replacing one makes such a file, too
 HELD_FILE = "bitfield"
 HELD_LOG_FILE = "bitfield.log"
 VISITED_FILE = "visited"
@@ -253,10 +254,23 @@ class FeedDirectory:
 
         Everything else must be synced before, and nothing of it changed after.
         """
-        left = b""
+        self.files.replace(f"{self.path}/{CLEAN_FILE}", content + self._left())
+
+    def _left(self) -> bytes:
         with suppress(FileNotFoundError):  # of a followed feed some may not be made yet
-            left = encode_left([self.files.stamp(f"{self.path}/{name}") for name in LEFT_FILES])
-        self.files.replace(f"{self.path}/{CLEAN_FILE}", content + left)
+            return encode_left([self.files.stamp(f"{self.path}/{name}") for name in LEFT_FILES])
+        return b""
+
+    def prepare_mark(self, content: bytes) -> None:
+        """As `mark_clean`, but beside its place; durable but for its name. For any thread."""
+        with closing(self.files.open(f"{self.path}/{PREPARED_MARK}", create=True)) as file:
+            file.truncate(0)
+            file.pwrite(content + self._left(), 0)
+            file.fdatasync()
+
+    def place_mark(self) -> None:
+        """What was prepared counts from now on; after a power cut perhaps not."""
+        self.files.rename(f"{self.path}/{PREPARED_MARK}", f"{self.path}/{CLEAN_FILE}")
 
     def unmark_clean(self) -> None:
         """Takes that back; must return before the first write of a run.

@@ -15,6 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from protozorfs.errors import StoreCorrupt
 from protozorfs.feeds import recovery
 from protozorfs.feeds.registry import Feeds
+from protozorfs.feeds.rests import Rests
 from protozorfs.options import Options
 from protozorfs.store.layout import Store
 from tests.swarm.nodes import until
@@ -167,3 +168,19 @@ async def test_a_check_gives_way_to_others(tmp_path: Path, monkeypatch: pytest.M
         await wait_all_tasks_blocked(0.02)
         assert feed.log.in_doubt.count(0, feed.length) == len(BLOCKS) - MAX_STEP
         assert feeds.check_facts() is not None
+
+
+async def test_feeds_at_rest_are_marked_clean_while_the_node_runs(tmp_path: Path) -> None:
+    async with running(tmp_path / "store") as feeds:
+        busy, resting = feeds.create(b"busy"), feeds.create(b"resting")
+        for feed in (busy, resting):
+            await feed.append([b"one"])
+            await feed.sync()
+        rests = Rests()
+        await rests.mark(feeds)
+        await busy.append([b"two"])
+        await rests.mark(feeds)
+        assert [feed.log.directory.is_marked_clean() for feed in (busy, resting)] == [False, True]
+        await resting.append([b"two"])
+        assert not resting.log.directory.is_marked_clean()
+        assert resting.reader.read_nowait(0, 10) == b"onetwo"
