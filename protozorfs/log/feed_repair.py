@@ -103,7 +103,9 @@ def cut_feed(directory: FeedDirectory) -> Cut:
         files.sync(files.heads.file)
         files.heads.confirm_durable()
     files.close()
-    Log.open(directory).close()  # which cuts off what is behind the head
+    log = Log.open(directory)  # which cuts off what is behind the head
+    log.check_in_doubt()
+    log.close()
     return Cut(length, byte_length, beginning.length_before)
 
 
