@@ -52,7 +52,7 @@ def read_claim(files: LogFiles, length: int, *, is_owned: bool) -> Claim:
     end = max(blocks.length, *(note.end for note in notes.notes)) if notes else blocks.length
     for bits in (held, in_doubt):
         bits.clear_range(length, end)
-    if notes is None:
+    if notes is None or not notes.is_whole:  # a note that is lost may be of any block
         in_doubt.set_range(0, length)
     held_bytes: int | None = None
     if notes is not None and notes.is_whole and end <= length and not is_owned:

@@ -146,7 +146,7 @@ class HeldLog:
             self.file.fdatasync()
 
     def _write(self, note: Note, number: int, base: bytes) -> None:
-        kind_and_size = note.change | min(note.size, _MAX_SIZE) << _KIND_BITS
+        kind_and_size = note.change | max(0, min(note.size, _MAX_SIZE)) << _KIND_BITS
         body = _BODY.pack(kind_and_size, note.start, note.end)
         self.file.pwrite(body + _sum(body, number, base), number * RECORD_BYTES)
 
