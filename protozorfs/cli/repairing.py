@@ -22,7 +22,7 @@ from protozorfs.store.read_only import ReadOnlyFiles
 from protozorfs.store.store_check import (
     DISPLACED,
     LEFT_OVER,
-    NODE_KEY_DAMAGED,
+    NODE_KEY_LOST,
     PEERS_DAMAGED,
 )
 from protozorfs.store.trust import open_way
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from protozorfs.types import FeedId
 
 # What is made anew, or is not needed.
-_DROPPED = (LEFT_OVER, PEERS_DAMAGED, CONTACTS_DAMAGED, RECORD_DAMAGED, NODE_KEY_DAMAGED)
+_DROPPED = (LEFT_OVER, PEERS_DAMAGED, CONTACTS_DAMAGED, RECORD_DAMAGED, NODE_KEY_LOST)
 
 
 def may_be_cut(found: Sequence[Finding]) -> bool:

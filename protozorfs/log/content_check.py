@@ -68,9 +68,15 @@ class TreeCheck:
             self._nodes.flush()
 
     def mend(self) -> None:
-        """Writes what can be made again; does not sync."""
+        """Writes what can be made again, and erases what follows from nothing; does not sync."""
         for _ in self.leaves():
             pass
+        stored = NodeStore(self._tree, self._data, NoSums())
+        for start, end in self.unreachable.ranges(0, self.length):
+            for index in range(2 * start, 2 * end - 1):
+                if self._nodes.node(TreeIndex(index)) is None:
+                    stored.erase(index, index + 1)
+        stored.flush()
 
     def _below(
         self, above: list[Placed], blocks: int, children: Callable[[TreeNode], Pair]

@@ -7,23 +7,25 @@ keeps what that would write in memory. Then the files themselves are compared wi
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import DecodeError, StoreCorrupt
-from protozorfs.ids import public_key_of
 from protozorfs.log.at_rest import decode_at_rest
 from protozorfs.log.content_check import BlockCheck, TreeCheck
 from protozorfs.log.head_check import check_heads, newest_head
 from protozorfs.log.held_file import decode_held
 from protozorfs.log.opening import open_files
 from protozorfs.store.findings import Finding, Kind, Progress, Remedy, Severity, ranges_text
-from protozorfs.store.layout import CLEAN_FILE, FeedDirectory
+from protozorfs.store.keys import damaged_feed_seeds
+from protozorfs.store.layout import CLEAN_FILE, SECRET_FILES, FeedDirectory
 from protozorfs.store.overlay import OverlayFiles
 from protozorfs.store.pool import FilePool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from protozorfs.crypto import KeyPair
     from protozorfs.log.at_rest import AtRest
     from protozorfs.log.bitfield import Bitfield
     from protozorfs.log.held_file import HeldBlocks
@@ -44,6 +46,13 @@ SECRET_DAMAGED = Kind(
     remedy=Remedy.NONE,
     meaning="nothing can be appended to the feed, and it cannot be opened",
     advice="put the file back from a backup: without the key nobody can append to the feed",
+)
+SECRET_COPY_DAMAGED = Kind(
+    code="secret-copy-damaged",
+    severity=Severity.ERROR,
+    remedy=Remedy.REPAIR,
+    meaning="one of the two files of the feed's key; the other is whole",
+    advice="a repair, or the next append, writes it anew from the other",
 )
 HEADS_LOST = Kind(
     code="heads-lost",
@@ -161,14 +170,16 @@ def check_feed(files: Files, feed_id: FeedId) -> Iterator[Finding | Progress]:
     overlay = OverlayFiles(files)
     trial = FeedDirectory(FilePool(overlay), feed_id)
     is_owned = directory.is_owned()
-    secret = _check_secret(directory, held_by)
-    if secret is not None:
-        yield secret
-        overlay.remove(f"{trial.path}/secret")
+    key, secret = _check_secret(directory, held_by)
+    yield from secret
+    if is_owned and key is None:
+        for name in (*SECRET_FILES, "place"):  # to be looked at as a followed one
+            with suppress(FileNotFoundError):
+                overlay.remove(f"{trial.path}/{name}")
     is_clean = directory.is_marked_clean()
     if not is_clean and files.listdir(directory.path):
         yield held_by.finding(UNCLEAN, CLEAN_FILE, "there is no mark of a clean stop")
-    has_key = is_owned and secret is None
+    has_key = key is not None
     yield from check_heads(directory, is_owned=is_owned)
     mark, mark_damage = _read_mark(directory)
     blocks, blocks_damage = _read_held(directory)
@@ -195,14 +206,21 @@ def check_feed(files: Files, feed_id: FeedId) -> Iterator[Finding | Progress]:
     yield from _content_findings(held_by, tree, blocks_check.damaged(), is_owned=is_owned)
 
 
-def _check_secret(directory: FeedDirectory, held_by: _Files) -> Finding | None:
+def _check_secret(
+    directory: FeedDirectory, held_by: _Files
+) -> tuple[KeyPair | None, list[Finding]]:
+    """The key of an owned feed, if it can be had, and what is wrong with its files."""
     try:
         pair = directory.secret()
     except StoreCorrupt as error:
-        return held_by.finding(SECRET_DAMAGED, "secret", error.what)
-    if pair is not None and pair.public_key != public_key_of(directory.feed_id):
-        return held_by.finding(SECRET_DAMAGED, "secret", "the key of another feed")
-    return None
+        return None, [held_by.finding(SECRET_DAMAGED, "secret", error.what)]
+    if pair is None:
+        return None, []
+    damaged = damaged_feed_seeds(directory.files, f"{directory.path}/secret", directory.feed_id)
+    return pair, [
+        held_by.finding(SECRET_COPY_DAMAGED, path.rpartition("/")[2], f"it is {what}")
+        for path, what in damaged.items()
+    ]
 
 
 def _read_mark(directory: FeedDirectory) -> tuple[AtRest | None, str]:

@@ -54,6 +54,9 @@ def repair_feed(directory: FeedDirectory) -> None:
     """
     if directory.is_marked_clean():
         directory.unmark_clean()
+    key_pair = directory.secret()
+    if key_pair is not None:
+        directory.mend_secret(key_pair, is_in_place=not directory.displacement())
     mend_heads(directory, is_owned=directory.is_owned())
     tree, data = directory.file("tree"), directory.file("data")
     roots = _opened_on_trial(directory).state.roots

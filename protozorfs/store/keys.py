@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from protozorfs.types import FeedId
 
 COPY_SUFFIX = ".copy"
+NODE_KEY_FILES = ("node_key", "node_key" + COPY_SUFFIX)
 _CHECKSUM_BYTES = 32
 
 logger = logging.getLogger(__name__)
@@ -57,18 +58,39 @@ def read_feed_key(files: Files, path: str, feed_id: FeedId) -> crypto.KeyPair | 
     Raises:
         StoreCorrupt: none of them holds the key of this feed.
     """
-    found = {each: _read(files, each) for each in (path, path + COPY_SUFFIX)}
-    if not any(content is not None for content in found.values()):
+    found = [_read(files, each) for each in (path, path + COPY_SUFFIX)]
+    if found == [None, None]:
         return None
-    right = None
-    for each, content in found.items():
-        pair = _feed_key(content, feed_id)
-        if pair is None and (content is not None or each == path):
-            logger.error("%s is %s", each, "missing" if content is None else "damaged")
-        right = right or pair
+    for each, what in damaged_feed_seeds(files, path, feed_id).items():
+        logger.error("%s is %s", each, what)
+    right = next((pair for seed in found if (pair := _feed_key(seed, feed_id))), None)
     if right is None:
         raise StoreCorrupt(path, 0, "not the key of this feed, nor is its copy: put a backup there")
     return right
+
+
+def damaged_feed_seeds(files: Files, path: str, feed_id: FeedId) -> dict[str, str]:
+    """Those of an owned feed's two files that do not hold its key: "damaged", or "missing".
+
+    A store of version 0.1.0 has no copies until it is written to: none is missed.
+    """
+    damaged = {}
+    for each in (path, path + COPY_SUFFIX):
+        content = _read(files, each)
+        if _feed_key(content, feed_id) is None and (content is not None or each == path):
+            damaged[each] = "missing" if content is None else "damaged"
+    return damaged
+
+
+def damaged_node_seeds(files: Files, path: str) -> tuple[str, ...]:
+    """Those of the node's two files that are damaged: if it is one, the other mends it."""
+    content, copy = _read(files, path), _read(files, path + COPY_SUFFIX)
+    copied = _checked_seed(copy)
+    is_wrong = content is not None and (
+        len(content) != crypto.SEED_BYTES if copied is None else content != copied
+    )
+    is_copy_wrong = copy is not None and copied is None
+    return (path,) * is_wrong + (path + COPY_SUFFIX,) * is_copy_wrong
 
 
 def mend_feed_seed(files: Files, path: str, pair: crypto.KeyPair) -> bool:

@@ -13,13 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protozorfs import ids
-from protozorfs.crypto import SEED_BYTES
 from protozorfs.errors import DecodeError, StoreError, StoreRefused, UsageError
 from protozorfs.store.database import open_image
 from protozorfs.store.findings import Finding, Kind, Remedy, Severity
 from protozorfs.store.format import is_old_format
+from protozorfs.store.keys import NODE_KEY_FILES, damaged_node_seeds
 from protozorfs.store.known_peers import PEERS_FILE
-from protozorfs.store.layout import PLAIN_FILES, VISITED_FILE, FeedDirectory, feed_path
+from protozorfs.store.layout import (
+    PLAIN_FILES,
+    SECRET_FILES,
+    VISITED_FILE,
+    FeedDirectory,
+    feed_path,
+)
 from protozorfs.store.lock import LOCK_FILE
 from protozorfs.store.making import FEEDS
 from protozorfs.store.name_records import RECORD_BYTES, Known, decode_record, merge
@@ -42,10 +48,11 @@ if TYPE_CHECKING:
 
 NEW_SUFFIX = ".new"  # of a file that is being written
 CUT_SUFFIX = ".cut"
-_KEYS = ("secret", "node_key")
+_KEYS = (*SECRET_FILES, *NODE_KEY_FILES)
 _STORE_FILES = frozenset(
     {
-        *("format", LOCK_FILE, "node_key", "node_key_place", INODES_FILE, "dht", SPARE_FILE),
+        *("format", LOCK_FILE, *NODE_KEY_FILES, "node_key_place"),
+        *(INODES_FILE, "dht", SPARE_FILE),
         *(NAMES_FILE, COPY_FILE, PEERS_FILE, "mount.log", "mount.log.1", *OLD_FILES),
     }
 )
@@ -154,6 +161,13 @@ OWN_KEY_MISSING = Kind(
 )
 NODE_KEY_DAMAGED = Kind(
     code="node-key-damaged",
+    severity=Severity.ERROR,
+    remedy=Remedy.REPAIR,
+    meaning="one of the two files of the node's key; the other is whole",
+    advice="a repair, or the next start, writes it anew from the other",
+)
+NODE_KEY_LOST = Kind(
+    code="node-key-lost",
     severity=Severity.ERROR,
     remedy=Remedy.REPAIR,
     meaning="the store cannot be opened; feeds do not depend on this key",
@@ -381,14 +395,15 @@ def _check_format(files: ReadOnlyFiles) -> Iterator[Finding]:
 
 
 def _check_node_key(files: ReadOnlyFiles) -> Iterator[Finding]:
-    try:
-        size = len(files.read("node_key"))
-    except FileNotFoundError:
-        yield Finding(kind=NODE_PLACE, path="node_key", what="there is none")
+    damaged = damaged_node_seeds(files, NODE_KEY_FILES[0])
+    is_whole = set(NODE_KEY_FILES) & set(files.listdir("")) - set(damaged)
+    for path in damaged:
+        kind = NODE_KEY_DAMAGED if is_whole else NODE_KEY_LOST
+        yield Finding(kind=kind, path=path, what="it does not hold the key of the node")
+    if NODE_KEY_FILES[0] not in files.listdir(""):
+        yield Finding(kind=NODE_PLACE, path=NODE_KEY_FILES[0], what="there is none")
         return
-    if size != SEED_BYTES:
-        what = f"it has {size} bytes in place of {SEED_BYTES}"
-        yield Finding(kind=NODE_KEY_DAMAGED, path="node_key", what=what)
+    if damaged:
         return
     why = Placement(files, "node_key_place", "", PLACED_WITH_NODE).displacement()
     if why:

@@ -288,7 +288,7 @@ def feed_of(path: str) -> str | None:
 def has_meaning(store: Path, one: Flip) -> bool:
     """Whether that byte can be told from another one: docs/check.md has those that cannot."""
     name = one.path.rpartition("/")[2]
-    if name in ("spare", "lock", "mount.log", "node_key", "dht", "stale.db", *SUMS):
+    if name in ("spare", "lock", "mount.log", "dht", "stale.db", "bitfield.log", *SUMS):
         return False
     if name == "head":
         return one.offset >= PAGE_BYTES and one.offset % PAGE_BYTES < COPIES * SLOT_BYTES

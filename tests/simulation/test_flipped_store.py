@@ -41,15 +41,17 @@ MEMORY = Path("/dev/shm")  # where syncs cost nothing
 CHANGED = (
     "clean",
     "bitfield",
+    "bitfield.log",
     "head",
     "tree",
     "place",
     "node_key_place",
+    *("secret", "secret.copy", "node_key", "node_key.copy"),
     "names",
     "names.copy",
     *SUMS,
 )
-NOT_OPENED = ("format", "secret", "evidence", "evidence_heads", "evidence_later")
+NOT_OPENED = ("format", "evidence", "evidence_heads", "evidence_later")
 
 
 @pytest.fixture(scope="module")

@@ -238,7 +238,13 @@ def test_a_mark_of_another_moment_is_told() -> None:
 def test_a_damaged_secret_is_told_and_the_rest_is_checked_all_the_same() -> None:
     for content in (b"", bytes(32), bytes(33)):
         files = owned()
-        files.replace(f"{PATH}/secret", content)
+        for name in ("secret", "secret.copy"):
+            whole = files.read(f"{PATH}/{name}")
+            files.replace(f"{PATH}/{name}", content)
+            assert findings(files)["secret-copy-damaged"].startswith("it is damaged")
+            files.replace(f"{PATH}/{name}", whole)
+        for name in ("secret", "secret.copy"):
+            files.replace(f"{PATH}/{name}", content)
         assert set(findings(files)) == {"secret-damaged"}
         damage(files, "data", start_of(7))
         assert set(findings(files)) == {"secret-damaged", "own-blocks-damaged"}

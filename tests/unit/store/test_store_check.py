@@ -91,6 +91,8 @@ def test_nothing_is_wrong_and_nothing_is_changed(path: Path) -> None:
     [
         ("format", "format-damaged"),
         ("inodes", "inodes-damaged"),
+        ("node_key", "node-key-damaged"),
+        ("node_key.copy", "node-key-damaged"),
         ("node_key_place", "node-place"),
         (f"{DIRECTORY}/place", "place-damaged"),
     ],
@@ -108,7 +110,6 @@ def test_a_flipped_bit_is_told(path: Path, name: str, code: str) -> None:
         ("node_key", "node-place"),
         ("spare", "spare-short"),
         (f"{DIRECTORY}/place", "place-damaged"),
-        (f"{DIRECTORY}/secret", "own-key-missing"),
         ("names", "names-damaged"),
         ("names.copy", "names-damaged"),
     ],
@@ -127,6 +128,8 @@ def test_what_is_made_when_it_is_needed_may_be_missing(path: Path, name: str) ->
 def test_a_node_key_of_another_size_is_told(path: Path) -> None:
     (path / "node_key").write_bytes(bytes(31))
     assert findings(path) == {"node-key-damaged": "node_key"}
+    flip(path / "node_key.copy")
+    assert findings(path) == {"node-key-lost": "node_key.copy"}
 
 
 def test_a_database_that_is_none_is_told(path: Path) -> None:
