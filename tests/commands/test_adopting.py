@@ -12,6 +12,7 @@ import trio
 
 from protozorfs.app import open_node
 from protozorfs.errors import NotWritable
+from protozorfs.store.keys import NODE_KEY_FILES
 from tests.commands.test_feed_commands import ALONE as ALONE_WORDS
 from tests.commands.test_feed_commands import COMMAND
 from tests.swarm.nodes import ALONE, LOOPBACK
@@ -71,7 +72,8 @@ async def test_where_nobody_can_be_asked_it_says_what_that_means(
     with pytest.raises(NotWritable, match="store adopt"):
         await append(copy, b"two\n")
     # Asked with a key of its own each time, it is the node of the original when it is adopted.
-    shutil.copy2(original / "node_key", copy / "node_key")
+    for name in NODE_KEY_FILES:
+        shutil.copy2(original / name, copy / name)
     assert (await adopt(copy, answer="y\n"))[0] == 0
     assert (copy / "node_key").read_bytes() == (original / "node_key").read_bytes()
     assert await append(copy, b"two\n") == 2
