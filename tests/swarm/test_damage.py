@@ -112,7 +112,7 @@ async def test_an_owned_feed_is_whole_again_when_a_follower_has_brought_back_wha
         async with open_node(tmp_path / "owner", ALONE) as owner:
             damaged = owner.feeds.by_name(b"journal")
             assert damaged is not None
-            assert damaged.state is FeedState.DAMAGED
+            await until(lambda: damaged.state is FeedState.DAMAGED)  # it is checked behind that
             with pytest.raises(NotWritable, match="damaged"):
                 await damaged.append([b"more"])
             report = owner.feeds.report(damaged.feed_id)
