@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from protozorfs.store.memory_disk import ANY, SECTOR_BYTES, WRITES, CutModel, Inode
+from scripts.powercut import Violation, content_of, count_in, record_of
 from tests.simulation.record import Call, Replay
 from tests.sizes import long_or_short
 
@@ -36,6 +37,19 @@ def test_no_power_cut_of_a_mount_loses_what_was_promised() -> None:
     assert figures is not None
     assert int(figures[1]) > 20
     assert int(figures[2]) > 60
+
+
+def test_a_long_write_may_be_there_in_part_only_after_a_power_cut_and_in_whole_blocks() -> None:
+    number = next(n for n in range(1000) if len(record_of("a", n)) > 2**16)
+    before, record = content_of("a", number), record_of("a", number)
+    torn = before + record[: 2**16]
+    assert count_in(torn, "a", was_power_cut=True) == number
+    assert count_in(before + record, "a", was_power_cut=True) == number + 1
+    with pytest.raises(Violation):
+        count_in(torn, "a")
+    for other in (record[: 2**16 - 1], record[:5], record[: 2**16] + b"y"):
+        with pytest.raises(Violation):
+            count_in(before + other, "a", was_power_cut=True)
 
 
 def call(kind: str, path: str = "", *, inode: int = 0, data: bytes = b"", other: str = "") -> Call:
