@@ -39,6 +39,10 @@ def name_unnamed(store: Store) -> None:
                 _settle(store, directory)
             except (StoreError, FeedNameError, OSError) as error:
                 logger.error("feed %s stays as it is: %s", directory.feed_id.hex(), error)
+    try:
+        store.forget_removals()
+    except (StoreError, OSError) as error:
+        logger.warning("removals of feeds are still remembered: %s", error)
 
 
 def _settle(store: Store, directory: FeedDirectory) -> None:

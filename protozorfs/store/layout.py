@@ -297,6 +297,11 @@ class FeedDirectory:
         """Whether one did."""
         return self.pool.is_distrusted(self.path)
 
+    def sync_removal(self) -> None:
+        """Makes it durable that there is no such directory. Raises StoreFull, OSError."""
+        with suppress(FileNotFoundError):  # there never was one
+            self.files.sync_dir(self._bucket)
+
     def remove(self) -> None:
         """Removes the feed's files, durably; what must be known of an interrupted removal last."""
         names = self.files.listdir(self.path)
@@ -309,7 +314,7 @@ class FeedDirectory:
         for name in last:
             self.files.remove(f"{self.path}/{name}")
         self.files.rmdir(self.path)
-        self.files.sync_dir(self._bucket)
+        self.sync_removal()
 
 
 def feed_path(feed_id: FeedId) -> str:
@@ -491,6 +496,17 @@ class Store:
         self._visited.discard(feed_id)
         self.names.forget(feed_id)
         self._spare.keep()
+
+    def forget_removals(self) -> None:
+        """Forgets the removals that were ended: a feed may be put back where one was removed.
+
+        Raises StoreFull, OSError.
+        """
+        for feed_id in self.names.removals():
+            directory = self.feed(feed_id)
+            if not directory.exists():
+                directory.sync_removal()
+                self.names.forget(feed_id)
 
     def is_deleted(self) -> bool:
         """Whether the lock, as with it all that was in the store, was deleted or replaced."""

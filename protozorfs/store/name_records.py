@@ -22,6 +22,7 @@ new one. Integers are little-endian.
     4 times        feed ID 32, mtime_ns 8; as many as there are, at most 11
     5 setting      size of the name 1, name, value as JSON: a number or a text
     6 end          nothing: the run that wrote the records before it has closed both files
+    7 gone         feed ID 32: nothing is left of a feed that was removed; one may be put back
 
 A log begins with a start record. The place of each record follows from its sequence number, so what
 is damaged in one file is found in the other.
@@ -71,10 +72,16 @@ class Kind(IntEnum):
     TIMES = 4
     SETTING = 5
     END = 6
+    GONE = 7
 
 
 _KINDS = frozenset(Kind)
-_BODY_BYTES = {Kind.START: _COUNT.size, Kind.REMOVED: _FEED_ID_BYTES, Kind.END: 0}
+_BODY_BYTES = {
+    Kind.START: _COUNT.size,
+    Kind.REMOVED: _FEED_ID_BYTES,
+    Kind.END: 0,
+    Kind.GONE: _FEED_ID_BYTES,
+}
 
 
 class NameRow(NamedTuple):
@@ -152,6 +159,11 @@ def feed_change(row: NameRow) -> Change:
 def removed_change(feed_id: FeedId) -> Change:
     """The record of a feed that has no name any more."""
     return Change(Kind.REMOVED, feed_id)
+
+
+def gone_change(feed_id: FeedId) -> Change:
+    """The record of a feed whose removal has ended."""
+    return Change(Kind.GONE, feed_id)
 
 
 def times_changes(times: Sequence[tuple[FeedId, int]]) -> list[Change]:
@@ -327,6 +339,8 @@ def _tell(known: Known, newest: dict[FeedId, int], record: Record) -> None:
             feed_id = FeedId(body)
             known.rows.pop(feed_id, None)
             known.removed[feed_id] = None
+        elif kind is Kind.GONE:
+            known.removed.pop(FeedId(body), None)
         elif kind is Kind.TIMES:
             for one, mtime_ns in _TIME.iter_unpack(body):
                 row_of = known.rows.get(FeedId(one))

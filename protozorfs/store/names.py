@@ -28,6 +28,7 @@ from protozorfs.store.name_records import (
     NameRow,
     encode_records,
     feed_change,
+    gone_change,
     merge,
     removed_change,
     setting_change,
@@ -91,6 +92,7 @@ class Names:
         self._next_sequence = found.next_sequence
         self._record_count = len(found.content or b"") // RECORD_BYTES
         self._has_changed = False
+        self._gone: list[FeedId] = []  # forgotten, and not yet said in the files
         self.is_complete = self._known.is_complete
         if not self.is_complete:
             logger.warning(
@@ -130,6 +132,10 @@ class Names:
     def is_removed(self, feed_id: FeedId) -> bool:
         """Whether the feed's name was removed on purpose, and its files were to go with it."""
         return self.is_complete and feed_id in self._known.removed
+
+    def removals(self) -> list[FeedId]:
+        """The feeds of which `is_removed` may be true."""
+        return list(self._known.removed)
 
     def setting(self, name: str) -> int | str | None:
         """A remembered setting, such as "port"."""
@@ -196,8 +202,14 @@ class Names:
         return row
 
     def forget(self, feed_id: FeedId) -> None:
-        """The files of a feed without a name are gone, durably: there is nothing left to finish."""
-        self._known.removed.pop(feed_id, None)
+        """The files of a feed without a name are gone, durably: there is nothing left to finish.
+
+        It is written with the next change, or by `close`: a feed of that ID that is put back later,
+        out of a backup, must stay.
+        """
+        if feed_id in self._known.removed:
+            del self._known.removed[feed_id]
+            self._gone.append(feed_id)
 
     def set_mtimes(self, mtimes: Iterable[tuple[FeedId, int]]) -> None:
         """Remembers when feeds grew; feeds without a name are left out.
@@ -231,7 +243,7 @@ class Names:
 
         What a change that was refused has left in one of them goes, if that could not be done then.
         """
-        if self._has_changed:
+        if self._has_changed or self._gone:
             try:
                 if not self._are_durable:
                     self._mend(self._whole_content())
@@ -279,6 +291,7 @@ class Names:
             self._append(changes)
 
     def _append(self, changes: Sequence[Change]) -> None:
+        changes = [*map(gone_change, self._gone), *changes]
         data = encode_records(changes, self._next_sequence)
         size = self._record_count * RECORD_BYTES
         try:
@@ -290,6 +303,7 @@ class Names:
             raise
         self._record_count += len(changes)
         self._next_sequence += len(changes)
+        self._gone.clear()
 
     def _mend(self, content: bytes | None) -> None:
         """Makes both files hold `content`, durably; None: what is known, as a log begun anew.

@@ -25,6 +25,7 @@ from protozorfs.store.name_records import (
     NameRow,
     encode_records,
     feed_change,
+    gone_change,
     merge,
     removed_change,
     setting_change,
@@ -213,17 +214,22 @@ def test_records_of_names() -> None:
         (5, bytes([4]) + b"port" + b"4000"),
         (3, bytes(TWO)),
         (6, b""),
+        (7, bytes(TWO)),
+        (6, b""),
     ]
     content = b"".join(
         _record(kind, place, 9 + place, body) for place, (kind, body) in enumerate(written)
     )
     start = Known(rows={ONE: row, TWO: other}).changes()
     later = [*times_changes([(ONE, 15)]), setting_change("port", 4000), removed_change(TWO), END]
+    later += [gone_change(TWO), END]
     assert start[1:] == [feed_change(row), feed_change(other)]
     assert encode_records([*start, *later], 9) == content
-    found = merge(content, b"")
-    assert found.known == Known({ONE: row._replace(mtime_ns=15)}, {"port": 4000}, {TWO: None})
-    assert (found.content, found.next_sequence, found.has_ended) == (content, 16, True)
+    for size, removed in ((len(content), {}), (len(content) - 2 * 512, {TWO: None})):
+        found = merge(content[:size], b"")
+        assert found.known == Known({ONE: row._replace(mtime_ns=15)}, {"port": 4000}, removed)
+        ended = (content[:size], 9 + size // 512, True)
+        assert (found.content, found.next_sequence, found.has_ended) == ended
 
 
 def test_a_record_has_times_of_eleven_feeds() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +22,6 @@ from protozorfs.types import FeedId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 BOTH = (NAMES_FILE, COPY_FILE)
 PAIR = crypto.key_pair(bytes([7]) * 32)
@@ -202,6 +203,23 @@ async def test_a_feed_that_is_followed_again_is_no_removal(tmp_path: Path) -> No
         (path / name).write_bytes(content)
     assert FOLLOWED.hex() in shown(path)
     assert list(path.glob(f"feeds/*/{FOLLOWED.hex()}/data"))
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_a_removed_feed_that_is_put_back_stays(tmp_path: Path, *, is_killed: bool) -> None:
+    path = tmp_path / "store"
+    _, written = make(path)
+    place = Path("feeds", written[:2], written)
+    shutil.copytree(path / place, tmp_path / "backup")
+    with opened(path) as feeds:
+        feeds.delete_key(b"written", FeedId(bytes.fromhex(written)))
+        shutil.copytree(path, tmp_path / "killed")
+    if is_killed:
+        path = tmp_path / "killed"
+        assert shown(path) == ["empty", "paul"], "this run finds that nothing is left of it"
+    shutil.copytree(tmp_path / "backup", path / place)
+    assert shown(path) == sorted(["empty", "paul", written])
+    assert (path / place / "secret").exists()
 
 
 async def test_a_visit_of_a_feed_that_lost_its_name_removes_nothing(tmp_path: Path) -> None:
