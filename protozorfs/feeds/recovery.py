@@ -64,20 +64,26 @@ async def open_unclean(store: Store, feeds: Iterable[Feed]) -> list[Feed]:
     """Opens logs without a mark of a clean stop; returns those for which there was no time.
 
     What was appended and not synced is checked for it, in a thread; the rest is checked behind the
-    mount. A feed that cannot be opened says so to whoever uses it.
+    mount. A feed that cannot be opened says so to whoever uses it. None is used before all are
+    open: the files of the store's pool are for one thread at a time.
     """
     found = sorted(feeds, key=lambda feed: not feed.is_owned)
     if found:
         logger.info("the last run was not ended cleanly: opening %d feeds that it used", len(found))
     started = time.monotonic()
+    logs: dict[Feed, Log] = {}
+    others: list[Feed] = []
     for number, feed in enumerate(found):
         if time.monotonic() - started > OPEN_SECONDS:
-            return found[number:]
+            others = found[number:]
+            break
         directory = store.feed(feed.feed_id)
         with _recovering(feed):
-            log = await trio.to_thread.run_sync(Log.open, directory, abandon_on_cancel=True)
+            logs[feed] = await trio.to_thread.run_sync(Log.open, directory, abandon_on_cancel=True)
+    for feed, log in logs.items():
+        with _recovering(feed):
             feed.adopt_log(log)
-    return []
+    return others
 
 
 async def open_others(store: Store, feeds: Iterable[Feed]) -> None:

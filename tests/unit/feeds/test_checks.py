@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from protozorfs.errors import StoreCorrupt
 from protozorfs.feeds import recovery
 from protozorfs.feeds.registry import Feeds
 from protozorfs.feeds.rests import Rests
+from protozorfs.log.feed import Log
 from protozorfs.options import Options
 from protozorfs.store.layout import Store
 from tests.swarm.nodes import until
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from protozorfs.feeds.feed import Feed
+    from protozorfs.store.layout import FeedDirectory
 
 BLOCKS = [b"%d " % number * 30 for number in range(3000)]
 DATA = b"".join(BLOCKS)
@@ -155,6 +158,27 @@ async def test_feeds_that_there_is_no_time_for_are_opened_behind_the_mount(
         assert one.length == len(BLOCKS), "who uses one opens it"
         await until(lambda: not any(feed.needs_recovery() for feed in feeds))
         await checked(feeds)
+
+
+async def test_no_feed_is_used_while_others_are_opened_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would use one pool of files: one thread may close what the other reads and writes."""
+    path = await killed(tmp_path, b"one", b"two", b"three")
+    used: list[int] = []
+
+    with Store(path) as store:
+        feeds = Feeds(store, Options())
+
+        def opened(directory: FeedDirectory) -> Log:
+            used.append(sum(feed.open_log is not None for feed in feeds))
+            return Log.open(directory)
+
+        monkeypatch.setattr(recovery, "Log", SimpleNamespace(open=opened))
+        await feeds.recover()
+        assert used == [0, 0, 0]
+        assert all(feed.open_log is not None for feed in feeds)
+        feeds.close()
 
 
 async def test_a_check_gives_way_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
