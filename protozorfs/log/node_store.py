@@ -52,6 +52,7 @@ class NodeStore:
         self._unsummed: set[int] = set()  # pages in memory that are right, and have no such sum
         self._trusted: dict[int, tuple[TreeNode, int]] | None = None
         self._checked = Bitfield()  # pages
+        self._wrong: dict[int, set[int]] = {}  # page -> slots of which the file says what is wrong
         self._lost: list[tuple[int, int]] = []
         self._pages: dict[int, bytearray] = {}
         self._dirty: dict[int, tuple[int, int]] = {}  # page -> changed slots, half-open
@@ -114,6 +115,8 @@ class NodeStore:
             if number not in before:
                 before[number] = bytes(page)
             NODE.pack_into(page, slot * NODE_BYTES, size, node_hash)
+            if number in self._wrong:
+                self._wrong[number].discard(slot)
             changed = dirty.get(number)
             if changed is None:
                 dirty[number] = (slot, slot + 1)
@@ -208,6 +211,8 @@ class NodeStore:
             self._evict()  # more than one, where many were dirty at once
         self._sums.write_if_many()
         page = self._read_page(number)
+        for slot in self._wrong.get(number, ()):
+            _erase(page, slot)
         if self._trusted is not None and not self._checked.get(number):
             if not self._sums.is_right(number, _WHOLE_PAGE, page):
                 self._check_page(number, page, self._trusted)
@@ -231,7 +236,8 @@ class NodeStore:
                 continue
             right = check.right_node(first + slot)
             if right is None:
-                page[slot * NODE_BYTES : (slot + 1) * NODE_BYTES] = bytes(NODE_BYTES)
+                _erase(page, slot)
+                self._wrong.setdefault(number, set()).add(slot)
             elif (right.size, right.hash) != (size, node_hash):
                 NODE.pack_into(page, slot * NODE_BYTES, right.size, right.hash)
                 self._dirty[number] = _union(self._dirty.get(number), (slot, slot + 1))
@@ -259,6 +265,10 @@ class NodeStore:
             if number not in self._dirty:
                 self._let_go(number)
                 return
+
+
+def _erase(page: bytearray, slot: int) -> None:
+    page[slot * NODE_BYTES : (slot + 1) * NODE_BYTES] = bytes(NODE_BYTES)
 
 
 def _union(one: tuple[int, int] | None, other: tuple[int, int]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import pytest
 
 from protozorfs.errors import BlockUnavailable, StoreCorrupt
 from protozorfs.log.checking import STEP_BYTES, Leaf, Unchecked, wrong_blocks
+from protozorfs.log.format import NODE_BYTES
 from protozorfs.log.hashing import leaf_hash
 from protozorfs.log.proof_types import BlockRequest, Request
 from protozorfs.log.sums import PIECE_BYTES
@@ -130,6 +131,29 @@ def test_a_bit_that_rots_in_a_followed_feed_is_fetched_again(bit: int) -> None:
     assert not log.damaged
     assert log.apply(*block_pair(source, log, bad)).block_index == bad
     check_whole(log, BLOCKS)
+    log.close()
+    check_whole(reopen(files), BLOCKS)
+
+
+def test_a_node_that_was_found_wrong_stays_unknown_when_its_page_is_read_again() -> None:
+    source = reopen(left_by_owner())
+    files = left_by_follower(source)
+    bad = 4
+    right = source.nodes.node(2 * bad)
+    assert right is not None
+    flip(files, "tree", 8 * (2 * bad * NODE_BYTES + 20))
+    flip(files, "data", 8 * source.block_span(bad)[0])  # so that it cannot be made again
+    log = reopen(files)
+    for _ in range(2):
+        assert log.nodes.node(2 * bad) is None
+        log.nodes.forget_pages()
+    log.read(0, len(DATA))
+    assert not log.held.get(bad)
+    for missing in range(bad, len(BLOCKS)):  # its sibling is lost with it
+        if not log.held.get(missing):
+            fetch(source, log, missing)
+    log.nodes.forget_pages()
+    assert log.nodes.node(2 * bad) == right
     log.close()
     check_whole(reopen(files), BLOCKS)
 
