@@ -108,7 +108,7 @@ class Room:
         self._unopened.pop(feed, None)
         self._logs[feed] = log
         self._drop_leavings(log)
-        for start, end in log.held.ranges(0, log.length):
+        for start, end in log.held_runs(0, log.length):
             self._put(feed, log, start, end, is_unread=True)
         self._measure(feed)
         if not self._is_shrinking:
@@ -227,7 +227,7 @@ class Room:
     def _drop(self, victim: Victim[Feed]) -> None:
         feed = victim.key
         log = self._logs[feed]
-        held = list(log.held.ranges(victim.start, victim.end))
+        held = log.held_runs(victim.start, victim.end)
         first = _first_with_bytes(log, (one for run in held for one in range(*run)))
         if first is None:
             return

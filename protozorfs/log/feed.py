@@ -543,7 +543,7 @@ class Log(ReadableLog):
         if self.is_owned:
             raise LocalProtocolError("the blocks of an owned feed cannot be fetched again")
         self._recover_on_disk()
-        for first, last in list(self._held.ranges(start, min(end, self._state.length))):
+        for first, last in self.held_runs(start, min(end, self._state.length)):
             self._files.before_write()
             first_byte, last_byte = self.block_span(first)[0], self.block_span(last - 1)[1]
             self._note(Change.LOST, first, last, last_byte - first_byte)
@@ -559,7 +559,7 @@ class Log(ReadableLog):
         if self.is_owned:
             raise LocalProtocolError("what is in an owned feed's file is needed to recover it")
         end_of_last = 0
-        for first, last in self._held.ranges(0, self._state.length):
+        for first, last in self.held_runs(0, self._state.length):
             self._free(end_of_last, self.block_span(first)[0])
             end_of_last = self.block_span(last - 1)[1]
         self._free(end_of_last, max(self._data.size(), self._byte_length))

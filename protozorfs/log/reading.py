@@ -202,8 +202,28 @@ class ReadableLog:
             found = seek.locate(self._nodes, self._state.roots, at)
             if not isinstance(found, seek.Located) or not self._held.get(found.block_index):
                 break
-            at = self.block_span(self._held.first_unset(found.block_index) - 1)[1]
+            last = self._held.first_unset(found.block_index) - 1
+            try:
+                at = self.block_span(last)[1]
+            except BlockUnavailable:
+                self._lose_around(last)
         return at
+
+    def held_runs(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The runs of blocks that are held in `[start, end)`; where both ends lie is known.
+
+        After an unclean stop more may be claimed: a block to which the way is lost is not held.
+        """
+        while True:
+            runs = list(self._held.ranges(start, end))
+            for block_index in (one for first, last in runs for one in (first, last - 1)):
+                try:
+                    self.block_span(block_index)
+                except BlockUnavailable:
+                    self._lose_around(block_index)
+                    break
+            else:
+                return runs
 
     def locate(self, offset: int) -> Located | Unknown:
         """The block that holds a byte, or how far towards it the tree is known.
@@ -449,6 +469,11 @@ class ReadableLog:
                 if unknown is not None:
                     self._lose(*unknown)
                 at = max(at + 1, unknown[1] if unknown is not None else 0)
+
+    def _lose_around(self, block_index: int) -> None:
+        """The way to a held block is lost."""
+        unknown = seek.unknown_around(self._nodes, self._state.roots, block_index)
+        self._lose(*(unknown or (block_index, block_index + 1)))
 
     def _recount(self) -> None:
         """Counts the bytes held anew; a range to whose ends the way is lost becomes smaller."""

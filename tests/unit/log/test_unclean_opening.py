@@ -401,3 +401,30 @@ def test_what_is_dropped_or_comes_while_a_step_runs_is_as_it_is_then() -> None:
     assert not log.held.get(50)
     assert not log.take_found()
     assert not log.take_lost()
+
+
+def test_a_way_that_a_power_cut_took_is_no_error_to_who_reads_or_drops() -> None:
+    """What was noted of blocks may survive where the nodes that lead to them do not."""
+    blocks = [b"%d " % number * 300 for number in range(300)]
+    data = b"".join(blocks)
+    source, files = source_of(blocks), MemoryFiles()
+    log = reopen(files)
+    upgrade(source, log)
+    log.apply_all([block_pair(source, log, index) for index in range(100)])
+    log.close()
+    log = reopen(files)
+    for index in range(100, 300):
+        fetch(source, log, index)
+    for seed in (0, 8, 9, 13, 30):
+        disk = files.clone()
+        disk.power_cut(random.Random(seed))
+        log = reopen(disk.clone())
+        log.drop(0, log.length)
+        assert not held(log)
+        log = reopen(disk.clone())
+        for offset in range(0, len(data), 5000):
+            assert data.startswith(log.read(offset, 5000), offset)
+        log = reopen(disk)
+        for start, end in log.held_runs(0, log.length):
+            assert data.startswith(blocks[start], log.block_span(start)[0])
+            assert log.block_span(end - 1)[1] <= len(data)
