@@ -52,11 +52,12 @@ def repair_feed(directory: FeedDirectory) -> None:
         StoreCorrupt: an owned feed cannot be opened.
         StoreFull, OSError: what was done by then is good; the next start goes on.
     """
-    if directory.is_marked_clean():
-        directory.unmark_clean()
     key_pair = directory.secret()
+    files = LogFiles(directory, is_owned=key_pair is not None)
+    files.before_write()  # which remembers, too, that it is not in its place
     if key_pair is not None:
-        directory.mend_secret(key_pair, is_in_place=not directory.displacement())
+        files.keep_key(key_pair)
+    files.close()
     mend_heads(directory, is_owned=directory.is_owned())
     tree, data = directory.file("tree"), directory.file("data")
     roots = _opened_on_trial(directory).state.roots

@@ -188,3 +188,13 @@ def test_only_ones_own_feed_can_be_cut() -> None:
     with pytest.raises(NotWritable):
         plan_cut(create_followed(MemoryFiles()).directory)
     assert directory(followed()).feed_id == FEED_ID
+
+
+def test_a_repair_of_an_older_state_does_not_make_it_the_newest() -> None:
+    files = owned(is_clean=True)
+    file = files.open(f"{PATH}/data")
+    file.pwrite(DATA, 0)
+    assert directory(files).displacement()
+    repair(files)
+    assert directory(files).displacement()
+    assert reopen(files).displacement()
