@@ -33,7 +33,6 @@ _WAL_MAGIC = 0x377F0682  # its lowest bit: the checksums are of big-endian words
 _WAL_HEADER = Struct(">IIIIIIII")
 _FRAME_HEADER = Struct(">IIIIII")
 _FEED_ID_BYTES = 32
-_MAX_TIME = 1 << 63
 
 
 class OldNames(NamedTuple):
