@@ -14,8 +14,8 @@ STORE/                          owner-only
     feeds/<2 hex>/<64 hex>/     one directory per feed, by its ID
         data                    blocks at their byte offsets; holes where some are missing
         tree                    40-byte nodes at their flat-tree index
-        head                    four 512-byte slots
-        bitfield                which blocks are here; written at a clean close
+        head                    four slots, each twice in a page of its own
+        bitfield                which blocks are here; written when the feed is marked clean
         bitfield.log            what has changed of that since
         sums  tree_sums         checksums of what was verified of data and tree, to check it fast
         secret  secret.copy     32 bytes, owned feeds only: the seed of the feed's key, twice
