@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from protozorfs.log.checking import wrong_blocks
+from protozorfs.log.sync import PinnedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,7 @@ def _is_unreadable(file: File, leaf: Leaf) -> bool:
         return True
 
 
-class ProgressSync:
+class ProgressSync(PinnedFiles):
     """One sync of all that was checked, so that a power cut takes none of it afterwards.
 
     `run` may be called in another thread.
@@ -77,30 +78,13 @@ class ProgressSync:
 
     def __init__(self, directory: FeedDirectory, files: Sequence[PooledFile]) -> None:
         """`files` of that directory; one of them may have been made in this run."""
+        super().__init__(files)
         self._directory = directory
         self.is_done = False
-        self.has_failed = False
-        self._pinned: list[PooledFile] = []
-        self._files: list[File] = []
-        try:
-            for file in files:
-                self._files.append(file.pin())
-                self._pinned.append(file)
-        except BaseException:
-            self.release()
-            raise
 
     def run(self) -> None:
         """Blocks until the files survive a power cut. Raises StoreFull, OSError."""
         for file in self._files:
-            self.has_failed = True
-            file.fdatasync()
-            self.has_failed = False
+            self._sync(file)
         self._directory.files.sync_dir(self._directory.path)
         self.is_done = True
-
-    def release(self) -> None:
-        """Lets the files be closed again. A second call does nothing."""
-        pinned, self._pinned = self._pinned, []
-        for file in pinned:
-            file.unpin()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from protozorfs.log.sync import PinnedFiles
 from protozorfs.store.layout import HELD_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protozorfs.store import FeedDirectory, File, PooledFile
+    from protozorfs.store import FeedDirectory, PooledFile
 
 
-class PendingRest:
+class PendingRest(PinnedFiles):
     """One mark that is being made. `run` may be called in another thread.
 
     A write that comes meanwhile makes it void: the mark counts only once the thread of the feed has
@@ -21,7 +22,6 @@ class PendingRest:
     Attributes:
         writes: how often the files were about to be written to when this was made.
         held: the content of the file that says what is held.
-        has_failed: a sync of the feed's files failed.
         is_held_kept: `held` is in its place, durably.
         is_done: so is the mark, beside its place.
     """
@@ -36,35 +36,19 @@ class PendingRest:
         writes: int,
     ) -> None:
         """`files`: all that the mark vouches for."""
+        super().__init__(files)
         self.writes = writes
         self.held = held
-        self.has_failed = self.is_held_kept = self.is_done = False
+        self.is_held_kept = self.is_done = False
         self._directory = directory
         self._mark = mark
-        self._pinned: list[PooledFile] = []
-        self._files: list[File] = []
-        try:
-            for file in files:
-                self._files.append(file.pin())
-                self._pinned.append(file)
-        except BaseException:
-            self.release()
-            raise
 
     def run(self) -> None:
         """Syncs everything, and writes what is to be kept. Raises StoreFull, OSError."""
         for file in self._files:
-            self.has_failed = True
-            file.fdatasync()
-            self.has_failed = False
+            self._sync(file)
         directory = self._directory
         directory.files.replace(f"{directory.path}/{HELD_FILE}", self.held)
         self.is_held_kept = True
         directory.prepare_mark(self._mark)
         self.is_done = True
-
-    def release(self) -> None:
-        """Lets the files be closed again. A second call does nothing."""
-        pinned, self._pinned = self._pinned, []
-        for file in pinned:
-            file.unpin()

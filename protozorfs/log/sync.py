@@ -1,4 +1,4 @@
-"""Making a feed's newest head durable, the only way to a head that may be published."""
+"""Syncs in another thread. That of a newest head is the only way to one that may be published."""
 
 from __future__ import annotations
 
@@ -7,12 +7,52 @@ from typing import TYPE_CHECKING
 from protozorfs.errors import StoreFull
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from protozorfs.log.head_store import HeadStore
     from protozorfs.store import File, PooledFile
     from protozorfs.types import Head
 
 
-class PendingSync:
+class PinnedFiles:
+    """Files of a feed that stay open until `release`, to be synced in any thread.
+
+    They are pinned, and released, in the thread of the feed.
+
+    Attributes:
+        has_failed: a sync failed, and not only what was done before it.
+        is_full: for want of space.
+    """
+
+    def __init__(self, files: Sequence[PooledFile]) -> None:
+        self.has_failed = self.is_full = False
+        self._pinned: list[PooledFile] = []
+        self._files: list[File] = []
+        try:
+            for file in files:
+                self._files.append(file.pin())
+                self._pinned.append(file)
+        except BaseException:  # no descriptor is left, for instance
+            self.release()
+            raise
+
+    def _sync(self, file: File) -> None:
+        self.has_failed = True
+        try:
+            file.fdatasync()
+        except StoreFull:
+            self.is_full = True
+            raise
+        self.has_failed = False
+
+    def release(self) -> None:
+        """Lets the files be closed again. A second call does nothing."""
+        pinned, self._pinned = self._pinned, []
+        for file in pinned:
+            file.unpin()
+
+
+class PendingSync(PinnedFiles):
     """One sync of one feed. `run` may be called in another thread, while appends go on in this one.
 
     It covers the head that was the newest when it was made: all of that is written by then. The
@@ -23,21 +63,10 @@ class PendingSync:
         self, head: Head | None, data: PooledFile, tree: PooledFile, heads: HeadStore
     ) -> None:
         """`head` is None when there is nothing to make durable."""
+        super().__init__((data, tree, heads.file) if head is not None else ())
         self.head = head
         self.is_done = False
-        self.has_failed = False  # a sync, not only a write before it
-        self.is_full = False  # for want of space
         self._heads = heads
-        self._pinned: tuple[PooledFile, ...] = ()
-        wanted = (data, tree, heads.file) if head is not None else ()
-        self._files: list[File] = []
-        try:
-            for file in wanted:
-                self._files.append(file.pin())
-                self._pinned += (file,)
-        except BaseException:  # no descriptor is left, for instance
-            self.release()
-            raise
 
     def run(self) -> None:
         """Blocks until the head survives a power cut.
@@ -60,18 +89,3 @@ class PendingSync:
             self._sync(head_file)
             self._heads.confirm_durable()
         self.is_done = True
-
-    def _sync(self, file: File) -> None:
-        self.has_failed = True
-        try:
-            file.fdatasync()
-        except StoreFull:
-            self.is_full = True
-            raise
-        self.has_failed = False
-
-    def release(self) -> None:
-        """Lets the files be closed again. A second call does nothing."""
-        pinned, self._pinned = self._pinned, ()
-        for file in pinned:
-            file.unpin()
