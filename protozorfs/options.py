@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 DEFAULT_HEAD_TIMEOUT = 10.0  # seconds that the first open of an unknown feed waits for a head
 MIN_CACHE_BYTES = 32 * 1024 * 1024  # two blocks of 15 MiB, the largest, may be one reader's need
+DEFAULT_SCRUB_RATE = 8 * 1024 * 1024  # bytes per second: 29 GB an hour, and hardly felt by others
+MIN_SCRUB_RATE = 64 * 1024  # 5 GB a day; a step of a MiB takes 16 s then
 DEFAULT_DHT_RATE = 50  # packets per second, all DHT traffic of a node together
 
 
@@ -31,6 +33,7 @@ class Options:
         read_timeout: seconds that a read waits for missing bytes; None: for ever.
         head_timeout: seconds that an open of a feed with an unknown head waits.
         cache_size: bytes that the blocks of followed feeds may take on the disk; None: no limit.
+        scrub: bytes per second at which all that is held is read again; None: it is not.
         live_from: where a live view starts, "start" or "end".
         noinotify: do not wake inotify watchers of feeds that grow.
         force_append: append although the store may not be the feed's newest.
@@ -51,6 +54,7 @@ class Options:
     read_timeout: float | None = None
     head_timeout: float = DEFAULT_HEAD_TIMEOUT
     cache_size: int | None = None
+    scrub: int | None = None
     live_from: str = "start"
     noinotify: bool = False
     force_append: bool = False
@@ -64,3 +68,5 @@ class Options:
                 f"option cache_size={self.cache_size}: at least 32M, since what one read needs"
                 " may take nearly as much"
             )
+        if self.scrub is not None and self.scrub < MIN_SCRUB_RATE:
+            raise UsageError(f"option scrub={self.scrub}: at least 64K a second")

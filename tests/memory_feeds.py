@@ -31,7 +31,7 @@ from protozorfs.types import FeedId
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from protozorfs.feeds.facts import CheckFacts, NodeFacts
+    from protozorfs.feeds.facts import CheckFacts, NodeFacts, ScrubFacts
 
 FAULTS = {"full": StoreFull, "frozen": NotWritable, "closing": Closing, "bug": ZeroDivisionError}
 
@@ -232,6 +232,9 @@ class MemoryFeeds:
         return next(found, None)
 
     def check_facts(self) -> CheckFacts | None:
+        return None
+
+    def scrub_facts(self) -> ScrubFacts | None:
         return None
 
     def node_facts(self) -> NodeFacts | None:

@@ -23,7 +23,7 @@ import appdirs
 
 from protozorfs.cli.text import printable_text
 from protozorfs.errors import UsageError
-from protozorfs.options import Options
+from protozorfs.options import DEFAULT_SCRUB_RATE, Options
 from protozorfs.types import Address
 
 if TYPE_CHECKING:
@@ -287,10 +287,12 @@ class _Values:
                 self.kernel.add(name)
                 if name == "ro":  # reads of what is missing are refused, as with `local`
                     self.node |= {"read_only": True, "local": True}
-        elif name in _NODE_VALUES or name in ("fsname", "subtype"):
+        elif (name in _NODE_VALUES or name in ("fsname", "subtype")) and word != "scrub":
             if not value:
                 raise _usage(f"option {name} needs a value")
             self._take_value(name, value)
+        elif name == "scrub":
+            self.node[name] = DEFAULT_SCRUB_RATE
         elif name == "debug":
             self.debug = _modules(value, ":")
         elif not (self._sloppy or name in IGNORED_WORDS or name.startswith(IGNORED_PREFIXES)):
@@ -386,12 +388,13 @@ _NODE_VALUES: dict[str, tuple[str, Callable[[str], Any], bool]] = {
     "read_timeout": ("read_timeout", _seconds, False),
     "head_timeout": ("head_timeout", _seconds, False),
     "cache_size": ("cache_size", parse_size, False),
+    "scrub": ("scrub", parse_size, False),  # the value may be left out
     "live_from": ("live_from", _live_from, False),
 }
 # What has no meaning without a mount: reads that wait, appends to feeds that are there, a log.
 MOUNT_WORDS = {
     *("local", "read_timeout", "head_timeout", "live_from", "noinotify", "force_append"),
-    *("fsname", "subtype", "debug"),
+    *("scrub", "fsname", "subtype", "debug"),
     *KERNEL_WORDS,
     *IGNORED_WORDS,
 }

@@ -39,6 +39,7 @@ class Checks:
         self._surroundings = surroundings
         self._feeds: dict[Feed, int] = {}  # bytes that are left to look at, about
         self._has_more = trio.Event()
+        self._has_ended = trio.Event()
         self._done_bytes = self._done_feeds = self._lost_blocks = 0
         self._started = self._told = 0.0
 
@@ -61,6 +62,7 @@ class Checks:
         if not self._feeds:
             self._done_bytes = self._done_feeds = self._lost_blocks = 0
             self._started = self._told = time.monotonic()
+            self._has_ended = trio.Event()
         self._feeds[feed] = _bytes_in_doubt(log)
         self._has_more.set()
 
@@ -86,6 +88,12 @@ class Checks:
                 self._done_feeds += 1
             if self._done_feeds:
                 self._tell_end()
+            self._has_ended.set()
+
+    async def wait_done(self) -> None:
+        """Returns when nothing is to be checked."""
+        while self._feeds:
+            await self._has_ended.wait()
 
     async def _check(self, feed: Feed) -> None:
         log, kept = feed.log, time.monotonic()
@@ -104,7 +112,7 @@ class Checks:
             if time.monotonic() - kept >= KEEP_SECONDS:
                 await _keep_progress(feed, log)
                 kept = time.monotonic()
-            await _give_way()
+            await give_way()
         if feed.has_log(log):
             await _keep_progress(feed, log)
             self._surroundings.room.was_checked(feed)
@@ -147,7 +155,7 @@ async def _keep_progress(feed: Feed, log: Log) -> None:
             progress.release()
 
 
-async def _give_way() -> None:
+async def give_way() -> None:
     """Lets everything else run that is ready, and waits if that was much."""
     before = trio.current_time()
     for _ in range(2):  # what has come meanwhile is noticed in the first, and done in the second

@@ -25,11 +25,12 @@ def tell_findings(feed: Feed, surroundings: Surroundings) -> int:
     if not lost:
         return 0
     count = sum(end - start for start, end in lost)
-    what_next = (
-        "the feed takes no appends until a follower brings them back"
-        if feed.is_owned
-        else "fetching them again"
-    )
+    if surroundings.is_read_only:
+        what_next = "nothing is done about it, since the store is only read"
+    elif feed.is_owned:
+        what_next = "the feed takes no appends until a follower brings them back"
+    else:
+        what_next = "fetching them again"
     logger.error("feed %s: %d blocks are damaged; %s", feed.feed_id.hex(), count, what_next)
     if surroundings.listener is not None:
         for start, end in lost:

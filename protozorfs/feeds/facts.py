@@ -34,6 +34,48 @@ class CheckFacts:
     bytes_per_second: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScrubCounts:
+    """What one scrub has read and found.
+
+    Attributes:
+        feeds: that were read to the end, or could not be.
+        bytes: of blocks.
+        damaged_blocks: that were held and are no more.
+        mended_nodes: of trees, that were wrong on the disk and followed from others.
+        failed_feeds: that could not be read; the log says why.
+    """
+
+    feeds: int = 0
+    bytes: int = 0
+    damaged_blocks: int = 0
+    mended_nodes: int = 0
+    failed_feeds: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScrubFacts:
+    """How far the scrub is, and what the last one found.
+
+    Attributes:
+        now: of the one that runs; None between two.
+        feeds_left: that it has not read to the end.
+        bytes_left: about how much of them is yet to be read.
+        bytes_per_second: on the average, since it began.
+        last: of the last one that ended in this run; None before one has.
+        ended_seconds: since then.
+        next_seconds: until the next one begins; None while one runs.
+    """
+
+    now: ScrubCounts | None
+    feeds_left: int
+    bytes_left: int
+    bytes_per_second: float
+    last: ScrubCounts | None
+    ended_seconds: float | None
+    next_seconds: float | None
+
+
 class PeerState(enum.StrEnum):
     """What goes on with an address."""
 

@@ -17,6 +17,7 @@ from protozorfs.feeds.feed import Feed
 from protozorfs.feeds.numbers import Numbers, identity_of_feed
 from protozorfs.feeds.recovery import name_unnamed, open_others, open_unclean
 from protozorfs.feeds.rests import Rests
+from protozorfs.feeds.scrub import Scrub
 from protozorfs.feeds.surroundings import NodeSurroundings
 from protozorfs.feeds.visits import Visits
 from protozorfs.feeds.why import make_report
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-    from protozorfs.feeds.facts import CheckFacts, FeedReport, Informant, NodeFacts
+    from protozorfs.feeds.facts import CheckFacts, FeedReport, Informant, NodeFacts, ScrubFacts
     from protozorfs.feeds.ports import Listener
     from protozorfs.options import Options
     from protozorfs.store.layout import Store
@@ -60,6 +61,8 @@ class Feeds:
         self._visits = Visits()
         self._rests = Rests()
         self.numbers = Numbers(KeptNumbers(store.files, store.node_key.seed))
+        self._scrub: Scrub | None = None
+        self._scrub_rate = options.scrub
         self._informant: Informant | None = None
         self.surroundings = NodeSurroundings(store, options, self._handles_changed)
         name_unnamed(store)
@@ -94,12 +97,19 @@ class Feeds:
                     self._store.known_peers.save()
 
     async def recover(self) -> None:
-        """Opens the feeds that a killed run had open, in the order and time of `open_unclean`."""
+        """Opens the feeds that a killed run had open, in the order and time of `open_unclean`.
+
+        The scrub, if there is to be one, begins behind that: it uses the same files.
+        """
         found = [feed for feed in self._name_of if feed.needs_recovery()]
         others = await open_unclean(self._store, found)
         if others:
             self.surroundings.start_task(partial(open_others, self._store, others))
         self.surroundings.room.shrink()  # the limit may be lower than it was
+        if self._scrub_rate is not None:
+            around = self.surroundings
+            self._scrub = Scrub(around, around.checks, self._scrub_rate)
+            around.start_task(partial(self._scrub.run, partial(list, self._by_id.values())))
 
     def subscribe(self, listener: Listener, informant: Informant | None = None) -> None:
         """Tells the listener of every feed there is, and from now on of what happens to them.
@@ -172,6 +182,10 @@ class Feeds:
     def check_facts(self) -> CheckFacts | None:
         """How far the check of what an unclean stop has left is; None if there is none."""
         return self.surroundings.checks.facts
+
+    def scrub_facts(self) -> ScrubFacts | None:
+        """How far the scrub is, and what the last one found; None without that option."""
+        return None if self._scrub is None else self._scrub.facts
 
     # changing
 

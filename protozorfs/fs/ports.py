@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from protozorfs.feeds.facts import CheckFacts, FeedReport, NodeFacts
+    from protozorfs.feeds.facts import CheckFacts, FeedReport, NodeFacts, ScrubFacts
     from protozorfs.types import FeedId
 
 
@@ -233,6 +233,10 @@ class FeedsView(Protocol):
 
     def check_facts(self) -> CheckFacts | None:
         """How far the check of what an unclean stop has left is; None if there is none."""
+        ...
+
+    def scrub_facts(self) -> ScrubFacts | None:
+        """How far the scrub is, and what the last one found; None without that option."""
         ...
 
     def node_facts(self) -> NodeFacts | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from protozorfs import ids
@@ -12,7 +13,15 @@ from protozorfs.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protozorfs.feeds.facts import CheckFacts, FeedFacts, FeedReport, NodeFacts, PeerFacts
+    from protozorfs.feeds.facts import (
+        CheckFacts,
+        FeedFacts,
+        FeedReport,
+        NodeFacts,
+        PeerFacts,
+        ScrubCounts,
+        ScrubFacts,
+    )
     from protozorfs.fs.ports import FeedsView, FeedView
 
 MAX_LISTED = 50  # peers and waiting feeds in the text; status.json has all
@@ -34,6 +43,9 @@ def status(feeds: FeedsView) -> str:
     check = feeds.check_facts()
     if check is not None:
         lines.append(f"check       {_check_sentence(check)}")
+    scrub = feeds.scrub_facts()
+    if scrub is not None:
+        lines.append(f"scrub       {'; '.join(_scrub_phrases(scrub))}")
     lines += _feed_lines(feeds)
     if facts is not None and facts.peers:
         lines += ["", "peers", *(_peer_line(peer) for peer in facts.peers[:MAX_LISTED])]
@@ -47,6 +59,37 @@ def _check_sentence(check: CheckFacts) -> str:
         f"of what the last run left, behind the mount: {done:.0f} of about {done + left:.0f} MB,"
         f" {check.bytes_per_second / 1e6:.0f} MB/s, feeds left: {check.feeds_left}"
     )
+
+
+def _scrub_phrases(scrub: ScrubFacts) -> list[str]:
+    phrases = []
+    if scrub.now is not None:
+        done, left = scrub.now.bytes / 1e6, scrub.bytes_left / 1e6
+        phrases.append(
+            f"{done:.0f} of about {done + left:.0f} MB, {scrub.bytes_per_second / 1e6:.1f} MB/s,"
+            f" feeds left: {scrub.feeds_left}, {_found_phrase(scrub.now)}"
+        )
+    if scrub.last is not None and scrub.ended_seconds is not None:
+        phrases.append(
+            f"the last one ended {_hours(scrub.ended_seconds)} ago: {scrub.last.bytes / 1e6:.0f} MB"
+            f" of {scrub.last.feeds} feeds, {_found_phrase(scrub.last)}"
+        )
+    if scrub.next_seconds is not None:
+        phrases.append(f"the next one begins in {_hours(scrub.next_seconds)}")
+    return phrases
+
+
+def _found_phrase(counts: ScrubCounts) -> str:
+    found = [f"damaged blocks: {counts.damaged_blocks}"]
+    if counts.mended_nodes:
+        found.append(f"nodes of trees made good: {counts.mended_nodes}")
+    if counts.failed_feeds:
+        found.append(f"feeds that could not be read: {counts.failed_feeds} (see the log)")
+    return ", ".join(found)
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h"
 
 
 def _node_lines(facts: NodeFacts) -> list[str]:
@@ -109,7 +152,7 @@ def _peer_line(peer: PeerFacts) -> str:
 
 def status_json(feeds: FeedsView) -> str:
     """The status for programs: one object, described in docs/manual.md."""
-    facts, check = feeds.node_facts(), feeds.check_facts()
+    facts, check, scrub = feeds.node_facts(), feeds.check_facts(), feeds.scrub_facts()
     return (
         json.dumps(
             {
@@ -117,6 +160,7 @@ def status_json(feeds: FeedsView) -> str:
                 "store_trouble": feeds.surroundings.store_trouble() or None,
                 "may_fetch": feeds.surroundings.may_fetch(),
                 "check": None if check is None else _check_object(check),
+                "scrub": None if scrub is None else _scrub_object(scrub),
                 "feeds": [_feed_object(shown(name), feed) for name, feed in feeds.names()],
                 "peers": [] if facts is None else [_peer_object(peer) for peer in facts.peers],
             },
@@ -133,6 +177,10 @@ def _check_object(check: CheckFacts) -> dict[str, object]:
         "bytes_done": check.bytes_done,
         "bytes_per_second": round(check.bytes_per_second),
     }
+
+
+def _scrub_object(scrub: ScrubFacts) -> dict[str, object]:
+    return asdict(scrub) | {"bytes_per_second": round(scrub.bytes_per_second)}
 
 
 def _node_object(facts: NodeFacts) -> dict[str, object]:

@@ -50,10 +50,7 @@ class CheckStep:
     def run(self) -> None:
         """Looks at the blocks. For any thread."""
         assert self._file is not None
-        try:
-            wrong = wrong_blocks(self._file, self.leaves)
-        except OSError:  # a bad sector, of which only the blocks on it are wrong
-            wrong = [leaf for leaf in self.leaves if _is_unreadable(self._file, leaf)]
+        wrong = wrong_or_unreadable(self._file, self.leaves)
         self.wrong = frozenset(leaf.block_index for leaf in wrong)
 
     def release(self) -> None:
@@ -61,6 +58,14 @@ class CheckStep:
         if self._file is not None:
             self._file = None
             self._pool_file.unpin()
+
+
+def wrong_or_unreadable(file: File, leaves: Sequence[Leaf]) -> list[Leaf]:
+    """The blocks, given in their order, that cannot be read as their leaves say. For any thread."""
+    try:
+        return wrong_blocks(file, leaves)
+    except OSError:  # a bad sector, of which only the blocks on it are wrong
+        return [leaf for leaf in leaves if _is_unreadable(file, leaf)]
 
 
 def _is_unreadable(file: File, leaf: Leaf) -> bool:

@@ -12,13 +12,13 @@ from protozorfs.log import flat_tree
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.checking import MAX_BLOCK_BYTES, STEP_BYTES, Leaf, wrong_blocks
 from protozorfs.log.format import NODE, NODE_BYTES
-from protozorfs.log.node_store import PAGE_NODES, NodeStore, is_pair
+from protozorfs.log.node_store import PAGE_NODES, NodeStore, is_pair, placed
 from protozorfs.log.sums import NoSums
 from protozorfs.store.findings import Progress
 from protozorfs.types import TreeHash, TreeIndex, TreeNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from protozorfs.store import File
 
@@ -54,15 +54,22 @@ class TreeCheck:
         self.made_again = Bitfield()
         self.unreachable = Bitfield()
 
-    def leaves(self) -> Iterator[Leaf]:
-        """Every leaf that is held, in order; all nodes on the way are compared with the file."""
+    def leaves(self, first: int = 0, end: int | None = None) -> Iterator[Leaf]:
+        """Every leaf of blocks `[first, end)` that is held, in order; by default all of them.
+
+        All nodes on the way are compared with the file.
+        """
+        last = (self.length if end is None else end) - 1
         for root in self._roots:
             if self._stored.node(root.tree_index) != root:
                 self._compare_pages(root.tree_index, root.tree_index)
-        for node, start in self._below(list(_placed(self._roots)), SUBTREE_BLOCKS, self._children):
+        wanted = (2 * first, 2 * last)
+        above = list(placed(self._roots))
+        for node, start in self._below(above, SUBTREE_BLOCKS, self._children, wanted):
             found = self._whole_leaves(node, start) or self._right_leaves(node, start)
             for leaf, at in found:
-                yield Leaf(leaf.tree_index >> 1, at, leaf.size, leaf.hash)
+                if first <= leaf.tree_index >> 1 <= last:
+                    yield Leaf(leaf.tree_index >> 1, at, leaf.size, leaf.hash)
         self._take_lost()
         if self._is_mended:
             self._nodes.flush()
@@ -79,13 +86,23 @@ class TreeCheck:
         stored.flush()
 
     def _below(
-        self, above: list[Placed], blocks: int, children: Callable[[TreeNode], Pair]
+        self,
+        above: list[Placed],
+        blocks: int,
+        children: Callable[[TreeNode], Pair],
+        wanted: tuple[int, int],
     ) -> Iterator[Placed]:
-        """The nodes below that have at most so many blocks, in order, with their offsets."""
+        """The nodes below that have at most so many blocks, in order, with their offsets.
+
+        `wanted`: tree indexes of the first and the last leaf that is asked for.
+        """
         above.reverse()
         while above:
             node, start = above.pop()
-            if flat_tree.leaf_count(node.tree_index) <= blocks:
+            index = node.tree_index
+            if flat_tree.right_span(index) < wanted[0] or flat_tree.left_span(index) > wanted[1]:
+                continue
+            if flat_tree.leaf_count(index) <= blocks:
                 yield node, start
                 continue
             left, right = children(node)
@@ -127,13 +144,14 @@ class TreeCheck:
                 if not is_pair(nodes[at + half], nodes[at], nodes[at + 2 * half]):
                     return []
             half *= 2
-        return list(_placed(nodes[::2], start)) if nodes[count // 2] == top else []
+        return list(placed(nodes[::2], start)) if nodes[count // 2] == top else []
 
     def _right_leaves(self, top: TreeNode, start: int) -> Iterator[Placed]:
         """The leaves below a right node to which right nodes lead, or such as can be made again."""
         index = top.tree_index
-        self._compare_pages(flat_tree.left_span(index), flat_tree.right_span(index))
-        yield from self._below([(top, start)], 1, self._right_children)
+        span = flat_tree.left_span(index), flat_tree.right_span(index)
+        self._compare_pages(*span)
+        yield from self._below([(top, start)], 1, self._right_children, span)
 
     def _compare_pages(self, first: int, last: int) -> None:
         """Compares the pages with the nodes [first, last] with what they must be."""
@@ -236,10 +254,3 @@ class BlockCheck:
         except OSError:
             return True
         return data.count(0) != len(data)
-
-
-def _placed(nodes: Iterable[TreeNode], start: int = 0) -> Iterator[Placed]:
-    """Nodes that stand next to one another, with the byte offsets of what is below them."""
-    for node in nodes:
-        yield node, start
-        start += node.size

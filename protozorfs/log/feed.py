@@ -7,6 +7,7 @@ files only.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from protozorfs.errors import (
@@ -14,6 +15,7 @@ from protozorfs.errors import (
     InvalidProof,
     LocalProtocolError,
     NotWritable,
+    StoreError,
     StoreFull,
 )
 from protozorfs.ids import public_key_of
@@ -34,6 +36,7 @@ from protozorfs.log.proof_types import Proof, Request, UpgradeRequest
 from protozorfs.log.reading import ReadableLog
 from protozorfs.log.recovery import Recovery
 from protozorfs.log.resting import PendingRest
+from protozorfs.log.scrub_steps import ScrubStep
 from protozorfs.log.seek import Located
 from protozorfs.log.sync import PendingSync
 
@@ -516,6 +519,54 @@ class Log(ReadableLog):
         checked, self._checked = self._checked, []
         for start, end in checked:
             self._note(Change.CHECKED, start, end, 0)
+
+    # reading again what is held
+
+    def begin_scrub(self, start: int, end: int) -> ScrubStep | None:
+        """The next held ones of blocks `[start, end)`, to be read again; None if there are none.
+
+        Call `run` of what is returned, in a thread if you like, then `end_scrub` in this one; the
+        next step begins where that one ended. Nothing is written where nothing is wrong.
+
+        Raises:
+            OSError
+        """
+        end = min(end, self._state.length)
+        first = self._held.first_set(start, end) if start < end else None
+        if first is None:
+            return None
+        held = list(self._held.ranges(first, min(end, first + MAX_STEP_BLOCKS)))
+        return ScrubStep(self._data, self._files.tree, self._state.roots, held)
+
+    def end_scrub(self, step: ScrubStep) -> int:
+        """Takes what came of a step that has run; `take_lost` tells of the blocks that are wrong.
+
+        Returns how many nodes of the tree were wrong on the disk, and are made good.
+
+        Raises:
+            OSError: the tree cannot be read.
+        """
+        step.release()
+        mended = self._look_again(step.pages) if step.pages else 0
+        for block_index in sorted(step.wrong):
+            if not self._held.get(block_index):  # dropped meanwhile, or lost with its way
+                continue
+            leaves = self._known_leaves(block_index, block_index + 1)
+            if not (leaves and self._is_here(leaves[0])):
+                self._lose(block_index, block_index + 1)
+        return mended
+
+    def _look_again(self, pages: Iterable[int]) -> int:
+        mended = self._nodes.look_again(pages, self._state.roots)
+        if self._nodes.has_lost:
+            self._lose_unreachable()
+        if self._nodes.dirty_pages:
+            # Without space they are right in memory, and the next write of the feed writes them.
+            with suppress(StoreError, OSError):
+                self._files.before_write()
+                self._nodes.flush()
+                self._nodes.commit()
+        return mended
 
     def check_block(self, block_index: int) -> bool:
         """Whether a block that is here is still right; if not, it is not here any more.

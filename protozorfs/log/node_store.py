@@ -23,7 +23,7 @@ from protozorfs.log.sums import Span
 from protozorfs.types import MAX_SAFE_INTEGER, TreeHash, TreeIndex, TreeNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from protozorfs.log.sums import Sums
     from protozorfs.store import File
@@ -64,11 +64,7 @@ class NodeStore:
 
         Until then nodes are what the file says.
         """
-        self._trusted = {}
-        start = 0
-        for root in roots:
-            self._trusted[root.tree_index] = (root, start)
-            start += root.size
+        self._trusted = _by_index(roots)
         self._pages.clear()
 
     @property
@@ -105,6 +101,29 @@ class NodeStore:
             for slot, (node, found) in enumerate(nodes)
             if node != found and node[1] != _NO_HASH
         ]
+
+    def look_again(self, numbers: Iterable[int], roots: Iterable[TreeNode]) -> int:
+        """Compares pages with the file once more, whatever this run has found of them before.
+
+        What is right in memory, or follows from other nodes, waits for a `flush`; what follows from
+        nothing is lost. Returns how many nodes the file has wrong, and others made good. Nothing
+        may wait for a `commit`.
+
+        Args:
+            numbers: of the pages.
+            roots: of the tree as it is now.
+        """
+        self._trusted = _by_index(roots)
+        count = 0
+        for number in numbers:
+            if number not in self._pages:
+                self._load(number, anew=True)
+            slots = [index - number * PAGE_NODES for index in self.made_again(number)]
+            if slots:
+                changed = min(slots), max(slots) + 1
+                self._dirty[number] = _union(self._dirty.get(number), changed)
+            count += len(slots)
+        return count
 
     def put(self, nodes: Iterable[TreeNode]) -> None:
         """Stores nodes, in memory until `flush`."""
@@ -206,15 +225,18 @@ class NodeStore:
         self._dirty[number] = _union(self._dirty.get(number), (first, end))
         return True
 
-    def _load(self, number: int) -> bytearray:
+    def _load(self, number: int, *, anew: bool = False) -> bytearray:
+        """Reads a page; `anew`: it is checked whatever is known of it, and no sum is believed."""
         while len(self._pages) - len(self._dirty) >= MAX_CACHED_PAGES:
             self._evict()  # more than one, where many were dirty at once
         self._sums.write_if_many()
         page = self._read_page(number)
+        if anew:
+            self._wrong.pop(number, None)
         for slot in self._wrong.get(number, ()):
             _erase(page, slot)
-        if self._trusted is not None and not self._checked.get(number):
-            if not self._sums.is_right(number, _WHOLE_PAGE, page):
+        if self._trusted is not None and (anew or not self._checked.get(number)):
+            if anew or not self._sums.is_right(number, _WHOLE_PAGE, page):
                 self._check_page(number, page, self._trusted)
                 self._unsummed.add(number)
             self._checked.set(number)
@@ -274,6 +296,17 @@ def _erase(page: bytearray, slot: int) -> None:
 def _union(one: tuple[int, int] | None, other: tuple[int, int]) -> tuple[int, int]:
     """The smallest range that covers both."""
     return other if one is None else (min(one[0], other[0]), max(one[1], other[1]))
+
+
+def placed(nodes: Iterable[TreeNode], start: int = 0) -> Iterator[tuple[TreeNode, int]]:
+    """Nodes that stand next to one another, with the byte offsets of what is below them."""
+    for node in nodes:
+        yield node, start
+        start += node.size
+
+
+def _by_index(roots: Iterable[TreeNode]) -> dict[int, tuple[TreeNode, int]]:
+    return {root.tree_index: (root, start) for root, start in placed(roots)}
 
 
 class _PathCheck:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WORDS = (
-    *("port=4000", "peer=[::1]:1", "bootstrap=h:1", "nodht", "sparse", "cache_size=2G"),
+    *("port=4000", "peer=[::1]:1", "bootstrap=h:1", "nodht", "sparse", "cache_size=2G", "scrub"),
     *("read_timeout=5", "live_from=end", "fsname=x", "ro", "allow_other", "debug=fs:dht"),
 )
 

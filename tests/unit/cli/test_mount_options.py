@@ -21,7 +21,7 @@ from protozorfs.cli.options import (
     split_options,
 )
 from protozorfs.errors import UsageError
-from protozorfs.options import Options
+from protozorfs.options import DEFAULT_SCRUB_RATE, Options
 from protozorfs.types import Address
 
 
@@ -100,7 +100,7 @@ def test_every_option_of_the_node() -> None:
         *("port=4711", "bind=[::1]", "peer=[::1]:4000", "peer=host:1", "bootstrap=127.0.0.1:6881"),
         *("nodht", "nolan", "noportmap", "dht_rate=7", "sparse", "local", "read_timeout=2.5"),
         *("head_timeout=0", "cache_size=50M", "live_from=end", "noinotify", "force_append"),
-        *("ephemeral_id", "debug"),
+        *("ephemeral_id", "scrub=20M", "debug"),
     ) == Options(
         port=4711,
         bind="::1",
@@ -119,7 +119,13 @@ def test_every_option_of_the_node() -> None:
         noinotify=True,
         force_append=True,
         ephemeral_id=True,
+        scrub=20 * 1024 * 1024,
     )
+
+
+def test_the_rate_of_a_scrub_may_be_left_out() -> None:
+    assert options("scrub") == Options(scrub=DEFAULT_SCRUB_RATE)
+    assert refusal("/mnt", "-o", "scrub=10K") == "option scrub=10240: at least 64K a second"
 
 
 def test_the_address_has_two_names() -> None:
@@ -144,7 +150,7 @@ def test_what_opens_and_reads_wait() -> None:
         *("port=0", "port=65536", "port=x", "port=-1", "port=٣", "bind=name", "peer=host"),
         *("peer=::1:4000", "peer=:4000", "peer=[::1]", "peer=[x]:1", "peer=host:0", "dht_rate=0"),
         *("read_timeout=x", "read_timeout=-1", "read_timeout=inf", "head_timeout=nan"),
-        *("cache_size=50X", "cache_size=M", "live_from=middle", "subtype=ext4"),
+        *("cache_size=50X", "cache_size=M", "live_from=middle", "subtype=ext4", "scrub=x"),
     ],
 )
 def test_wrong_values_are_refused_by_name(word: str) -> None:
@@ -154,7 +160,7 @@ def test_wrong_values_are_refused_by_name(word: str) -> None:
 def test_values_where_there_are_none_and_none_where_there_are() -> None:
     assert "option nodht takes no value" in refusal("/mnt", "-o", "nodht=1")
     assert "option ro takes no value" in refusal("/mnt", "-o", "ro=1")
-    for word in ("port", "peer=", "fsname", "cache_size="):
+    for word in ("port", "peer=", "fsname", "cache_size=", "scrub="):
         assert f"option {word.rstrip('=')} needs a value" in refusal("/mnt", "-o", word)
 
 

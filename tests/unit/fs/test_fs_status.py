@@ -17,6 +17,8 @@ from protozorfs.feeds.facts import (
     NodeFacts,
     PeerFacts,
     PeerState,
+    ScrubCounts,
+    ScrubFacts,
 )
 from protozorfs.fs import status_text
 from protozorfs.fs.status import StatusTree
@@ -43,12 +45,16 @@ class KnownFeeds(MemoryFeeds):
     facts: NodeFacts | None = None
 
     check: CheckFacts | None = None
+    scrub: ScrubFacts | None = None
 
     def node_facts(self) -> NodeFacts | None:
         return self.facts
 
     def check_facts(self) -> CheckFacts | None:
         return self.check
+
+    def scrub_facts(self) -> ScrubFacts | None:
+        return self.scrub
 
 
 def facts(
@@ -217,3 +223,40 @@ def test_the_tree(feeds: KnownFeeds) -> None:
     for path in ((b"x",), (b"feeds", b"x"), (b"feeds", b"paul", b"x"), (b"feeds",) * 4):
         assert tree.is_directory((*root, *path)) is None
     assert tree.entries((*root, b"feeds")) == [b"journal", b"paul"]
+
+
+def test_how_far_a_scrub_is_and_what_the_last_one_found(feeds: KnownFeeds) -> None:
+    feeds.scrub = ScrubFacts(
+        now=ScrubCounts(feeds=1, bytes=10_000_000),
+        feeds_left=2,
+        bytes_left=30_000_000,
+        bytes_per_second=8e6,
+        last=ScrubCounts(feeds=2, bytes=7_000_000, damaged_blocks=3, mended_nodes=1),
+        ended_seconds=5400.0,
+        next_seconds=None,
+    )
+    assert (
+        "scrub       10 of about 40 MB, 8.0 MB/s, feeds left: 2, damaged blocks: 0;"
+        " the last one ended 1.5 h ago: 7 MB of 2 feeds, damaged blocks: 3,"
+        " nodes of trees made good: 1\n"
+    ) in status_text.status(feeds)
+    told = json.loads(status_text.status_json(feeds))["scrub"]
+    assert told["now"]["bytes"] == 10_000_000
+    assert told["last"]["damaged_blocks"] == 3
+    assert (told["bytes_per_second"], told["next_seconds"]) == (8_000_000, None)
+
+
+def test_when_the_next_scrub_begins(feeds: KnownFeeds) -> None:
+    feeds.scrub = ScrubFacts(
+        now=None,
+        feeds_left=0,
+        bytes_left=0,
+        bytes_per_second=0.0,
+        last=ScrubCounts(feeds=2, bytes=7_000_000, failed_feeds=1),
+        ended_seconds=0.0,
+        next_seconds=604_800.0,
+    )
+    assert (
+        "scrub       the last one ended 0.0 h ago: 7 MB of 2 feeds, damaged blocks: 0,"
+        " feeds that could not be read: 1 (see the log); the next one begins in 168.0 h\n"
+    ) in status_text.status(feeds)
