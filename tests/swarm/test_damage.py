@@ -126,6 +126,35 @@ async def test_an_owned_feed_is_whole_again_when_a_follower_has_brought_back_wha
             assert owner.feeds.report(mended.feed_id).why.startswith("nobody waits")
 
 
+async def test_what_a_scrub_finds_damaged_is_fetched_again(tmp_path: Path) -> None:
+    async with node_at(tmp_path / "owner") as owner:
+        feed = owner.create(b"journal")
+        await feed.append(BLOCKS)
+        await feed.sync()
+        async with node_at(tmp_path / "b", owner) as reader:
+            followed = reader.feeds.follow(feed.feed_id, b"paul")
+            assert await read_all(followed, len(DATA)) == DATA
+            path = tmp_path / "b" / followed.log.directory.path / "data"
+        with path.open("r+b") as file:
+            file.seek(150_000)
+            file.write(bytes([DATA[150_000] ^ 1]))
+        async with node_at(tmp_path / "b", owner, options=replace(ALONE, scrub=2**30)) as reader:
+            scrubbed = reader.feeds.by_name(b"paul")
+            assert scrubbed is not None
+
+            def has_ended() -> bool:
+                facts = reader.feeds.scrub_facts()
+                return facts is not None and facts.last is not None
+
+            await until(has_ended)
+            await until(lambda: scrubbed.held_bytes == len(DATA))
+            facts = reader.feeds.scrub_facts()
+            assert facts is not None
+            assert facts.last is not None
+            assert facts.last.damaged_blocks == 1
+        assert path.read_bytes() == DATA
+
+
 async def test_a_bad_block_costs_its_sender_no_other_feed(tmp_path: Path) -> None:
     """As of a peer that does not check what it serves: its disk gives another byte."""
     async with node_at(tmp_path / "owner") as owner:
