@@ -1,9 +1,9 @@
 """The composition root: opens a store and its swarm, wires them, and takes them down in order.
 
     async with open_node(Path("store"), Options(peers=(Address("host", 4000),))) as node:
-        journal = node.create(b"journal")
+        journal = await node.create(b"journal")
         await journal.append([b"hello\\n"])
-        async for data in node.read_stream(node.get(feed_id)):
+        async for data in node.read_stream(await node.get(feed_id)):
             ...
 
 The mount and the commands are built on this.
@@ -64,17 +64,17 @@ class Node:
     swarm: Swarm
     port: int
 
-    def create(self, name: bytes) -> Feed:
+    async def create(self, name: bytes) -> Feed:
         """A new feed of ours. Raises NameTaken, InvalidName, StoreFull."""
-        return self.feeds.create(name)
+        return await self.feeds.create(name)
 
-    def get(self, feed_id: FeedId) -> Feed:
+    async def get(self, feed_id: FeedId) -> Feed:
         """The feed of that ID; one that is not followed is only visited.
 
         Raises:
             TooManyVisits
         """
-        return self.feeds.by_id(feed_id) or self.feeds.visit(feed_id)
+        return self.feeds.by_id(feed_id) or await self.feeds.visit(feed_id)
 
     async def read_stream(self, feed: Feed, start: int = 0) -> AsyncIterator[bytes]:
         """The bytes of a feed from offset `start` on; at its end it waits for more, for ever."""

@@ -128,7 +128,7 @@ def alone(port: int | None = None, peers: tuple[Address, ...] = ()) -> Options:
 async def serve_source(store: Path, port: int, blocks: int, block_bytes: int) -> None:
     """Fills a new feed, prints its ID, serves it until the process is ended."""
     async with open_node(store, alone(port)) as node:
-        feed = node.feeds.create(b"source")
+        feed = await node.feeds.create(b"source")
         for start in range(0, blocks, BATCH_BLOCKS):
             count = min(BATCH_BLOCKS, blocks - start)
             await feed.append(
@@ -143,7 +143,7 @@ async def fetch_from_source(store: Path, port: int, feed_id: str, byte_length: i
     """Seconds from following a feed, dialling included, until all its bytes are here."""
     async with open_node(store, alone(peers=(Address(LOOPBACK, port),))) as node:
         started = time.perf_counter()
-        feed = node.feeds.follow(parse_feed_id(feed_id), b"sink")
+        feed = await node.feeds.follow(parse_feed_id(feed_id), b"sink")
         with trio.fail_after(RUN_SECONDS):
             while feed.held_bytes < byte_length:  # noqa: ASYNC110  # a want would change the order
                 await trio.sleep(POLL_SECONDS)

@@ -80,11 +80,11 @@ async def _serve_connection(feeds: MemoryFeeds, stream: trio.SocketStream) -> No
         buffer += chunk
         while b"\n" in buffer:
             line, buffer = buffer.split(b"\n", 1)
-            answer = _command(feeds, **json.loads(line))
+            answer = await _command(feeds, **json.loads(line))
             await stream.send_all(json.dumps(answer).encode() + b"\n")
 
 
-def _command(feeds: MemoryFeeds, do: str, feed: str, **values: Any) -> dict[str, Any]:
+async def _command(feeds: MemoryFeeds, do: str, feed: str, **values: Any) -> dict[str, Any]:
     """Acts on a feed named by its name or ID.
 
     stage: append `blocks` (text) or `zeros` bytes, held or not. hold: the first `count` bytes are
@@ -96,7 +96,7 @@ def _command(feeds: MemoryFeeds, do: str, feed: str, **values: Any) -> dict[str,
         raise Fault("the node")
     if do == "break":
         feeds.is_broken = True
-    found = feeds.by_name(feed.encode()) or feeds.visit(ids.parse_feed_id(feed))
+    found = feeds.by_name(feed.encode()) or await feeds.visit(ids.parse_feed_id(feed))
     if do == "stage":
         blocks = [text.encode() for text in values.get("blocks", ())]
         pattern = values.get("pattern", 0)

@@ -270,23 +270,23 @@ class MemoryFeeds:
         feed_id = self.numbers.feed_of(number)
         return None if feed_id is None else self.by_id(feed_id)
 
-    def create(self, name: bytes) -> MemoryFeed:
+    async def create(self, name: bytes) -> MemoryFeed:
         self._check_free(name)
         pair = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
         feed = self.named[name] = MemoryFeed(FeedId(pair.public_key), is_owned=True)
         self._known(feed)
         return feed
 
-    def follow(self, feed_id: FeedId, name: bytes) -> MemoryFeed:
+    async def follow(self, feed_id: FeedId, name: bytes) -> MemoryFeed:
         self._check_free(name)
         if any(feed.feed_id == feed_id for feed in self.named.values()):
             raise NameTaken("has a name")
-        feed = self.visit(feed_id)
+        feed = await self.visit(feed_id)
         del self.visited[feed_id]
         self.named[name] = feed
         return feed
 
-    def visit(self, feed_id: FeedId) -> MemoryFeed:
+    async def visit(self, feed_id: FeedId) -> MemoryFeed:
         feed = self.by_id(feed_id)
         if feed is None:
             feed = MemoryFeed(feed_id, is_owned=False, is_local=self._is_local)
@@ -294,11 +294,11 @@ class MemoryFeeds:
             self._known(feed)
         return feed
 
-    def rename(self, old: bytes, new: bytes) -> None:
+    async def rename(self, old: bytes, new: bytes) -> None:
         self._check_free(new)
         self.named[new] = self.named.pop(old)
 
-    def remove(self, name: bytes) -> None:
+    async def remove(self, name: bytes) -> None:
         feed = self.named.get(name)
         if feed is None:
             raise NoSuchFeed("no feed of that name")
@@ -306,7 +306,7 @@ class MemoryFeeds:
             raise NotRemovable("its key would be lost")
         self._forget(name)
 
-    def delete_key(self, name: bytes, feed_id: FeedId) -> None:
+    async def delete_key(self, name: bytes, feed_id: FeedId) -> None:
         if self.named[name].feed_id != feed_id:
             raise NoSuchFeed("no feed of that name and ID")
         self._forget(name)

@@ -56,9 +56,9 @@ async def _with_node(store: Path, options: Options, use: Callable[[Node], Awaita
 
 
 async def _write(node: Node, *, name: str | None, serve: bool) -> None:
-    feed = node.feeds.create(NEW_NAME if name is None else os.fsencode(name))
+    feed = await node.feeds.create(NEW_NAME if name is None else os.fsencode(name))
     if name is None:
-        node.feeds.rename(NEW_NAME, short_name(feed.feed_id))
+        await node.feeds.rename(NEW_NAME, short_name(feed.feed_id))
     click.echo(ids.format_hex(feed.feed_id))
     say_what_is_read()
     stream = node.write_stream(feed)
@@ -82,7 +82,7 @@ async def _end_with_reader() -> None:
 
 
 async def _copy(node: Node, feed_id: FeedId, *, follow: bool) -> None:
-    feed = node.feeds.by_id(feed_id) or node.feeds.visit(feed_id)
+    feed = node.feeds.by_id(feed_id) or await node.feeds.visit(feed_id)
     feed.acquire()
     try:
         if follow:

@@ -12,7 +12,7 @@ from protozorfs.options import Options
 from protozorfs.store.unwritable import is_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from protozorfs.feeds.feed import Feed
@@ -39,7 +39,10 @@ class StoreAccess:
         return self._look(lambda feeds: [_line(name, feed) for name, feed in feeds.names()])
 
     def create(self, name: bytes) -> FeedId:
-        return self._do(lambda feeds: feeds.create(name).feed_id)
+        async def create(feeds: Feeds) -> FeedId:
+            return (await feeds.create(name)).feed_id
+
+        return self._do(create)
 
     def follow(self, feed_id: FeedId, name: bytes) -> None:
         self._do(lambda feeds: feeds.follow(feed_id, name))
@@ -60,14 +63,17 @@ class StoreAccess:
             async with app.open_to_read(self.store) as stored:
                 return look(stored.feeds)
 
-        return run_async(open_and_look) if is_store(self.store) else self._do(look)
+        async def look_at_new(feeds: Feeds) -> T:
+            return look(feeds)
 
-    def _do(self, operation: Callable[[Feeds], T]) -> T:
+        return run_async(open_and_look) if is_store(self.store) else self._do(look_at_new)
+
+    def _do(self, operation: Callable[[Feeds], Awaitable[T]]) -> T:
         """The result of an operation on the store's feeds."""
 
         async def open_and_do() -> T:
             async with app.open_node(self.store, ALONE) as node:
-                return operation(node.feeds)
+                return await operation(node.feeds)
 
         return run_async(open_and_do)
 

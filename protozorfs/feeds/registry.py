@@ -13,6 +13,7 @@ import trio
 from protozorfs import crypto
 from protozorfs.boundary import Boundary
 from protozorfs.errors import NoSuchFeed, NotRemovable, NotWritable, StoreError
+from protozorfs.feeds.changes import Changes
 from protozorfs.feeds.feed import Feed
 from protozorfs.feeds.numbers import Numbers, identity_of_feed
 from protozorfs.feeds.recovery import name_unnamed, open_others, open_unclean
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from protozorfs.feeds.facts import CheckFacts, FeedReport, Informant, NodeFacts, ScrubFacts
     from protozorfs.feeds.ports import Listener
     from protozorfs.options import Options
-    from protozorfs.store.layout import Store
+    from protozorfs.store.layout import FeedDirectory, Store
 
 CLOSE_SECONDS = 0.5  # for syncs at the end; all has to be over after 2 s, the mount takes its share
 UPKEEP_INTERVAL = 60.0  # seconds between looks at visits, modification times and open files
@@ -46,7 +47,8 @@ class Feeds:
     """The registry: what `fs` shows, what `swarm` finds and serves.
 
     All methods are for the trio thread, and none waits for the network. `run` must be running
-    before feeds are appended to.
+    before feeds are appended to. What changes names waits for the disk, and for other changes of
+    names; everything else goes on meanwhile, and sees what was before.
 
     Attributes:
         surroundings: the node as feeds see it, and who watches them grow.
@@ -60,6 +62,8 @@ class Feeds:
         self._by_id: dict[FeedId, Feed] = {}
         self._visits = Visits()
         self._rests = Rests()
+        self._changes = Changes()
+        self._leaving: dict[FeedId, bool] = {}  # files are to go; whether with a key
         self.numbers = Numbers(KeptNumbers(store.files, store.node_key.seed))
         self._scrub: Scrub | None = None
         self._scrub_rate = options.scrub
@@ -84,17 +88,27 @@ class Feeds:
         async with trio.open_nursery() as nursery:
             await nursery.start(self.surroundings.run)
             task_status.started()
-            while True:
-                await trio.sleep(UPKEEP_INTERVAL)
-                for feed in self._visits.over(trio.current_time()):
-                    with Boundary(logger, f"the end of a visit to {feed.feed_id.hex()}"):
-                        self._discard(feed)
-                with Boundary(logger, "the marking of feeds at rest"):
-                    await self._rests.mark(self._by_id.values())
-                with Boundary(logger, "the upkeep of the store"):
-                    self._keep_mtimes()
-                    self._store.pool.close_unused()
-                    self._store.known_peers.save()
+            try:
+                await self._keep_up()
+            finally:
+                await self._changes.end()
+
+    async def _keep_up(self) -> None:
+        while True:
+            await trio.sleep(UPKEEP_INTERVAL)
+            for feed in self._visits.over(trio.current_time()):
+                with Boundary(logger, f"the end of a visit to {feed.feed_id.hex()}"):
+                    self._discard(feed)
+            with Boundary(logger, "the marking of feeds at rest"):
+                await self._rests.mark(self._by_id.values())
+            with Boundary(logger, "the upkeep of the store"):
+                async with self._changes.one():
+                    mtimes = self._mtimes()
+                    if await self._changes.run(self._keep_mtimes, mtimes):
+                        grown = self.surroundings.grown  # some of them since
+                        grown -= {feed for feed in mtimes if feed.mtime_ns == mtimes[feed]}
+                self._store.pool.close_unused()
+                self._store.known_peers.save()
 
     async def recover(self) -> None:
         """Opens the feeds that a killed run had open, in the order and time of `open_unclean`.
@@ -124,11 +138,13 @@ class Feeds:
     def close(self) -> None:
         """Ends all waits and closes every log; appends are refused from now on.
 
+        No change of names may be under way: `run` waits for it when it is cancelled.
+
         Feeds that there is no time for are left without the mark of a clean stop: what is in them
         is as safe as after a kill, and is checked by the next run.
         """
         self.surroundings.is_closing = True
-        self._keep_mtimes()
+        self._keep_mtimes(self._mtimes())
         deadline = time.monotonic() + CLOSE_SECONDS
         for feed in sorted(self._by_id.values(), key=lambda feed: not feed.is_owned):
             try:
@@ -136,7 +152,9 @@ class Feeds:
             except (StoreError, OSError) as error:
                 logger.error("feed %s was not left cleanly: %s", feed.feed_id.hex(), error)
             if not feed.is_followed:
-                self._remove_files(feed)
+                self._leaving[feed.feed_id] = feed.is_owned
+        for feed_id, is_owned in self._leaving.items():
+            self._remove_files(feed_id, is_owned=is_owned)
 
     # finding
 
@@ -189,7 +207,7 @@ class Feeds:
 
     # changing
 
-    def create(self, name: bytes) -> Feed:
+    async def create(self, name: bytes) -> Feed:
         """A new owned feed; its key is made and kept here.
 
         Raises:
@@ -197,20 +215,24 @@ class Feeds:
             NameTaken, StoreFull: the name is in use; no space.
             NotWritable: the store is only read. So for all that change it.
             StoreGone: the store was deleted or replaced. So for all that change it.
+            Closing: the node shuts down. So for all that change it.
         """
+        async with self._changes.one():
+            return await self._create(name)
+
+    async def _create(self, name: bytes) -> Feed:
         self._check_writable()
         check_new_name(name)
         self._store.names.check_free(name)  # before a key is made for it
         pair = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
         feed_id = FeedId(pair.public_key)
         created_ns = time.time_ns()
+        directory = self._store.feed(feed_id).apart()
+        row = NameRow(name, feed_id, True, created_ns, created_ns)
         try:
-            log = Log.create(self._store.feed(feed_id), pair.seed)
-            self._store.names.add(NameRow(name, feed_id, True, created_ns, created_ns))
-        except BaseException:
-            with suppress(StoreError, OSError):  # nobody knows the feed yet
-                self._store.remove_feed(feed_id, with_secret=True)
-            raise
+            log = await self._changes.run(self._make_files, directory, pair.seed, row)
+        finally:
+            self._store.pool.join(directory.pool)
         feed = Feed(
             feed_id,
             self.surroundings,
@@ -225,36 +247,56 @@ class Feeds:
         self._opened(feed)
         return feed
 
-    def follow(self, feed_id: FeedId, name: bytes) -> Feed:
+    def _make_files(self, directory: FeedDirectory, seed: bytes, row: NameRow) -> Log:
+        try:
+            log = Log.create(directory, seed)
+            self._store.names.add(row)
+        except BaseException:
+            with suppress(StoreError, OSError):  # nobody knows the feed yet
+                self._store.remove_feed(row.feed_id, with_secret=True)
+            raise
+        return log
+
+    async def follow(self, feed_id: FeedId, name: bytes) -> Feed:
         """Follows a feed under a name; a visited one is kept from now on.
 
         Raises:
             NameTaken: the name is in use, or the feed has another name already.
             InvalidName, StoreFull, NotWritable: as for `create`.
         """
+        async with self._changes.one():
+            return await self._follow(feed_id, name)
+
+    async def _follow(self, feed_id: FeedId, name: bytes) -> Feed:
         self._check_writable()
         check_new_name(name)
+        await self._remove_leaving(feed_id)
         created_ns = time.time_ns()
-        self._store.names.add(NameRow(name, feed_id, False, created_ns, created_ns))
+        row = NameRow(name, feed_id, False, created_ns, created_ns)
+        await self._changes.run(self._store.names.add, row)
         feed = self._by_id.get(feed_id)
         if feed is None:
             feed = self._visitor(feed_id, created_ns)
         feed.is_followed = True
         self._visits.end(feed)
-        try:
-            self._store.end_visit(feed_id)
-        except OSError as error:  # the next start does it
-            logger.warning("feed %s is still marked as visited: %s", feed_id.hex(), error)
+        self._store.end_visit(feed_id)
         self._add(feed, name)
         self._opened(feed)
+        try:
+            await self._changes.run(self._store.feed(feed_id).unmark_visited)
+        except (StoreError, OSError) as error:  # the next start does it
+            logger.warning("feed %s is still marked as visited: %s", feed_id.hex(), error)
         return feed
 
-    def visit(self, feed_id: FeedId) -> Feed:
+    async def visit(self, feed_id: FeedId) -> Feed:
         """The feed of that ID, known for a while if it has no name.
 
         Raises:
             TooManyVisits: so many feeds are being read by their IDs already.
         """
+        if feed_id in self._leaving:
+            async with self._changes.one():
+                await self._remove_leaving(feed_id)
         feed = self._by_id.get(feed_id)
         if feed is None:
             forgotten = self._visits.to_make_room()
@@ -266,20 +308,21 @@ class Feeds:
             self._visits.touch(feed, trio.current_time())
         return feed
 
-    def rename(self, old: bytes, new: bytes) -> None:
+    async def rename(self, old: bytes, new: bytes) -> None:
         """Gives a feed another local name.
 
         Raises:
             NoSuchFeed, InvalidName, NameTaken, StoreFull, NotWritable
         """
-        self._check_writable()
-        feed = self._named(old)
-        check_new_name(new)
-        self._store.names.rename(self._kept_name(feed), new)
-        self._names[new] = self._names.pop(old)
-        self._name_of[feed] = new
+        async with self._changes.one():
+            self._check_writable()
+            feed = self._named(old)
+            check_new_name(new)
+            await self._changes.run(self._store.names.rename, self._kept_name(feed), new)
+            self._names[new] = self._names.pop(old)
+            self._name_of[feed] = new
 
-    def remove(self, name: bytes) -> None:
+    async def remove(self, name: bytes) -> None:
         """Unfollows a feed and drops its blocks; an owned feed may go while nobody can know it.
 
         Raises:
@@ -288,24 +331,26 @@ class Feeds:
                 of it has left this machine.
             NotWritable: the store is only read.
         """
-        self._check_writable()
-        feed = self._named(name)
-        if feed.is_owned and feed.length > 0 and not feed.unshared.lasts(time.monotonic()):
-            raise NotRemovable("its key would be lost: protozorfs rm --delete-key")
-        self._remove(feed, name)
+        async with self._changes.one():
+            self._check_writable()
+            feed = self._named(name)
+            if feed.is_owned and feed.length > 0 and not feed.unshared.lasts(time.monotonic()):
+                raise NotRemovable("its key would be lost: protozorfs rm --delete-key")
+            await self._remove(feed, name)
 
-    def delete_key(self, name: bytes, feed_id: FeedId) -> None:
+    async def delete_key(self, name: bytes, feed_id: FeedId) -> None:
         """Removes an owned feed with its key and blocks, for ever. The ID must be the feed's.
 
         Raises:
             NoSuchFeed: no feed of that name, or it has another ID.
             NotWritable: the store is only read.
         """
-        self._check_writable()
-        feed = self._names.get(name)
-        if feed is None or feed.feed_id != feed_id:
-            raise NoSuchFeed("no feed of that name and ID")
-        self._remove(feed, name)
+        async with self._changes.one():
+            self._check_writable()
+            feed = self._names.get(name)
+            if feed is None or feed.feed_id != feed_id:
+                raise NoSuchFeed("no feed of that name and ID")
+            await self._remove(feed, name)
 
     def statvfs(self) -> os.statvfs_result:
         """The file system below the store."""
@@ -367,16 +412,22 @@ class Feeds:
         if listener is not None:
             listener.feed_opened(feed)
 
-    def _remove(self, feed: Feed, name: bytes) -> None:
-        self._store.remove_name(self._kept_name(feed))
+    async def _remove(self, feed: Feed, name: bytes) -> None:
+        await self._changes.run(self._store.remove_name, self._kept_name(feed))
         del self._names[name]
         del self._name_of[feed]
         self.surroundings.grown.discard(feed)
         feed.is_followed = False
         if not feed.handles:
-            self._discard(feed)
+            self._forget(feed)
+            await self._remove_leaving(feed.feed_id)
 
     def _discard(self, feed: Feed) -> None:
+        """Forgets a feed without a name at once; its files go behind that."""
+        self._forget(feed)
+        self.surroundings.start_task(partial(self._remove_behind, feed.feed_id))
+
+    def _forget(self, feed: Feed) -> None:
         listener = self.surroundings.listener
         if listener is not None:
             listener.feed_closed(feed)
@@ -385,7 +436,24 @@ class Feeds:
         self.numbers.give_back(identity_of_feed(feed.feed_id))
         feed.discard()
         self.surroundings.room.closed(feed)
-        self._remove_files(feed)
+        self._leaving[feed.feed_id] = feed.is_owned
+
+    async def _remove_behind(self, feed_id: FeedId) -> None:
+        async with self._changes.one():
+            try:
+                await self._remove_leaving(feed_id)
+            except (StoreError, OSError) as error:  # the next start does it
+                logger.error("files of feed %s are still here: %s", feed_id.hex(), error)
+
+    async def _remove_leaving(self, feed_id: FeedId) -> None:
+        """Part of a change. Before a feed may come back nothing may be left of what it was."""
+        if feed_id not in self._leaving:
+            return
+        try:
+            is_owned = self._leaving[feed_id]
+            await self._changes.run(self._remove_files, feed_id, is_owned=is_owned)
+        finally:
+            del self._leaving[feed_id]
 
     def _count_kept(self) -> None:
         for feed in self._name_of:
@@ -395,18 +463,20 @@ class Feeds:
                 self.surroundings.room.count(feed, data.allocated_bytes())
                 data.close()
 
-    def _remove_files(self, feed: Feed) -> None:
-        if self._store.may_remove(feed.feed_id):
-            self._store.remove_feed(feed.feed_id, with_secret=feed.is_owned)
+    def _remove_files(self, feed_id: FeedId, *, is_owned: bool) -> None:
+        if self._store.may_remove(feed_id):
+            self._store.remove_feed(feed_id, with_secret=is_owned)
 
-    def _keep_mtimes(self) -> None:
-        grown = self.surroundings.grown
+    def _mtimes(self) -> dict[Feed, int]:
+        return {feed: feed.mtime_ns for feed in self.surroundings.grown}
+
+    def _keep_mtimes(self, mtimes: dict[Feed, int]) -> bool:
         try:
-            self._store.names.set_mtimes((feed.feed_id, feed.mtime_ns) for feed in grown)
+            self._store.names.set_mtimes((feed.feed_id, mtime) for feed, mtime in mtimes.items())
         except StoreError as error:  # as on a full disk; they are kept the next time
             logger.warning("modification times could not be kept: %s", error)
-            return
-        grown.clear()
+            return False
+        return True
 
     def _visitor(self, feed_id: FeedId, now_ns: int) -> Feed:
         return Feed(

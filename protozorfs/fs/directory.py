@@ -1,7 +1,7 @@
 """Names to feeds, and what `rm`, `mv` and `ln -s` do to the names in the mount's root.
 
-Raises the errors of the layer below and `Refused`. Nothing here waits: a slow answer to one name
-would hold up every other operation on the directory.
+Raises the errors of the layer below and `Refused`. Nothing here waits for the network; what changes
+names waits for the disk.
 """
 
 from __future__ import annotations
@@ -60,17 +60,17 @@ class Directory:
             return self.find(name), LiveView(None)
         return self.find(split[0]), LiveView(split[1])
 
-    def create(self, name: bytes, flags: int, *, is_rotation: bool) -> FeedView:
+    async def create(self, name: bytes, flags: int, *, is_rotation: bool) -> FeedView:
         """A new owned feed, for CREATE."""
         names.check_new_name(name)
         refuse(policy.create_refusal(name, flags, is_rotation=is_rotation))
-        return self._feeds.create(name)
+        return await self._feeds.create(name)
 
-    def follow(self, name: bytes, target: bytes) -> None:
+    async def follow(self, name: bytes, target: bytes) -> None:
         """`ln -s ID NAME`."""
-        self._feeds.follow(names.decode_feed_id(target), name)
+        await self._feeds.follow(names.decode_feed_id(target), name)
 
-    def rename(self, old: bytes, new: bytes, *, no_replace: bool, exchange: bool) -> None:
+    async def rename(self, old: bytes, new: bytes, *, no_replace: bool, exchange: bool) -> None:
         """`mv OLD NEW`; an ID as the old name keeps that feed under the new one."""
         if old in names.RESERVED_NAMES:
             raise Refused(errno.EPERM)
@@ -82,18 +82,18 @@ class Directory:
             )
         )
         if self._feeds.by_name(old) is not None:
-            self._feeds.rename(old, new)
+            await self._feeds.rename(old, new)
         else:
-            self._feeds.follow(feed_id, new)
+            await self._feeds.follow(feed_id, new)
 
-    def remove(self, name: bytes) -> None:
+    async def remove(self, name: bytes) -> None:
         """`rm NAME`; a feed that is reached by its ID alone has no name to lose."""
         self.find(name)
         if self._feeds.by_name(name) is None:
             raise Refused(errno.EPERM)
-        self._feeds.remove(name)
+        await self._feeds.remove(name)
 
-    def delete_key(self, feed: FeedView, value: bytes) -> None:
+    async def delete_key(self, feed: FeedView, value: bytes) -> None:
         """Removes an owned feed and its key; the value must spell the feed's ID.
 
         Raises:
@@ -106,4 +106,4 @@ class Directory:
         feed_id = names.decode_feed_id(value)
         if feed_id != feed.feed_id:
             raise DecodeError("the ID is not the one of this feed")
-        self._feeds.delete_key(name, feed_id)
+        await self._feeds.delete_key(name, feed_id)

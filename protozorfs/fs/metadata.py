@@ -173,7 +173,7 @@ class MetadataOperations(RefusedOperations):
         feed = self._feed_of(known) if isinstance(known, FeedInode) else None
         if feed is None:
             raise Refused(errno.EPERM)
-        self._directory.delete_key(feed, value)
+        await self._directory.delete_key(feed, value)
         self._root_mtime_ns = time.time_ns()
 
     def _told(self, inode: Inode) -> pyfuse3.EntryAttributes:

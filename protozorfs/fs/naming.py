@@ -1,6 +1,7 @@
 """The handlers about names: finding, listing, following, renaming and removing.
 
-None of them waits: a slow answer to one name would hold up every other operation on the directory.
+None of them waits for the network. What changes names waits for the disk: until it is answered the
+kernel has the directory locked, and lists it to nobody.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class NameOperations(MetadataOperations):
         """
         self._refuse_strangers(ctx)
         self._refuse_below_root(parent_inode)
-        self._directory.follow(name, target)
+        await self._directory.follow(name, target)
         self._root_mtime_ns = time.time_ns()
         return self._attributes.link(self._inodes.throw_away(), target)
 
@@ -94,7 +95,7 @@ class NameOperations(MetadataOperations):
         self._refuse_strangers(ctx)
         self._refuse_below_root(parent_inode_old, parent_inode_new)
         self._refuse_after_refused_open(name_old, ctx.pid)
-        self._directory.rename(
+        await self._directory.rename(
             name_old,
             name_new,
             no_replace=bool(flags & pyfuse3.RENAME_NOREPLACE),
@@ -108,7 +109,7 @@ class NameOperations(MetadataOperations):
         self._refuse_strangers(ctx)
         self._refuse_below_root(parent_inode)
         self._refuse_after_refused_open(name, ctx.pid)
-        self._directory.remove(name)
+        await self._directory.remove(name)
         self._root_mtime_ns = time.time_ns()
 
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:

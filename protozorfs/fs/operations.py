@@ -1,8 +1,8 @@
 """The file system's handlers, as pyfuse3 calls them: those about open files.
 
 Thin: names are in `naming`, attributes in `metadata`, rules in `policy`, waiting in `reads`, `live`
-and `waits`. Only READ and OPEN may wait for the network, WRITE and FSYNC for the disk; all others
-are answered at once.
+and `waits`. Only READ and OPEN may wait for the network; WRITE, FSYNC and what changes names wait
+for the disk; all others are answered at once.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Operations(NameOperations):
         self._refuse_below_root(parent_inode)
         now = trio.current_time()
         is_rotation = self._rotations.take_name(ctx.pid, name, now)
-        feed = self._directory.create(name, flags, is_rotation=is_rotation)
+        feed = await self._directory.create(name, flags, is_rotation=is_rotation)
         self._root_mtime_ns = time.time_ns()
         inode = self._inodes.of_feed(feed.feed_id)
         if is_rotation:
@@ -96,7 +96,7 @@ class Operations(NameOperations):
             self._refused_opens.note((ctx.pid, inode), trio.current_time())
             raise Refused(code)
         if feed is None:
-            feed = self._feeds.visit(known.feed_id)
+            feed = await self._feeds.visit(known.feed_id)
         feed.acquire()
         try:
             if known.live is not None:

@@ -184,7 +184,8 @@ class NumbersView(Protocol):
 class FeedsView(Protocol):
     """All feeds of the store, by local name and by ID.
 
-    The calls that change something may write to the disk; they do not wait for the network.
+    The calls that change something wait for the disk, not for the network. What they change is seen
+    when they return; a cancellation waits for that.
 
     Raises:
         InvalidName, NameTaken, NoSuchFeed, NotRemovable, StoreFull
@@ -207,18 +208,18 @@ class FeedsView(Protocol):
         """The same, by the inode number of its file."""
         ...
 
-    def create(self, name: bytes) -> FeedView:
+    async def create(self, name: bytes) -> FeedView:
         """Makes a key and with it an owned feed."""
         ...
 
-    def follow(self, feed_id: FeedId, name: bytes) -> FeedView: ...
-    def visit(self, feed_id: FeedId) -> FeedView:
+    async def follow(self, feed_id: FeedId, name: bytes) -> FeedView: ...
+    async def visit(self, feed_id: FeedId) -> FeedView:
         """A feed without a name, looked for now and forgotten some time after its last release."""
         ...
 
-    def rename(self, old: bytes, new: bytes) -> None: ...
-    def remove(self, name: bytes) -> None: ...
-    def delete_key(self, name: bytes, feed_id: FeedId) -> None:
+    async def rename(self, old: bytes, new: bytes) -> None: ...
+    async def remove(self, name: bytes) -> None: ...
+    async def delete_key(self, name: bytes, feed_id: FeedId) -> None:
         """Removes an owned feed with its key; the ID must be the feed's."""
         ...
 

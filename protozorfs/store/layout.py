@@ -106,6 +106,10 @@ class FeedDirectory:
         pool = FilePool(OverlayFiles(self.files), MEMORY_POOL_FILES)
         return FeedDirectory(pool, self.feed_id, self._visited)
 
+    def apart(self) -> FeedDirectory:
+        """The same files, for another thread to use until its pool joins this one's."""
+        return FeedDirectory(self.pool.apart(), self.feed_id, self._visited)
+
     def exists(self) -> bool:
         """Whether the feed has files here."""
         return self.files.exists(self.path)
@@ -451,9 +455,11 @@ class Store:
         self._visited.add(feed_id)
 
     def end_visit(self, feed_id: FeedId) -> None:
-        """The feed has a name now, or is forgotten: its directory is no more marked, durably."""
+        """The feed has a name now: a directory that is made for it is not marked any more.
+
+        One that is there already still is; see `FeedDirectory.unmark_visited`.
+        """
         self._visited.discard(feed_id)
-        self.feed(feed_id).unmark_visited()
 
     def may_remove(self, feed_id: FeedId) -> bool:
         """Whether a feed's files are to go: it has no name, and that is on purpose.

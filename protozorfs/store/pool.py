@@ -5,7 +5,7 @@ feed at rest needs none. A `PooledFile` opens its file when it is used, and lose
 others need a place or it is not used any more.
 
 Only one thread may use a pool. A thread that syncs gets files that were pinned for it: a pinned
-file is not closed.
+file is not closed. A thread that makes a feed has a pool of its own, which joins this one after.
 """
 
 from __future__ import annotations
@@ -66,6 +66,18 @@ class FilePool:
     def is_durable(self, directory: str) -> bool:
         """Whether that was noted."""
         return directory in self._durable
+
+    def apart(self) -> FilePool:
+        """A pool of the same files for another thread to use, until `join`."""
+        pool = FilePool(self.files, self.limit)
+        pool._distrusted, pool._durable = self._distrusted, self._durable
+        return pool
+
+    def join(self, pool: FilePool) -> None:
+        """Ends `apart`: all files of that pool, open or not, are under this one's limit now."""
+        self._open.update(pool._open)
+        pool._open = self._open
+        self.make_room()
 
     def close_unused(self) -> None:
         """Closes what was not used since the last call: called now and then, nothing stays open."""

@@ -33,7 +33,7 @@ def journal(node: Node) -> Feed:
 async def append(path: Path, line: bytes, *, force: bool = False) -> int:
     """Appends while nobody can be asked; returns the length."""
     async with open_node(path, replace(ALONE, force_append=force)) as node:
-        feed = node.feeds.by_name(b"journal") or node.create(b"journal")
+        feed = node.feeds.by_name(b"journal") or await node.create(b"journal")
         await feed.append([line])
         return feed.length
 

@@ -69,7 +69,7 @@ def make_store(path: Path) -> dict[str, Path]:
         found = {}
         async with open_node(path, ALONE) as node:
             for name in names():
-                feed: Feed = node.create(name.encode())
+                feed: Feed = await node.create(name.encode())
                 for first in range(0, BLOCKS, COMMIT):
                     await feed.append([block(first + index) for index in range(COMMIT)])
                 await feed.sync()

@@ -7,6 +7,8 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+import trio
+
 from protozorfs.errors import (
     BlockUnavailable,
     DecodeError,
@@ -230,6 +232,15 @@ def feed_seeds() -> Iterable[bytes]:
             yield bytes([template, name, 0])
 
 
+async def _make_feeds(feeds: Feeds) -> None:
+    owned = await feeds.create(b"journal")
+    owned.log.append(BLOCKS)
+    owned.log.sync()
+    await feeds.create(b"empty")
+    await feeds.follow(FEED_ID, b"followed")
+    feeds.close()
+
+
 def make_store(work: Path) -> Callable[[bytes], None]:
     """A store on a real file system one file of which holds something else, opened and listed.
 
@@ -238,13 +249,7 @@ def make_store(work: Path) -> Callable[[bytes], None]:
     logging.disable(logging.CRITICAL)
     made, used = work / "made", work / "used"
     with Store(made) as store:
-        feeds = Feeds(store, Options())
-        owned = feeds.create(b"journal")
-        owned.log.append(BLOCKS)
-        owned.log.sync()
-        feeds.create(b"empty")
-        feeds.follow(FEED_ID, b"followed")
-        feeds.close()
+        trio.run(_make_feeds, Feeds(store, Options()))
     precious = {
         path.relative_to(made): path.read_bytes()
         for path in made.rglob("*")

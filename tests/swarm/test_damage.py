@@ -25,9 +25,9 @@ DATA = b"".join(BLOCKS)
 
 async def test_a_followed_feed_whose_file_was_cut_fetches_the_rest_again(tmp_path: Path) -> None:
     async with node_at(tmp_path / "owner") as owner, node_at(tmp_path / "b", owner) as reader:
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append(BLOCKS)
-        followed = reader.feeds.follow(feed.feed_id, b"paul")
+        followed = await reader.feeds.follow(feed.feed_id, b"paul")
         assert await read_all(followed, len(DATA)) == DATA
         path = tmp_path / "b" / followed.log.directory.path / "data"
         with path.open("r+b") as file:
@@ -49,11 +49,11 @@ async def test_peers_are_told_what_was_found_damaged_and_get_it_when_it_is_here_
         trio.open_nursery() as nursery,
     ):
         async with node_at(tmp_path / "owner", relay) as owner:
-            feed = owner.create(b"journal")
+            feed = await owner.create(b"journal")
             await feed.append(BLOCKS)
             await feed.sync()
-            followed = relay.feeds.follow(feed.feed_id, b"paul")
-            other = reader.feeds.follow(feed.feed_id, b"paul")
+            followed = await relay.feeds.follow(feed.feed_id, b"paul")
+            other = await reader.feeds.follow(feed.feed_id, b"paul")
             assert await read_all(followed, len(DATA)) == DATA
         await until(lambda: other.length == len(BLOCKS))
         path = tmp_path / "b" / followed.log.directory.path / "data"
@@ -78,16 +78,16 @@ async def test_an_owner_that_a_request_shows_its_damage_gets_the_block_back_and_
     tmp_path: Path,
 ) -> None:
     async with node_at(tmp_path / "owner") as owner, node_at(tmp_path / "b", owner) as follower:
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append(BLOCKS)
         await feed.sync()
-        copy = follower.feeds.follow(feed.feed_id, b"copy")
+        copy = await follower.feeds.follow(feed.feed_id, b"copy")
         assert await read_all(copy, len(DATA)) == DATA
         path = tmp_path / "owner" / feed.log.directory.path / "data"
         with path.open("r+b") as file:
             file.truncate(len(DATA) - 5000)
         async with node_at(tmp_path / "c", owner) as other:
-            late = other.feeds.follow(feed.feed_id, b"copy")
+            late = await other.feeds.follow(feed.feed_id, b"copy")
             assert await read_all(late, len(DATA)) == DATA
         assert feed.state is FeedState.OWNED
         assert feed.reader.read_nowait(0, len(DATA)) == DATA
@@ -99,10 +99,10 @@ async def test_an_owned_feed_is_whole_again_when_a_follower_has_brought_back_wha
 ) -> None:
     async with node_at(tmp_path / "follower") as follower:
         async with node_at(tmp_path / "owner", follower) as owner:
-            feed = owner.create(b"journal")
+            feed = await owner.create(b"journal")
             await feed.append(BLOCKS)
             await feed.sync()
-            copy = follower.feeds.follow(feed.feed_id, b"copy")
+            copy = await follower.feeds.follow(feed.feed_id, b"copy")
             assert await read_all(copy, len(DATA)) == DATA
             path = tmp_path / "owner" / feed.log.directory.path
         with (path / "data").open("r+b") as file:
@@ -158,7 +158,7 @@ async def test_what_a_scrub_finds_damaged_is_fetched_again(tmp_path: Path) -> No
 async def test_a_bad_block_costs_its_sender_no_other_feed(tmp_path: Path) -> None:
     """As of a peer that does not check what it serves: its disk gives another byte."""
     async with node_at(tmp_path / "owner") as owner:
-        rotten, sound = owner.create(b"rotten"), owner.create(b"sound")
+        rotten, sound = await owner.create(b"rotten"), await owner.create(b"sound")
         for feed in (rotten, sound):
             await feed.append(BLOCKS)
             await feed.sync()
@@ -172,11 +172,11 @@ async def test_a_bad_block_costs_its_sender_no_other_feed(tmp_path: Path) -> Non
 
         rotten.proof = rot  # type: ignore[method-assign]
         async with node_at(tmp_path / "b", owner) as reader:
-            first = reader.feeds.follow(rotten.feed_id, b"first")
+            first = await reader.feeds.follow(rotten.feed_id, b"first")
             await until(lambda: first.held_bytes == len(DATA) - 5000)
             assert first.length == len(BLOCKS)
             (session,) = reader.swarm.connections.entries
-            second = reader.feeds.follow(sound.feed_id, b"second")
+            second = await reader.feeds.follow(sound.feed_id, b"second")
             assert await read_all(second, len(DATA)) == DATA
             await sound.append([b"more"])
             await until(lambda: second.length == len(BLOCKS) + 1)
@@ -186,14 +186,14 @@ async def test_a_bad_block_costs_its_sender_no_other_feed(tmp_path: Path) -> Non
 
 async def test_a_removed_feed_is_not_made_again(tmp_path: Path) -> None:
     async with open_node(tmp_path / "store", ALONE) as node:
-        feed = node.create(b"journal")
+        feed = await node.create(b"journal")
         await feed.append([b"x"])
         directory = tmp_path / "store" / feed.log.directory.path
-        node.feeds.delete_key(b"journal", feed.feed_id)
+        await node.feeds.delete_key(b"journal", feed.feed_id)
         assert not directory.exists()
         with pytest.raises(StoreError, match="removed"):
             feed.reader.read_nowait(0, 1)
         assert not feed.is_usable
         assert not directory.exists()
         with pytest.raises(NoSuchFeed):
-            node.feeds.delete_key(b"journal", feed.feed_id)
+            await node.feeds.delete_key(b"journal", feed.feed_id)

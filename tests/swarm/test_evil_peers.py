@@ -38,7 +38,7 @@ async def test_beside_a_good_peer_all_arrives_right(tmp_path: Path, evil: str) -
         assert good.address is not None
         options = replace(ALONE, peers=(bad.address, good.address))
         async with open_node(tmp_path / "store", options) as node:
-            feed = node.feeds.follow(good.feed_id, b"feed")
+            feed = await node.feeds.follow(good.feed_id, b"feed")
             assert await read_all(feed, len(DATA)) == DATA
             assert feed.length == BLOCKS
             assert feed.fork == 0
@@ -61,7 +61,7 @@ async def test_beside_a_signed_later_fork_one_history_arrives_whole(
         assert good.address is not None
         peers = (good.address, later.address) if good_first else (later.address, good.address)
         async with open_node(tmp_path / "store", replace(ALONE, peers=peers)) as node:
-            feed = node.feeds.follow(good.feed_id, b"feed")
+            feed = await node.feeds.follow(good.feed_id, b"feed")
             await until(lambda: feed.length > 0)
             begun = feed.fork
             assert await read_all(feed, len(histories[begun])) == histories[begun]
@@ -78,7 +78,7 @@ async def test_alone_it_is_asked_less_and_less_and_stays_connected(
         assert bad.address is not None
         options = replace(ALONE, peers=(bad.address,))
         async with open_node(tmp_path / "store", options) as node:
-            feed = node.feeds.follow(bad.feed_id, b"feed")
+            feed = await node.feeds.follow(bad.feed_id, b"feed")
             (peer,) = node.swarm.connections.table
             replicator = node.swarm.replicator_for(discovery_key_of(feed.feed_id))
             assert replicator is not None
@@ -99,7 +99,7 @@ async def test_two_signed_histories_freeze_the_feed(tmp_path: Path) -> None:
         # The peer shows its first connection one history and its second the other.
         first = replace(ALONE, peers=(peer.address,))
         async with open_node(tmp_path / "store", first) as node:
-            feed = node.feeds.follow(peer.feed_id, b"feed")
+            feed = await node.feeds.follow(peer.feed_id, b"feed")
             held = await read_all(feed, len(DATA))
         async with open_node(tmp_path / "store", first) as node:
             again = node.feeds.by_name(b"feed")
@@ -118,7 +118,7 @@ async def test_two_signed_histories_freeze_the_feed(tmp_path: Path) -> None:
 
 async def test_a_node_reader_of_our_feed_finds_it_right(tmp_path: Path) -> None:
     async with open_node(tmp_path / "store", ALONE) as node:
-        feed = node.create(b"ours")
+        feed = await node.create(b"ours")
         blocks = [b"line %d\n" % number for number in range(200)]
         for block in blocks:
             await feed.append([block])

@@ -27,9 +27,9 @@ async def test_facts_of_connected_nodes(tmp_path: Path) -> None:
     async with node_at(tmp_path / "a") as owner:
         options = replace(ALONE, peers=(nowhere, Address(LOOPBACK, owner.port)))
         async with node_at(tmp_path / "b", options=options) as reader:
-            feed = owner.create(b"journal")
+            feed = await owner.create(b"journal")
             await feed.append([b"hello\n"])
-            followed = reader.feeds.follow(feed.feed_id, b"paul")
+            followed = await reader.feeds.follow(feed.feed_id, b"paul")
             with trio.fail_after(30):
                 await followed.reader.wait_length(0)
             facts = reader.feeds.node_facts()
@@ -58,7 +58,7 @@ def _state(node: object, address: Address) -> PeerState | None:
 async def test_facts_about_the_dht_and_the_lan(tmp_path: Path) -> None:
     options = Options(bind=LOOPBACK, noportmap=True, bootstrap=())
     async with node_at(tmp_path / "a", options=options) as node:
-        feed = node.create(b"journal")
+        feed = await node.create(b"journal")
         facts = node.feeds.node_facts()
         assert facts is not None
         assert facts.dht is not None
@@ -76,9 +76,9 @@ async def test_the_position_of_any_block_of_a_sparse_feed(tmp_path: Path) -> Non
         node_at(tmp_path / "a") as owner,
         node_at(tmp_path / "b", owner, options=SPARSE) as reader,
     ):
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append(blocks)
-        followed = reader.feeds.follow(feed.feed_id, b"paul")
+        followed = await reader.feeds.follow(feed.feed_id, b"paul")
         with trio.fail_after(30):
             await followed.reader.wait_length(COUNT - 1)
             await until(lambda: followed.log.length == COUNT)
@@ -95,11 +95,11 @@ async def test_the_position_of_any_block_of_a_sparse_feed(tmp_path: Path) -> Non
 
 async def test_positions_are_not_fetched_where_nothing_is(tmp_path: Path) -> None:
     async with node_at(tmp_path / "a") as owner:
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append([b"one", b"two", b"three"])
         options = replace(SPARSE, local=True)
         async with node_at(tmp_path / "b", owner, options=options) as reader:
-            followed = reader.feeds.follow(feed.feed_id, b"paul")
+            followed = await reader.feeds.follow(feed.feed_id, b"paul")
             with trio.fail_after(30):
                 await until(lambda: followed.log.length == 3)
                 await followed.reader.wait_block_start(0)

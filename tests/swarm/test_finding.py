@@ -53,9 +53,9 @@ async def test_a_feed_is_found_by_its_id_on_the_dht(tmp_path: Path, dht: Options
         open_node(tmp_path / "owner", dht) as owner,
         open_node(tmp_path / "reader", dht) as reader,
     ):
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append([b"hello\n"])
-        followed = reader.feeds.follow(feed.feed_id, b"paul")
+        followed = await reader.feeds.follow(feed.feed_id, b"paul")
         assert await read_all(followed, 6) == b"hello\n"
         await feed.append([b"world\n"])
         assert await read_all(followed, 12) == b"hello\nworld\n"
@@ -64,7 +64,7 @@ async def test_a_feed_is_found_by_its_id_on_the_dht(tmp_path: Path, dht: Options
 async def test_a_head_record_is_known_before_any_peer(tmp_path: Path, dht: Options) -> None:
     """The owner has left; the record still tells the length, and a read waits for the bytes."""
     async with open_node(tmp_path / "owner", dht) as owner:
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         feed_id = feed.feed_id
         await feed.append([b"hello\n"])
         await feed.sync()
@@ -73,7 +73,7 @@ async def test_a_head_record_is_known_before_any_peer(tmp_path: Path, dht: Optio
         put = await upkeep.node.put_item(_record(owner, b"journal"))
         assert put.is_done
     async with open_node(tmp_path / "reader", dht) as reader:
-        followed = reader.feeds.follow(feed_id, b"paul")
+        followed = await reader.feeds.follow(feed_id, b"paul")
         await until(lambda: followed.byte_length == 6)
         assert followed.length == 1
         assert followed.reader.read_nowait(0, 6) == b""
@@ -97,19 +97,19 @@ def _record(node: Node, name: bytes) -> SignedItem:
 
 
 async def test_a_new_feed_is_removable_until_its_head_is_put(tmp_path: Path, dht: Options) -> None:
-    async with open_node(tmp_path / "owner", replace(dht, bootstrap=())) as owner:
-        feed = owner.create(b"journal")
+    async with open_node(tmp_path / "owner", replace(dht, nodht=True)) as owner:
+        feed = await owner.create(b"journal")
         await feed.append([b"hello\n"])
         await feed.sync()
-        owner.feeds.remove(b"journal")  # there was nobody to put it to
+        await owner.feeds.remove(b"journal")  # there was nobody to put it to
     async with open_node(tmp_path / "owner", dht) as owner:
         await until(lambda: is_online(owner))
         started = time.monotonic()
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append([b"hello\n"])
         await until(lambda: not feed.unshared.lasts(started))
         with pytest.raises(NotRemovable):
-            owner.feeds.remove(b"journal")
+            await owner.feeds.remove(b"journal")
 
 
 async def test_a_copy_of_a_store_learns_the_newer_head_and_fetches(
@@ -118,7 +118,7 @@ async def test_a_copy_of_a_store_learns_the_newer_head_and_fetches(
     """Rule 3: appended to in two places, the feed does not fork."""
     original, copy = tmp_path / "original", tmp_path / "copy"
     async with open_node(original, dht) as node:
-        feed_id = (feed := node.create(b"journal")).feed_id
+        feed_id = (feed := await node.create(b"journal")).feed_id
         await feed.append([b"one\n"])
         await feed.sync()
     await trio.run_process(["cp", "-a", str(original), str(copy)])
@@ -149,7 +149,7 @@ async def test_a_copy_with_nobody_to_ask_takes_no_appends(tmp_path: Path) -> Non
     alone = Options(bind=LOOPBACK, nodht=True, nolan=True, noportmap=True)
     original, copy = tmp_path / "original", tmp_path / "copy"
     async with open_node(original, alone) as node:
-        feed = node.create(b"journal")
+        feed = await node.create(b"journal")
         await feed.append([b"one\n"])
     await trio.run_process(["cp", "-a", str(original), str(copy)])
     async with open_node(copy, alone) as node:
@@ -184,7 +184,7 @@ async def test_a_record_counts_for_nothing_beside_a_later_fork(
         upkeep = reader.swarm.upkeep
         assert upkeep is not None
         await until(lambda: is_online(reader))
-        feed = reader.feeds.follow(before.feed_id, b"paul")
+        feed = await reader.feeds.follow(before.feed_id, b"paul")
         feed.begin_history(whole(after))  # before anybody can be asked for a record
         put = await upkeep.node.put_item(sign_record(before.head, before.key_pair))
         assert put.stored_count > 0
@@ -199,9 +199,9 @@ async def test_feeds_are_found_on_the_lan(tmp_path: Path) -> None:
         open_node(tmp_path / "owner", ON_LAN) as owner,
         open_node(tmp_path / "reader", ON_LAN) as reader,
     ):
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append([b"hello\n"])
-        followed = reader.feeds.follow(feed.feed_id, b"paul")
+        followed = await reader.feeds.follow(feed.feed_id, b"paul")
         assert await read_all(followed, 6) == b"hello\n"
         await feed.append([b"world\n"])
         assert await read_all(followed, 12) == b"hello\nworld\n"

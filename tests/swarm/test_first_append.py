@@ -37,7 +37,7 @@ async def store(tmp_path: Path) -> Path:
     """A store with a feed of one line, in its own place."""
     path = tmp_path / "store"
     async with open_node(path, ALONE) as node:
-        feed = node.create(b"journal")
+        feed = await node.create(b"journal")
         await feed.append([b"one\n"])
         await feed.sync()
     return path
@@ -140,7 +140,7 @@ async def test_a_peer_that_has_nothing_but_what_it_got_here_is_no_answer(
     """Whatever it knows of the feed it has from the copy, which must not believe itself."""
     async with open_node(tmp_path / "new", ALONE) as reader, node_at(copy, reader) as node:
         feed_id = journal(node).feed_id
-        followed = reader.feeds.follow(feed_id, b"journal")
+        followed = await reader.feeds.follow(feed_id, b"journal")
         with pytest.raises(NotWritable, match="nobody could be asked"):
             await journal(node).append([b"two\n"])
         await until(lambda: followed.log.contiguous_length == 1)
@@ -151,7 +151,7 @@ async def test_a_peer_that_has_nothing_but_what_it_got_here_is_no_answer(
 
 async def test_a_peer_that_has_less_is_no_answer(tmp_path: Path, store: Path) -> None:
     async with open_node(tmp_path / "reader", ALONE) as reader, node_at(store, reader) as node:
-        followed = reader.feeds.follow(journal(node).feed_id, b"journal")
+        followed = await reader.feeds.follow(journal(node).feed_id, b"journal")
         await until(lambda: followed.log.contiguous_length == 1)
     async with open_node(store, ALONE) as node:
         await journal(node).append([b"two\n"])
@@ -169,7 +169,7 @@ async def test_a_follower_that_has_the_head_from_elsewhere_is_an_answer(
 ) -> None:
     async with open_node(tmp_path / "reader", ALONE) as reader:
         async with node_at(store, reader) as node:
-            followed = reader.feeds.follow(journal(node).feed_id, b"journal")
+            followed = await reader.feeds.follow(journal(node).feed_id, b"journal")
             await until(lambda: followed.log.contiguous_length == 1)
         async with node_at(copy, reader, options=replace(ALONE, port=await unused_port())) as node:
             await journal(node).append([b"two\n"])
@@ -182,7 +182,7 @@ async def test_so_is_a_node_peer(tmp_path: Path) -> None:
     """It answers the question for its head as it answers any other."""
     blocks = [generated_block(index, 64) for index in range(3)]
     async with open_node(tmp_path / "store", ALONE) as node:
-        await node.create(b"journal").append(blocks)
+        await (await node.create(b"journal")).append(blocks)
         keys = journal(node).log.key_pair
         assert keys is not None
     await trio.run_process(["cp", "-a", str(tmp_path / "store"), str(tmp_path / "copy")])

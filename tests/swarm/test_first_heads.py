@@ -47,7 +47,7 @@ async def dht(tmp_path: Path) -> AsyncIterator[Options]:
 
 
 async def new_feed(owner: Node) -> Feed:
-    feed = owner.create(b"journal")
+    feed = await owner.create(b"journal")
     await feed.append([b"hello\n"])
     await feed.sync()
     return feed
@@ -63,9 +63,9 @@ async def wait_head(feed: Feed) -> None:
 async def expect_soon_again(feed: Feed, reader: Node) -> None:
     """Lets it go and follows it, some times."""
     for _ in range(TIMES):
-        reader.feeds.remove(b"paul")
+        await reader.feeds.remove(b"paul")
         start = trio.current_time()
-        again = reader.feeds.follow(feed.feed_id, b"paul")
+        again = await reader.feeds.follow(feed.feed_id, b"paul")
         await wait_head(again)
         assert await read_all(again, 6) == b"hello\n"
         took = trio.current_time() - start
@@ -95,7 +95,7 @@ async def met_by(way: str, directory: Path) -> AsyncIterator[tuple[Node, Node]]:
 async def test_a_feed_is_found_and_found_again(tmp_path: Path, way: str) -> None:
     async with met_by(way, tmp_path) as (owner, reader):
         feed = await new_feed(owner)
-        await wait_head(reader.feeds.follow(feed.feed_id, b"paul"))
+        await wait_head(await reader.feeds.follow(feed.feed_id, b"paul"))
         await expect_soon_again(feed, reader)
 
 
@@ -107,7 +107,7 @@ async def test_a_feed_is_found_and_found_again_on_the_dht(tmp_path: Path, dht: O
         await until(lambda: schedule.refreshed_share(trio.current_time()) == 1.0)
         await trio.sleep(1)
         async with open_node(tmp_path / "reader", dht) as reader:
-            followed = reader.feeds.follow(feed.feed_id, b"paul")
+            followed = await reader.feeds.follow(feed.feed_id, b"paul")
             await wait_head(followed)
             assert await read_all(followed, 6) == b"hello\n"
             await expect_soon_again(feed, reader)
@@ -117,7 +117,7 @@ async def test_a_feed_of_a_remembered_peer_is_found_again(tmp_path: Path) -> Non
     async with node_at(tmp_path / "owner", options=ON_LAN) as owner:
         feed = await new_feed(owner)
         async with node_at(tmp_path / "reader", options=ON_LAN) as reader:
-            await wait_head(reader.feeds.follow(feed.feed_id, b"paul"))
+            await wait_head(await reader.feeds.follow(feed.feed_id, b"paul"))
         async with node_at(tmp_path / "reader") as reader:
             followed = reader.feeds.by_name(b"paul")
             assert followed is not None
@@ -134,7 +134,7 @@ async def test_a_feed_is_visited_again_after_its_visit(
         feed = await new_feed(owner)
         for _ in range(TIMES):
             start = trio.current_time()
-            visited = reader.get(feed.feed_id)
+            visited = await reader.get(feed.feed_id)
             visited.acquire()
             await wait_head(visited)
             assert trio.current_time() - start < BACK_SECONDS
@@ -148,22 +148,22 @@ async def test_a_feed_is_found_again_when_its_connection_has_ended_meanwhile(
     """Both know where the other was; neither waits for a back-off when it hears of it."""
     async with met_by("LAN", tmp_path) as (owner, reader):
         feed = await new_feed(owner)
-        await wait_head(reader.feeds.follow(feed.feed_id, b"paul"))
-        reader.feeds.remove(b"paul")
+        await wait_head(await reader.feeds.follow(feed.feed_id, b"paul"))
+        await reader.feeds.remove(b"paul")
         for node in (owner, reader):
             for entry in list(node.swarm.connections.entries.values()):
                 entry.driver.end("cut by the test")
         await until(lambda: not reader.swarm.connections.entries)
         start = trio.current_time()
-        await wait_head(reader.feeds.follow(feed.feed_id, b"paul"))
+        await wait_head(await reader.feeds.follow(feed.feed_id, b"paul"))
         assert trio.current_time() - start < BACK_SECONDS
 
 
 async def test_a_claim_of_nothing_is_no_knowledge(tmp_path: Path) -> None:
     """The owner is connected and has appended nothing: an open waits, as for any unknown feed."""
     async with node_at(tmp_path / "owner") as owner, node_at(tmp_path / "reader", owner) as reader:
-        feed = owner.create(b"journal")
-        followed = reader.feeds.follow(feed.feed_id, b"paul")
+        feed = await owner.create(b"journal")
+        followed = await reader.feeds.follow(feed.feed_id, b"paul")
         await until(lambda: bool(followed.peers))
         with trio.move_on_after(1.5) as waited:
             await followed.reader.wait_first_head()
@@ -178,7 +178,7 @@ async def test_a_claim_of_nothing_is_no_knowledge(tmp_path: Path) -> None:
 async def test_nobody_to_ask_is_known_at_once(tmp_path: Path) -> None:
     async with node_at(tmp_path / "owner") as owner, node_at(tmp_path / "reader") as reader:
         feed = await new_feed(owner)
-        followed = reader.feeds.follow(feed.feed_id, b"paul")
+        followed = await reader.feeds.follow(feed.feed_id, b"paul")
         start = trio.current_time()
         for _ in range(2):
             with pytest.raises(HeadUnknown):
@@ -196,7 +196,7 @@ async def test_a_head_that_was_kept_of_a_record_is_known_without_a_dht(
         feed_id = feed.feed_id
         await trio.sleep(1)
     async with open_node(reader_path, dht) as reader:
-        await wait_head(reader.feeds.follow(feed_id, b"paul"))
+        await wait_head(await reader.feeds.follow(feed_id, b"paul"))
     async with node_at(reader_path) as reader:
         again = reader.feeds.by_name(b"paul")
         assert again is not None

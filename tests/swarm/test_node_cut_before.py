@@ -69,10 +69,10 @@ async def test_it_is_followed_served_and_kept(tmp_path: Path, we_dial: bool) -> 
                 assert writer.address is not None
                 relay.swarm.connections.table.add_users(writer.address)
                 relay.swarm.connections.table_changed()
-            feed = relay.feeds.follow(writer.feed_id, b"feed")
+            feed = await relay.feeds.follow(writer.feed_id, b"feed")
             await expect(feed, 1, data)
             async with node_at(tmp_path / "other", relay) as other:
-                also = other.feeds.follow(feed.feed_id, b"feed")
+                also = await other.feeds.follow(feed.feed_id, b"feed")
                 await expect(also, 1, data)
                 await trio.to_thread.run_sync(writer.append, "live")
                 data += b"live"
@@ -87,7 +87,7 @@ async def test_it_is_followed_served_and_kept(tmp_path: Path, we_dial: bool) -> 
         await expect(kept, 1, data)
         assert await read_by_node(kept.feed_id, at(relay), length) == (1, data)
         async with node_at(tmp_path / "newcomer", relay) as newcomer:
-            await expect(newcomer.feeds.follow(kept.feed_id, b"feed"), 1, data)
+            await expect(await newcomer.feeds.follow(kept.feed_id, b"feed"), 1, data)
 
 
 async def test_who_followed_before_keeps_and_serves_what_was(tmp_path: Path) -> None:
@@ -96,12 +96,12 @@ async def test_who_followed_before_keeps_and_serves_what_was(tmp_path: Path) -> 
         assert writer.address is not None
         with_owner = replace(ALONE, peers=(writer.address,))
         async with open_node(tmp_path / "old", with_owner) as old:
-            before = old.feeds.follow(writer.feed_id, b"feed")
+            before = await old.feeds.follow(writer.feed_id, b"feed")
             assert await read_all(before, len(BEFORE)) == BEFORE
             data = await trio.to_thread.run_sync(cut, writer, 10, "after")
             await until(lambda: before.state is FeedState.FROZEN)
             async with open_node(tmp_path / "new", with_owner) as new:
-                after = new.feeds.follow(writer.feed_id, b"feed")
+                after = await new.feeds.follow(writer.feed_id, b"feed")
                 await expect(after, 1, data)
                 new.swarm.connections.table.add_users(at(old))
                 new.swarm.connections.table_changed()
@@ -109,12 +109,12 @@ async def test_who_followed_before_keeps_and_serves_what_was(tmp_path: Path) -> 
                 await trio.to_thread.run_sync(writer.append, "live")
                 await expect(after, 1, data + b"live")
                 async with node_at(tmp_path / "third", old) as third:
-                    await expect(third.feeds.follow(writer.feed_id, b"feed"), 0, BEFORE)
+                    await expect(await third.feeds.follow(writer.feed_id, b"feed"), 0, BEFORE)
             assert await read_by_node(before.feed_id, at(old), BLOCKS) == (0, BEFORE)
             assert await read_all(before, len(BEFORE)) == BEFORE
             assert before.frozen_why.startswith("its key signed a later history elsewhere (fork 1")
-            old.feeds.remove(b"feed")
-            again = old.feeds.follow(writer.feed_id, b"feed")
+            await old.feeds.remove(b"feed")
+            again = await old.feeds.follow(writer.feed_id, b"feed")
             await expect(again, 1, data + b"live")
 
 
@@ -124,7 +124,7 @@ async def test_cut_several_times_and_to_nothing(tmp_path: Path) -> None:
         await trio.to_thread.run_sync(cut, writer, 25, "one")
         await trio.to_thread.run_sync(cut, writer, 0)
         async with open_node(tmp_path / "new", replace(ALONE, peers=(writer.address,))) as node:
-            feed = node.feeds.follow(writer.feed_id, b"feed")
+            feed = await node.feeds.follow(writer.feed_id, b"feed")
             await until(lambda: feed.peer_count == 1)
             for line in ("first", "second"):
                 await trio.to_thread.run_sync(writer.append, line)
@@ -143,4 +143,4 @@ async def test_a_node_relay_is_enough(tmp_path: Path) -> None:
             assert (await trio.to_thread.run_sync(relay.figures))["fork"] == 1
             options = replace(ALONE, peers=(relay.address,))
             async with open_node(tmp_path / "new", options) as node:
-                await expect(node.feeds.follow(writer.feed_id, b"feed"), 1, data)
+                await expect(await node.feeds.follow(writer.feed_id, b"feed"), 1, data)

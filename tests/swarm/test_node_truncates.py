@@ -58,7 +58,7 @@ async def test_a_follower_keeps_what_was_here_and_says_so(tmp_path: Path, we_dia
         address = Address(LOOPBACK, relay.port)
         connect = [] if we_dial else [address]
         with node_writer(SEED, connect=connect, blocks=BLOCKS, block_bytes=BLOCK_BYTES) as writer:
-            feed = relay.feeds.follow(writer.feed_id, b"feed")
+            feed = await relay.feeds.follow(writer.feed_id, b"feed")
             if we_dial:
                 assert writer.address is not None
                 relay.swarm.connections.table.add_users(writer.address)
@@ -71,7 +71,7 @@ async def test_a_follower_keeps_what_was_here_and_says_so(tmp_path: Path, we_dia
             await trio.to_thread.run_sync(writer.truncate, 3)
             assert (feed.fork, feed.length) == (0, BLOCKS)
             async with node_at(tmp_path / "other", relay) as other:
-                also = other.feeds.follow(feed.feed_id, b"feed")
+                also = await other.feeds.follow(feed.feed_id, b"feed")
                 assert await read_all(also, len(DATA)) == DATA
             assert await read_by_node(feed, relay) == DATA
             assert feed.frozen_why == later(1, BLOCKS // 2), "the first evidence is kept"
@@ -88,7 +88,7 @@ async def test_a_follower_keeps_what_was_here_and_says_so(tmp_path: Path, we_dia
 async def test_an_owner_whose_key_signed_elsewhere_appends_no_more(tmp_path: Path) -> None:
     """Another program with the same key had cut the feed: known before the first append."""
     async with open_node(tmp_path / "store", ALONE) as node:
-        feed = node.create(b"ours")
+        feed = await node.create(b"ours")
         await feed.append([b"one\n"])
         await feed.sync()
         keys = feed.log.key_pair

@@ -51,7 +51,7 @@ async def append(feed: Feed, start: int, end: int) -> None:
 @WHICH
 async def test_it_reads_ours_live(tmp_path: Path, version: str) -> None:
     async with node_at(tmp_path / "owner") as owner:
-        feed = owner.create(b"feed")
+        feed = await owner.create(b"feed")
         await append(feed, 0, BLOCKS - 1)
         with node_reader(
             feed.feed_id, connect=[at(owner)], length=BLOCKS, live=True, version=version
@@ -68,7 +68,7 @@ async def test_it_serves_us_live(tmp_path: Path, version: str) -> None:
     with node_writer(SEED, blocks=BLOCKS, block_bytes=BLOCK_BYTES, version=version) as writer:
         assert writer.address is not None
         async with open_node(tmp_path / "a", replace(ALONE, peers=(writer.address,))) as node:
-            feed = node.feeds.follow(writer.feed_id, b"feed")
+            feed = await node.feeds.follow(writer.feed_id, b"feed")
             assert await read_all(feed, len(DATA)) == DATA
             await trio.to_thread.run_sync(writer.append, "live")
             assert await read_all(feed, len(DATA) + 4) == DATA + b"live"
@@ -82,9 +82,9 @@ async def test_it_gets_what_is_behind_dropped_blocks(tmp_path: Path, version: st
         node_at(tmp_path / "owner") as owner,
         node_at(tmp_path / "b", owner, options=sparse) as relay,
     ):
-        ours = owner.create(b"feed")
+        ours = await owner.create(b"feed")
         await append(ours, 0, BLOCKS)
-        feed = relay.feeds.follow(ours.feed_id, b"feed")
+        feed = await relay.feeds.follow(ours.feed_id, b"feed")
         assert await read_all(feed, len(DATA)) == DATA
         drop(relay, feed, 0, 30)
         with node_reader(feed.feed_id, connect=[at(relay)], gets=True, version=version) as reader:
@@ -113,9 +113,9 @@ async def test_it_goes_on_when_blocks_are_dropped_that_it_has_just_asked_for(
 ) -> None:
     """They come again from the owner, and are told again."""
     async with node_at(tmp_path / "owner") as owner, node_at(tmp_path / "b", owner) as relay:
-        ours = owner.create(b"feed")
+        ours = await owner.create(b"feed")
         await append(ours, 0, BLOCKS)
-        feed = relay.feeds.follow(ours.feed_id, b"feed")
+        feed = await relay.feeds.follow(ours.feed_id, b"feed")
         assert await read_all(feed, len(DATA)) == DATA
         dropped: set[int] = set()
         serve = Replicator.serve
@@ -145,7 +145,7 @@ async def test_its_owner_is_told_that_we_hold_everything(tmp_path: Path, version
         assert writer.address is not None
         options = replace(ALONE, peers=(writer.address,))
         async with open_node(tmp_path / "a", options) as node:
-            feed = node.feeds.follow(writer.feed_id, b"feed")
+            feed = await node.feeds.follow(writer.feed_id, b"feed")
             await trio.to_thread.run_sync(writer.wait_others_hold, BLOCKS)
             assert await read_all(feed, len(DATA)) == DATA
             for length in (BLOCKS + 1, BLOCKS + 2):
@@ -172,9 +172,9 @@ async def test_its_reader_is_told_that_we_hold_everything(
     tmp_path: Path, version: str, through_relay: bool
 ) -> None:
     async with node_at(tmp_path / "owner") as owner, node_at(tmp_path / "b", owner) as relay:
-        feed = owner.create(b"feed")
+        feed = await owner.create(b"feed")
         await append(feed, 0, BLOCKS - 2)
-        relay.feeds.follow(feed.feed_id, b"feed")
+        await relay.feeds.follow(feed.feed_id, b"feed")
         known = relay if through_relay else owner
         with node_reader(feed.feed_id, connect=[at(known)], gets=True, version=version) as reader:
             for length in range(BLOCKS - 2, BLOCKS + 1):

@@ -24,11 +24,11 @@ def lines(count: int, seed: int = 1) -> list[bytes]:
 
 async def test_a_feed_is_followed(tmp_path: Path) -> None:
     async with node_at(tmp_path / "a") as owner, node_at(tmp_path / "b", owner) as reader:
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         blocks = lines(50)
         for block in blocks:
             await feed.append([block])
-        followed = reader.feeds.follow(feed.feed_id, b"paul")
+        followed = await reader.feeds.follow(feed.feed_id, b"paul")
         data = b"".join(blocks)
         assert await read_all(followed, len(data)) == data
         await until(lambda: followed.length == feed.length == 50)
@@ -38,8 +38,8 @@ async def test_a_feed_is_followed(tmp_path: Path) -> None:
 
 async def test_appends_arrive_while_both_run(tmp_path: Path) -> None:
     async with node_at(tmp_path / "a") as owner, node_at(tmp_path / "b", owner) as reader:
-        feed = owner.create(b"journal")
-        followed = reader.feeds.follow(feed.feed_id, b"paul")
+        feed = await owner.create(b"journal")
+        followed = await reader.feeds.follow(feed.feed_id, b"paul")
         data = b""
         for number in range(30):
             data += b"line %d\n" % number
@@ -54,12 +54,12 @@ async def test_who_follows_serves(tmp_path: Path) -> None:
     data = b"".join(blocks)
     async with node_at(tmp_path / "relay") as relay:
         async with node_at(tmp_path / "owner", relay) as owner:
-            feed = owner.create(b"journal")
+            feed = await owner.create(b"journal")
             await feed.append(blocks)
-            followed = relay.feeds.follow(feed.feed_id, b"relayed")
+            followed = await relay.feeds.follow(feed.feed_id, b"relayed")
             await read_all(followed, len(data))
         async with node_at(tmp_path / "reader", relay) as reader:
-            read = reader.feeds.follow(feed.feed_id, b"read")
+            read = await reader.feeds.follow(feed.feed_id, b"read")
             assert await read_all(read, len(data)) == data
 
 
@@ -69,9 +69,9 @@ async def test_news_travels_through_a_relay(tmp_path: Path) -> None:
         node_at(tmp_path / "relay", owner) as relay,
         node_at(tmp_path / "reader", relay) as reader,
     ):
-        feed = owner.create(b"journal")
-        relay.feeds.follow(feed.feed_id, b"relayed")
-        read = reader.feeds.follow(feed.feed_id, b"read")
+        feed = await owner.create(b"journal")
+        await relay.feeds.follow(feed.feed_id, b"relayed")
+        read = await reader.feeds.follow(feed.feed_id, b"read")
         for number in range(20):
             await feed.append([b"%d\n" % number])
             size = feed.byte_length
@@ -81,11 +81,11 @@ async def test_news_travels_through_a_relay(tmp_path: Path) -> None:
 async def test_a_peer_is_dialled_again_after_it_was_away(tmp_path: Path) -> None:
     async with node_at(tmp_path / "owner") as owner:
         port = owner.port
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         feed_id = feed.feed_id
         await feed.append([b"one\n"])
         async with node_at(tmp_path / "reader", owner) as reader:
-            followed = reader.feeds.follow(feed_id, b"paul")
+            followed = await reader.feeds.follow(feed_id, b"paul")
             assert await read_all(followed, 4) == b"one\n"
             await trio.lowlevel.checkpoint()
     async with node_at(tmp_path / "owner") as owner, node_at(tmp_path / "reader", owner) as reader:
@@ -105,13 +105,13 @@ async def test_two_peers_share_the_work(tmp_path: Path) -> None:
         node_at(tmp_path / "owner") as owner,
         node_at(tmp_path / "second", owner) as second,
     ):
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append(blocks)
-        followed = second.feeds.follow(feed.feed_id, b"copy")
+        followed = await second.feeds.follow(feed.feed_id, b"copy")
         await read_all(followed, len(data))
         async with node_at(tmp_path / "reader", owner, second) as reader:
             await until(lambda: len(list(reader.swarm.connections.table)) == 2)
-            read = reader.feeds.follow(feed.feed_id, b"read")
+            read = await reader.feeds.follow(feed.feed_id, b"read")
             assert await read_all(read, len(data)) == data
             assert read.peer_count == 2
 
@@ -119,9 +119,9 @@ async def test_two_peers_share_the_work(tmp_path: Path) -> None:
 async def test_a_visited_feed_fetches_only_what_is_read(tmp_path: Path) -> None:
     blocks = [bytes([i % 256]) * 10_000 for i in range(400)]
     async with node_at(tmp_path / "owner") as owner, node_at(tmp_path / "b", owner) as reader:
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append(blocks)
-        visited = reader.get(feed.feed_id)
+        visited = await reader.get(feed.feed_id)
         visited.acquire()
         await until(lambda: visited.length == 400)
         with trio.fail_after(10):
@@ -137,9 +137,9 @@ async def test_random_bytes_of_a_sparse_feed(tmp_path: Path) -> None:
     blocks = [chance.randbytes(chance.randrange(1, 3000)) for _ in range(600)]
     data = b"".join(blocks)
     async with node_at(tmp_path / "owner") as owner, node_at(tmp_path / "b", owner) as reader:
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append(blocks)
-        visited = reader.get(feed.feed_id)
+        visited = await reader.get(feed.feed_id)
         visited.acquire()
         await until(lambda: visited.length == 600)
         for _ in range(60):
@@ -153,11 +153,11 @@ async def test_random_bytes_of_a_sparse_feed(tmp_path: Path) -> None:
 async def test_nothing_is_revealed_to_a_peer_that_dials(tmp_path: Path) -> None:
     """The listener shows only what the dialler has opened; the user's peer is shown all."""
     async with node_at(tmp_path / "a") as listener, node_at(tmp_path / "b", listener) as dialler:
-        secret = listener.create(b"secret")
-        shown = dialler.create(b"shown")
+        secret = await listener.create(b"secret")
+        shown = await dialler.create(b"shown")
         await secret.append([b"x"])
         await shown.append([b"y"])
-        both = listener.feeds.follow(shown.feed_id, b"from-b")
+        both = await listener.feeds.follow(shown.feed_id, b"from-b")
         await read_all(both, 1)
         assert secret.peer_count == 0
         assert both.peer_count == 1
@@ -170,9 +170,9 @@ async def test_two_nodes_that_dial_each_other_are_connected_once(tmp_path: Path)
     async with node_at(tmp_path / "b") as b, node_at(tmp_path / "a", b, options=options) as a:
         b.swarm.connections.table.add_users(Address(LOOPBACK, port))
         b.swarm.connections.table_changed()
-        feed = a.create(b"journal")
+        feed = await a.create(b"journal")
         await feed.append([b"x"])
-        followed = b.feeds.follow(feed.feed_id, b"f")
+        followed = await b.feeds.follow(feed.feed_id, b"f")
         await read_all(followed, 1)
         await until(lambda: all(peer.is_connected for peer in b.swarm.connections.table))
         await until(lambda: len(a.swarm.connections.entries) == 1)
@@ -187,6 +187,6 @@ async def test_a_node_that_dials_itself_goes_on(tmp_path: Path) -> None:
     async with node_at(tmp_path / "a", options=options) as node:
         assert node.port == port
         await until(lambda: any("itself" in peer.why for peer in node.swarm.connections.table))
-        feed = node.create(b"journal")
+        feed = await node.create(b"journal")
         await feed.append([b"x"])
         assert feed.peer_count == 0

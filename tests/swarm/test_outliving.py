@@ -83,10 +83,10 @@ async def test_a_follower_keeps_a_feed_findable_when_its_owner_is_gone(
 ) -> None:
     async with dht() as (nodes, options), open_node(tmp_path / "follower", options) as follower:
         async with open_node(tmp_path / "owner", options) as owner:
-            feed = owner.create(b"journal")
+            feed = await owner.create(b"journal")
             feed_id = feed.feed_id
             await feed.append([b"hello\n"])
-            followed = follower.feeds.follow(feed_id, b"paul")
+            followed = await follower.feeds.follow(feed_id, b"paul")
             assert await read_all(followed, 6) == b"hello\n"
             await until(lambda: copies(nodes, feed_id) >= ENOUGH)
             await until(lambda: followed.known_head.record is not None)
@@ -95,7 +95,7 @@ async def test_a_follower_keeps_a_feed_findable_when_its_owner_is_gone(
         assert copies(nodes, feed_id) == 0
         await until(lambda: copies(nodes, feed_id) >= ENOUGH)
         async with open_node(tmp_path / "newcomer", options) as newcomer:
-            found = newcomer.feeds.follow(feed_id, b"from paul's reader")
+            found = await newcomer.feeds.follow(feed_id, b"from paul's reader")
             assert await read_all(found, 6) == b"hello\n"
             assert found.log.length == 1
 
@@ -106,12 +106,12 @@ async def test_what_a_follower_keeps_is_put_again_after_a_restart(
     """It never met the owner: the record alone is what it has, from one run to the next."""
     async with dht() as (nodes, options):
         async with open_node(tmp_path / "owner", options) as owner:
-            feed = owner.create(b"journal")
+            feed = await owner.create(b"journal")
             feed_id = feed.feed_id
             await feed.append([b"hello\n"])
             await until(lambda: copies(nodes, feed_id) >= ENOUGH)
         async with open_node(tmp_path / "follower", options) as follower:
-            followed = follower.feeds.follow(feed_id, b"paul")
+            followed = await follower.feeds.follow(feed_id, b"paul")
             await until(lambda: followed.length == 1)
         clock.jump(EXPIRY_SECONDS)
         assert copies(nodes, feed_id) == 0

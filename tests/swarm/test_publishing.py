@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 async def test_appends_of_a_run_that_was_killed_are_published_by_the_next(tmp_path: Path) -> None:
     async with node_at(tmp_path / "owner") as owner:
-        feed_id = owner.create(b"journal").feed_id
+        feed_id = (await owner.create(b"journal")).feed_id
     store = Store(tmp_path / "owner")
     Log.open(store.feed(feed_id)).append([b"acknowledged\n"])  # neither synced nor closed
     store.close()
     async with node_at(tmp_path / "owner") as owner, node_at(tmp_path / "b", owner) as reader:
-        followed = reader.feeds.follow(feed_id, b"paul")
+        followed = await reader.feeds.follow(feed_id, b"paul")
         journal = owner.feeds.by_name(b"journal")
         assert journal is not None
         await until(lambda: journal.length == 1)

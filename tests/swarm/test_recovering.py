@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 async def test_an_unclean_store_is_whole_when_the_node_is_open(tmp_path: Path) -> None:
     blocks = [b"%d" % number * 50 for number in range(3000)]
     async with open_node(tmp_path / "store", ALONE) as node:
-        feed = node.create(b"journal")
+        feed = await node.create(b"journal")
         await feed.append(blocks)
         await feed.sync()
         # The files as a kill leaves them: no mark of a clean stop.
@@ -33,7 +33,7 @@ async def test_an_unclean_store_is_whole_when_the_node_is_open(tmp_path: Path) -
 async def test_a_damaged_feed_does_not_keep_others_from_being_used(tmp_path: Path) -> None:
     async with open_node(tmp_path / "store", ALONE) as node:
         for name in (b"good", b"bad"):
-            feed = node.create(name)
+            feed = await node.create(name)
             await feed.append([b"hello"])
             await feed.sync()
         bad = node.feeds.by_name(b"bad")

@@ -21,10 +21,10 @@ A_KEY = NodeKey(b"k" * 32)
 
 async def test_a_remembered_peer_is_enough_and_those_that_failed_rank_last(tmp_path: Path) -> None:
     async with node_at(tmp_path / "owner") as owner:
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append([b"hello\n"])
         async with node_at(tmp_path / "reader") as reader:
-            reader.feeds.follow(feed.feed_id, b"paul")
+            await reader.feeds.follow(feed.feed_id, b"paul")
         stale = RealFiles(tmp_path / "reader")
         with socket.create_server((LOOPBACK, 0)) as server:
             nobody = server.getsockname()[1]

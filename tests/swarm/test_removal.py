@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 async def test_a_feed_is_removed_while_it_is_synced(tmp_path: Path) -> None:
     async with node_at(tmp_path / "store") as node:
         for round_number in range(20):
-            feed = node.create(b"journal")
+            feed = await node.create(b"journal")
             await feed.append([b"%d" % round_number])
             with trio.fail_after(10):
                 while not feed.is_syncing:  # until the publisher's task has had its turn
                     await trio.lowlevel.checkpoint()
-            node.feeds.delete_key(b"journal", feed.feed_id)
+            await node.feeds.delete_key(b"journal", feed.feed_id)
             assert node.feeds.names() == []
     files = ("secret", "data", "tree", "head")  # of a feed
     assert [path for name in files for path in (tmp_path / "store").rglob(name)] == []
@@ -30,15 +30,15 @@ async def test_a_feed_is_removed_while_it_is_synced(tmp_path: Path) -> None:
 
 async def test_a_new_feed_is_removable_until_a_peer_is_told_of_it(tmp_path: Path) -> None:
     async with node_at(tmp_path / "owner") as owner:
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append([b"hello\n"])
         await feed.sync()
-        owner.feeds.remove(b"journal")
+        await owner.feeds.remove(b"journal")
         assert owner.feeds.names() == []
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append([b"hello\n"])
         async with node_at(tmp_path / "reader", owner) as reader:
-            followed = reader.feeds.follow(feed.feed_id, b"paul")
+            followed = await reader.feeds.follow(feed.feed_id, b"paul")
             await until(lambda: followed.length == 1)
         with pytest.raises(NotRemovable):
-            owner.feeds.remove(b"journal")
+            await owner.feeds.remove(b"journal")

@@ -58,7 +58,7 @@ async def test_it_is_noticed(tmp_path: Path, restore: str, backup: str) -> None:
         subprocess.run(["bash", "-c", command], check=True, cwd=tmp_path)
 
     async with node_at(tmp_path / "store", options=ALONE) as node:
-        node.create(b"journal")
+        await node.create(b"journal")
         await append(node, b"one\n")
         if not is_clean:
             run("cp -a store backup")

@@ -40,7 +40,7 @@ async def test_they_freeze_and_so_does_whoever_follows(
     tmp_path: Path, appended: int, appended_to_copy: int
 ) -> None:
     async with node_at(tmp_path / "original") as node:
-        feed_id = node.create(b"journal").feed_id
+        feed_id = (await node.create(b"journal")).feed_id
         await journal(node).append([b"shared\n"])
     shutil.copytree(tmp_path / "original", tmp_path / "copy")
     for name, count in (("original", appended), ("copy", appended_to_copy)):
@@ -55,7 +55,7 @@ async def test_they_freeze_and_so_does_whoever_follows(
             with pytest.raises(NotWritable, match="two histories"):
                 await journal(node).append([b"more\n"])
         async with node_at(tmp_path / "reader", original) as reader:
-            feed = reader.feeds.follow(feed_id, b"journal")
+            feed = await reader.feeds.follow(feed_id, b"journal")
             await until(lambda: feed.state is FeedState.FROZEN)
     for name in ("original", "copy", "reader"):
         (said,) = said_of(evidence_text(tmp_path / name, feed_id)) or [""]
@@ -78,7 +78,7 @@ async def test_that_appended_equally_often_learn_it_by_one_question_each(
 
     monkeypatch.setattr(Replica, "send_conflict_request", counted)
     async with node_at(tmp_path / "original") as node:
-        feed_id = node.create(b"journal").feed_id
+        feed_id = (await node.create(b"journal")).feed_id
         await journal(node).append([b"shared\n"])
     shutil.copytree(tmp_path / "original", tmp_path / "copy")
     for name in ("original", "copy"):

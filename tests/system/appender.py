@@ -18,7 +18,7 @@ from tests.swarm.nodes import ALONE
 async def append(store: Path, line: bytes) -> None:
     """See above."""
     async with open_node(store, ALONE) as node:
-        feed = node.feeds.by_name(b"journal") or node.create(b"journal")
+        feed = node.feeds.by_name(b"journal") or await node.create(b"journal")
         try:
             await feed.append([line])
             await feed.sync()

@@ -58,7 +58,7 @@ async def killed(path: Path, *names: bytes) -> Path:
     """A store as a kill leaves it, with these feeds."""
     async with running(path / "store") as feeds:
         for name in names:
-            feed = feeds.create(name)
+            feed = await feeds.create(name)
             await feed.append(BLOCKS)
             await feed.sync()
         await trio.to_thread.run_sync(shutil.copytree, path / "store", path / "killed")
@@ -119,7 +119,7 @@ async def test_a_feed_that_is_removed_while_it_is_checked_is_no_harm(tmp_path: P
     async with running(path) as feeds:
         one = feeds.by_name(b"one")
         assert one is not None
-        feeds.delete_key(b"one", one.feed_id)
+        await feeds.delete_key(b"one", one.feed_id)
         await checked(feeds)
         assert [name for name, _ in feeds.names()] == [b"two"]
         assert not (path / "feeds" / one.feed_id.hex()[:2] / one.feed_id.hex()).exists()
@@ -196,7 +196,7 @@ async def test_a_check_gives_way_to_others(tmp_path: Path, monkeypatch: pytest.M
 
 async def test_feeds_at_rest_are_marked_clean_while_the_node_runs(tmp_path: Path) -> None:
     async with running(tmp_path / "store") as feeds:
-        busy, resting = feeds.create(b"busy"), feeds.create(b"resting")
+        busy, resting = await feeds.create(b"busy"), await feeds.create(b"resting")
         for feed in (busy, resting):
             await feed.append([b"one"])
             await feed.sync()

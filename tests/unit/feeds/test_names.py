@@ -35,13 +35,13 @@ def opened(path: Path) -> Iterator[Feeds]:
 @pytest.mark.parametrize("name", REFUSED)
 async def test_no_call_gives_a_name_that_no_mount_can_show(tmp_path: Path, name: bytes) -> None:
     with opened(tmp_path / "store") as feeds:
-        feeds.create(b"journal")
+        await feeds.create(b"journal")
         with pytest.raises(InvalidName):
-            feeds.create(name)
+            await feeds.create(name)
         with pytest.raises(InvalidName):
-            feeds.follow(ID, name)
+            await feeds.follow(ID, name)
         with pytest.raises(InvalidName):
-            feeds.rename(b"journal", name)
+            await feeds.rename(b"journal", name)
         assert [name for name, _ in feeds.names()] == [b"journal"]
         assert len(list(feeds._store.feeds())) == 1  # nothing was made for it
 
@@ -59,10 +59,10 @@ async def test_a_feed_kept_under_such_a_name_is_reached_by_its_id(
         assert feeds.name_by_id(ID) == shown
         assert f"shown as {shown.decode()}" in caplog.text
         with pytest.raises(NoSuchFeed):
-            feeds.rename(kept, b"paul")
+            await feeds.rename(kept, b"paul")
         with pytest.raises(NameTaken):
-            feeds.follow(ID, b"paul")
-        feeds.rename(shown, b"paul")
+            await feeds.follow(ID, b"paul")
+        await feeds.rename(shown, b"paul")
     with opened(tmp_path / "store") as feeds:
         assert [name for name, _ in feeds.names()] == [b"paul"]
 
@@ -71,7 +71,7 @@ async def test_a_feed_kept_under_such_a_name_can_be_removed(tmp_path: Path) -> N
     with Store(tmp_path / "store") as store:
         store.names.add(NameRow(b".live", ID, False, 0, 0))
     with opened(tmp_path / "store") as feeds:
-        feeds.remove(ID.hex().encode())
+        await feeds.remove(ID.hex().encode())
         assert feeds.names() == []
     with Store(tmp_path / "store") as store:
         assert store.names.all() == []

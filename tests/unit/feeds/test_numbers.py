@@ -144,17 +144,17 @@ async def test_a_feed_keeps_its_number_whatever_happens_to_it(tmp_path: Path) ->
     with opened(tmp_path / "store") as feeds:
         before = number(feeds, ID)
         assert feeds.by_number(before) is None
-        feed = feeds.visit(ID)
+        feed = await feeds.visit(ID)
         assert feeds.by_number(before) is feed
-        feeds.follow(ID, b"paul")
-        feeds.rename(b"paul", b"p")
+        await feeds.follow(ID, b"paul")
+        await feeds.rename(b"paul", b"p")
         assert feeds.by_number(before) is feed
-        feeds.remove(b"p")
+        await feeds.remove(b"p")
         assert feeds.by_number(before) is None
-        feeds.follow(OTHER, b"paul")
+        await feeds.follow(OTHER, b"paul")
         assert number(feeds, OTHER) != before
         assert feeds.by_number(before) is None
-        feeds.follow(ID, b"p")
+        await feeds.follow(ID, b"p")
         assert feeds.by_number(before) is feeds.by_id(ID)
     with opened(tmp_path / "store") as feeds:
         assert feeds.by_number(before) is feeds.by_id(ID) is not None
@@ -167,7 +167,7 @@ async def test_a_feed_keeps_its_number_whatever_happens_to_it(tmp_path: Path) ->
 async def test_feeds_that_are_forgotten_leave_no_number(tmp_path: Path) -> None:
     with opened(tmp_path / "store") as feeds:
         for count in range(MAX_VISITS + 5):
-            feeds.visit(FeedId(crypto.key_pair(count.to_bytes(32, "big")).public_key))
+            await feeds.visit(FeedId(crypto.key_pair(count.to_bytes(32, "big")).public_key))
         assert len(feeds.numbers._known) == MAX_VISITS
 
 
@@ -177,8 +177,8 @@ async def test_a_feed_that_comes_back_is_another_unless_it_is_open(
 ) -> None:
     """What the mount goes by when it drops pages of another history: fs/inodes.py."""
     with opened(tmp_path / "store") as feeds:
-        feed = feeds.follow(ID, b"paul")
+        feed = await feeds.follow(ID, b"paul")
         if is_open:
             feed.acquire()
-        feeds.remove(b"paul")
-        assert (feeds.follow(ID, b"paul") is feed) == is_open
+        await feeds.remove(b"paul")
+        assert (await feeds.follow(ID, b"paul") is feed) == is_open

@@ -43,7 +43,7 @@ async def feeds(path: Path) -> AsyncIterator[Feeds]:
 
 @pytest.fixture
 async def journal(feeds: Feeds) -> Feed:
-    journal = feeds.create(b"journal")
+    journal = await feeds.create(b"journal")
     await journal.append([b"first\n"])
     await journal.sync()
     return journal
@@ -108,7 +108,7 @@ async def test_nothing_is_made_named_or_removed_in_a_deleted_store(
         lambda: feeds.delete_key(b"journal", journal.feed_id),
     ):
         with pytest.raises(StoreGone, match="mount a backup"):
-            call()
+            await call()
     assert "deleted" in feeds.surroundings.store_trouble()
 
 

@@ -41,7 +41,7 @@ async def running_feeds(path: Path, options: Options | None = None) -> AsyncIter
 
 async def test_bytes_and_starts_of_blocks_that_are_here(tmp_path: Path) -> None:
     async with running_feeds(tmp_path) as feeds:
-        feed = feeds.create(b"journal")
+        feed = await feeds.create(b"journal")
         reader = feed.reader
         assert (reader.read_nowait(0, 10), reader.block_start(0)) == (b"", 0)
         await feed.append([b"one", b"", b"three"])
@@ -57,7 +57,7 @@ async def test_bytes_and_starts_of_blocks_that_are_here(tmp_path: Path) -> None:
 
 async def test_who_waits_for_growth_is_woken_by_it(tmp_path: Path) -> None:
     async with running_feeds(tmp_path) as feeds:
-        feed = feeds.create(b"journal")
+        feed = await feeds.create(b"journal")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(feed.reader.wait_length, 1)
             nursery.start_soon(feed.reader.wait_block_start, 2)
@@ -72,7 +72,7 @@ async def test_who_waits_for_growth_is_woken_by_it(tmp_path: Path) -> None:
 
 async def test_a_wait_that_is_cancelled_wants_nothing_more(tmp_path: Path) -> None:
     async with running_feeds(tmp_path) as feeds:
-        feed = feeds.follow(FOREIGN, b"paul")
+        feed = await feeds.follow(FOREIGN, b"paul")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(feed.reader.wait_bytes, 5, 10)
             await wait_all_tasks_blocked()
@@ -83,7 +83,7 @@ async def test_a_wait_that_is_cancelled_wants_nothing_more(tmp_path: Path) -> No
 
 async def test_a_local_node_waits_for_no_bytes(tmp_path: Path) -> None:
     async with running_feeds(tmp_path, Options(local=True)) as feeds:
-        feed = feeds.follow(FOREIGN, b"paul")
+        feed = await feeds.follow(FOREIGN, b"paul")
         with pytest.raises(BlockUnavailable):
             await feed.reader.wait_bytes(0, 1)
 
@@ -133,7 +133,7 @@ class Searcher:
 
 async def test_an_unknown_feed_is_waited_for_while_somebody_is_asked(tmp_path: Path) -> None:
     async with running_feeds(tmp_path) as feeds:
-        feed = feeds.follow(FOREIGN, b"paul")
+        feed = await feeds.follow(FOREIGN, b"paul")
         searcher = Searcher()
         feeds.subscribe(searcher)
         for times in (1, 2):
@@ -152,7 +152,7 @@ async def test_an_unknown_feed_is_waited_for_while_somebody_is_asked(tmp_path: P
 
 async def test_an_unknown_feed_is_not_found_where_nobody_can_be_asked(tmp_path: Path) -> None:
     async with running_feeds(tmp_path) as feeds:
-        feed = feeds.follow(FOREIGN, b"paul")
+        feed = await feeds.follow(FOREIGN, b"paul")
         assert feed.is_unknown
         feed.reader.look_for_head()
         await _expect_no_head(feed, HeadUnknown)
@@ -162,7 +162,7 @@ async def test_an_empty_feed_of_ours_is_known(tmp_path: Path) -> None:
     async with running_feeds(tmp_path) as feeds:
         searcher = Searcher()
         feeds.subscribe(searcher)
-        feed = feeds.create(b"journal")
+        feed = await feeds.create(b"journal")
         assert not feed.is_unknown
         await feed.reader.wait_first_head()
         feed.reader.look_for_head()
@@ -171,7 +171,7 @@ async def test_an_empty_feed_of_ours_is_known(tmp_path: Path) -> None:
 
 async def test_closing_ends_all_waits(tmp_path: Path) -> None:
     async with running_feeds(tmp_path) as feeds:
-        feed = feeds.follow(FOREIGN, b"paul")
+        feed = await feeds.follow(FOREIGN, b"paul")
         feed.head_search.start()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_expect_closing, feed, 0)
@@ -186,7 +186,7 @@ async def test_closing_ends_all_waits(tmp_path: Path) -> None:
 
 async def test_growth_is_told_while_somebody_watches(tmp_path: Path) -> None:
     async with running_feeds(tmp_path) as feeds:
-        feed = feeds.create(b"journal")
+        feed = await feeds.create(b"journal")
         grown: list[Feed] = []
         with feeds.surroundings.watched(grown.append):
             await feed.append([b"one"])
@@ -197,7 +197,7 @@ async def test_growth_is_told_while_somebody_watches(tmp_path: Path) -> None:
 
 async def test_a_removed_feed_is_not_opened_again(tmp_path: Path) -> None:
     async with running_feeds(tmp_path) as feeds:
-        feed = feeds.follow(FOREIGN, b"paul")
-        feeds.remove(b"paul")
+        feed = await feeds.follow(FOREIGN, b"paul")
+        await feeds.remove(b"paul")
         with pytest.raises(StoreError, match="removed"):
             feed.reader.read_nowait(0, 1)

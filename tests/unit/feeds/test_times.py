@@ -25,7 +25,7 @@ async def test_an_append_is_the_newest_block_and_its_time_is_kept(tmp_path: Path
         async with trio.open_nursery() as nursery:
             feeds = Feeds(store, Options())
             await nursery.start(feeds.run)
-            feed, other = feeds.create(b"journal"), feeds.create(b"silent")
+            feed, other = await feeds.create(b"journal"), await feeds.create(b"silent")
             made_ns, silent_ns = feed.mtime_ns, other.mtime_ns
             await feed.append([b"one"])
             grown_ns = feed.mtime_ns
@@ -45,7 +45,7 @@ async def test_after_a_kill_a_feed_is_as_new_as_what_was_written_last(tmp_path: 
         async with trio.open_nursery() as nursery:
             feeds = Feeds(store, Options())
             await nursery.start(feeds.run)
-            feed = feeds.create(b"journal")
+            feed = await feeds.create(b"journal")
             await feed.append([b"one"])
             grown_ns = feed.mtime_ns
             shutil.copytree(tmp_path / "store", tmp_path / "killed")  # with the times of files
@@ -106,7 +106,7 @@ async def test_reading_and_a_kill_make_no_feed_newer(tmp_path: Path) -> None:
     path = tmp_path / "store"
     with Store(path) as store:
         feeds = Feeds(store, Options())
-        feed = feeds.follow(FEED_ID, b"paul")
+        feed = await feeds.follow(FEED_ID, b"paul")
         feed.apply_all([(request, owner.feed.proof(request)) for request in (FIRST,)])
         grown_ns = feed.mtime_ns = feed.mtime_ns - NANOSECONDS * 100
         feeds.close()

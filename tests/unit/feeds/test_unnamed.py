@@ -16,7 +16,7 @@ from protozorfs.feeds.registry import Feeds
 from protozorfs.log.feed import Log
 from protozorfs.options import Options
 from protozorfs.store.files import RealFiles
-from protozorfs.store.layout import Store
+from protozorfs.store.layout import FeedDirectory, Store
 from protozorfs.store.names import COPY_FILE, NAMES_FILE, Names
 from protozorfs.types import FeedId
 
@@ -56,13 +56,13 @@ def directories(path: Path) -> set[str]:
     return {each.name for each in path.glob("feeds/*/*")}
 
 
-def make(path: Path) -> tuple[str, str]:
+async def make(path: Path) -> tuple[str, str]:
     """A store with two feeds of its own, one of them empty, and a followed one."""
     with opened(path) as feeds:
-        empty = feeds.create(b"empty").feed_id
-        written = feeds.create(b"written")
+        empty = (await feeds.create(b"empty")).feed_id
+        written = await feeds.create(b"written")
         written.log.append([b"one\n"])
-        feeds.follow(FOLLOWED, b"paul")
+        await feeds.follow(FOLLOWED, b"paul")
         hold(feeds, FOLLOWED)
     return empty.hex(), written.feed_id.hex()
 
@@ -72,7 +72,7 @@ async def test_feeds_whose_names_are_lost_are_shown_by_their_ids(
     tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "store"
-    ids = {*make(path), FOLLOWED.hex()}
+    ids = {*await make(path), FOLLOWED.hex()}
     before = {each: each.read_bytes() for each in path.glob("feeds/*/*/*") if each.name != "clean"}
     for name in BOTH:
         file = path / name
@@ -88,7 +88,7 @@ async def test_feeds_whose_names_are_lost_are_shown_by_their_ids(
     assert {each: each.read_bytes() for each in before} == before
     with opened(path) as feeds:
         feed_id = FeedId(bytes.fromhex(min(ids - {FOLLOWED.hex()})))
-        feeds.rename(feed_id.hex().encode(), b"again")
+        await feeds.rename(feed_id.hex().encode(), b"again")
         feed = feeds.by_name(b"again")
         assert feed is not None
         assert feed.is_owned
@@ -98,7 +98,7 @@ async def test_feeds_whose_names_are_lost_are_shown_by_their_ids(
 async def test_what_a_killed_visit_left_goes(tmp_path: Path) -> None:
     with Store(tmp_path / "store") as store:
         feeds = Feeds(store, Options())
-        feeds.visit(FOLLOWED)
+        await feeds.visit(FOLLOWED)
         hold(feeds, FOLLOWED)
         # and no `close`
     assert directories(tmp_path / "store") == {FOLLOWED.hex()}
@@ -109,9 +109,9 @@ async def test_what_a_killed_visit_left_goes(tmp_path: Path) -> None:
 async def test_a_visited_feed_that_is_followed_stays(tmp_path: Path) -> None:
     path = tmp_path / "store"
     with opened(path) as feeds:
-        feeds.visit(FOLLOWED)
+        await feeds.visit(FOLLOWED)
         hold(feeds, FOLLOWED)
-        feeds.follow(FOLLOWED, b"paul")
+        await feeds.follow(FOLLOWED, b"paul")
     assert not list(path.glob("feeds/*/*/visited"))
     for name in BOTH:
         (path / name).unlink()
@@ -129,10 +129,11 @@ async def test_a_mark_beside_a_name_is_taken_away(
 
     path = tmp_path / "store"
     with opened(path) as feeds:
-        feeds.visit(FOLLOWED)
+        await feeds.visit(FOLLOWED)
         hold(feeds, FOLLOWED)
-        monkeypatch.setattr(Store, "end_visit", fail)
-        feeds.follow(FOLLOWED, b"paul")
+        with monkeypatch.context() as patch:
+            patch.setattr(FeedDirectory, "unmark_visited", fail)
+            await feeds.follow(FOLLOWED, b"paul")
         assert "still marked as visited" in caplog.text
     assert list(path.glob("feeds/*/*/visited"))
     assert shown(path) == ["paul"]
@@ -146,7 +147,7 @@ async def test_a_removal_that_is_cut_off_is_finished(
 ) -> None:
     """It shows the feed under its name, or never again; not under its ID."""
     path = tmp_path / "store"
-    make(path)
+    await make(path)
     name = b"written" if is_owned else b"paul"
     with monkeypatch.context() as patch:
         left = operation
@@ -166,9 +167,9 @@ async def test_a_removal_that_is_cut_off_is_finished(
                 feed = feeds.by_name(name)
                 assert feed is not None
                 if is_owned:
-                    feeds.delete_key(name, feed.feed_id)
+                    await feeds.delete_key(name, feed.feed_id)
                 else:
-                    feeds.remove(name)
+                    await feeds.remove(name)
     expected = ["empty", *(["paul"] if is_owned else ["written"])]
     assert shown(path) == expected
     assert len(directories(path)) == 2
@@ -178,13 +179,13 @@ async def test_a_feed_that_was_removed_while_it_was_open_goes_with_the_next_star
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "store"
-    make(path)
+    await make(path)
     with Store(path) as store:
         feeds = Feeds(store, Options())
         feed = feeds.by_name(b"paul")
         assert feed is not None
         feed.acquire()
-        feeds.remove(b"paul")
+        await feeds.remove(b"paul")
         assert FOLLOWED.hex() in directories(path)
     assert shown(path) == ["empty", "written"]
     assert FOLLOWED.hex() not in directories(path)
@@ -192,10 +193,10 @@ async def test_a_feed_that_was_removed_while_it_was_open_goes_with_the_next_star
 
 async def test_a_feed_that_is_followed_again_is_no_removal(tmp_path: Path) -> None:
     path = tmp_path / "store"
-    make(path)
+    await make(path)
     with opened(path) as feeds:
-        feeds.remove(b"paul")
-        feeds.follow(FOLLOWED, b"paul")
+        await feeds.remove(b"paul")
+        await feeds.follow(FOLLOWED, b"paul")
         hold(feeds, FOLLOWED)
     content = bytearray((path / NAMES_FILE).read_bytes())
     content[content.rindex(b"paul")] ^= 1  # the newest record of it, in both
@@ -208,11 +209,11 @@ async def test_a_feed_that_is_followed_again_is_no_removal(tmp_path: Path) -> No
 @pytest.mark.parametrize("is_killed", [False, True])
 async def test_a_removed_feed_that_is_put_back_stays(tmp_path: Path, *, is_killed: bool) -> None:
     path = tmp_path / "store"
-    _, written = make(path)
+    _, written = await make(path)
     place = Path("feeds", written[:2], written)
     shutil.copytree(path / place, tmp_path / "backup")
     with opened(path) as feeds:
-        feeds.delete_key(b"written", FeedId(bytes.fromhex(written)))
+        await feeds.delete_key(b"written", FeedId(bytes.fromhex(written)))
         shutil.copytree(path, tmp_path / "killed")
     if is_killed:
         path = tmp_path / "killed"
@@ -231,7 +232,7 @@ async def test_a_visit_of_a_feed_that_lost_its_name_removes_nothing(tmp_path: Pa
         del feeds._by_id[FOLLOWED]
         store.names.remove(FOLLOWED.hex().encode())
         store.names.forget(FOLLOWED)
-        feeds.visit(FOLLOWED)
+        await feeds.visit(FOLLOWED)
         feeds.close()
     assert list(path.glob("feeds/*/*/secret"))
     await trio.lowlevel.checkpoint()
@@ -246,7 +247,7 @@ async def test_a_feed_that_could_not_be_made_leaves_nothing(
     with opened(tmp_path / "store") as feeds:
         monkeypatch.setattr(Names, "add", full)
         with pytest.raises(StoreFull):
-            feeds.create(b"journal")
+            await feeds.create(b"journal")
     monkeypatch.undo()
     assert directories(tmp_path / "store") == set()
 
@@ -254,7 +255,7 @@ async def test_a_feed_that_could_not_be_made_leaves_nothing(
 @pytest.mark.parametrize("secret", [b"", b"short"])
 async def test_a_damaged_key_without_a_name_stops_nothing(tmp_path: Path, secret: bytes) -> None:
     path = tmp_path / "store"
-    empty, _ = make(path)
+    empty, _ = await make(path)
     for name in BOTH:
         (path / name).unlink()
     file = path / "feeds" / empty[:2] / empty / "secret"

@@ -49,7 +49,7 @@ async def test_a_feed_of_which_nothing_is_here_gets_no_files_by_being_looked_at(
     """Each file that is made takes its time: a listing of thousands would take minutes."""
     with Store(tmp_path / "store") as store:
         feeds = Feeds(store, Options())
-        feed = feeds.follow(FEED_ID, b"paul")
+        feed = await feeds.follow(FEED_ID, b"paul")
         assert numbers(feed) == (0, 0, 0, 0)
         assert feed.state == FeedState.RESOLVING
         assert feeds.report(FEED_ID).head is None
@@ -99,29 +99,29 @@ def test_evidence_beside_a_feed_at_rest_is_read(tmp_path: Path) -> None:
         feeds.close()
 
 
-def grown_feeds(store: Store, names: Iterable[bytes]) -> Feeds:
+async def grown_feeds(store: Store, names: Iterable[bytes]) -> Feeds:
     """Feeds of ours with a block each, which are not durable yet."""
     feeds = Feeds(store, Options())
     for name in names:
-        feeds.create(name).log.append(BLOCKS)
+        (await feeds.create(name)).log.append(BLOCKS)
     return feeds
 
 
-def test_what_there_is_no_time_to_close_is_left_as_by_a_kill(
+async def test_what_there_is_no_time_to_close_is_left_as_by_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "CLOSE_SECONDS", -1.0)
     with Store(tmp_path / "store") as store:
-        grown_feeds(store, [b"one", b"two"]).close()
+        (await grown_feeds(store, [b"one", b"two"])).close()
         assert not any(directory.is_marked_clean() for directory in store.feeds())
         assert all(Log.open(directory).length == len(BLOCKS) for directory in store.feeds())
 
 
-def test_one_feed_that_cannot_be_closed_does_not_keep_others_from_it(
+async def test_one_feed_that_cannot_be_closed_does_not_keep_others_from_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Store(tmp_path / "store") as store:
-        feeds = grown_feeds(store, [b"one", b"two"])
+        feeds = await grown_feeds(store, [b"one", b"two"])
         lost, other = (feed for _, feed in feeds.names())
         shutil.rmtree(tmp_path / "store" / store.feed(lost.feed_id).path)
         feeds.close()
@@ -129,13 +129,13 @@ def test_one_feed_that_cannot_be_closed_does_not_keep_others_from_it(
         assert f"feed {lost.feed_id.hex()} was not left cleanly" in caplog.text
 
 
-def test_a_removed_feed_at_rest_has_nothing(tmp_path: Path) -> None:
+async def test_a_removed_feed_at_rest_has_nothing(tmp_path: Path) -> None:
     with Store(tmp_path / "store") as store:
         make_owned(store)
         feeds = Feeds(store, Options())
         feed = feeds.by_id(FEED_ID)
         assert feed is not None
         assert feed.length == 2
-        feeds.delete_key(b"journal", FEED_ID)
+        await feeds.delete_key(b"journal", FEED_ID)
         assert numbers(feed) == (0, 0, 0, 0)
         feeds.close()

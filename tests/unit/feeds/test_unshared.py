@@ -37,28 +37,28 @@ def opened(path: Path) -> Iterator[Feeds]:
         feeds.close()
 
 
-def test_a_leftover_is_removed_with_its_key(tmp_path: Path) -> None:
+async def test_a_leftover_is_removed_with_its_key(tmp_path: Path) -> None:
     with opened(tmp_path / "store") as feeds:
-        feeds.create(b"leftover").log.commit([b"block"])
-        feeds.remove(b"leftover")
+        (await feeds.create(b"leftover")).log.commit([b"block"])
+        await feeds.remove(b"leftover")
         assert feeds.names() == []
     assert list((tmp_path / "store").rglob("secret")) == []
 
 
-def expect_kept(feeds: Feeds) -> None:
+async def expect_kept(feeds: Feeds) -> None:
     with pytest.raises(NotRemovable):
-        feeds.remove(b"journal")
+        await feeds.remove(b"journal")
     assert feeds.by_name(b"journal") is not None
 
 
-def test_what_is_old_or_shared_or_of_an_earlier_run_is_kept(tmp_path: Path) -> None:
+async def test_what_is_old_or_shared_or_of_an_earlier_run_is_kept(tmp_path: Path) -> None:
     with opened(tmp_path / "store") as feeds:
-        feed = feeds.create(b"journal")
+        feed = await feeds.create(b"journal")
         feed.log.commit([b"block"])
         feed.unshared = Unshared(time.monotonic() - UNSHARED_SECONDS)
-        expect_kept(feeds)
+        await expect_kept(feeds)
         feed.unshared = Unshared(time.monotonic())
         feed.unshared.end()
-        expect_kept(feeds)
+        await expect_kept(feeds)
     with opened(tmp_path / "store") as feeds:
-        expect_kept(feeds)
+        await expect_kept(feeds)

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 ID = FeedId(crypto.key_pair(b"\1" * 32).public_key)
 
 
-def test_which_feed_and_view_a_name_means() -> None:
+async def test_which_feed_and_view_a_name_means() -> None:
     feeds = MemoryFeeds()
     directory = Directory(feeds)
-    plain, signed = feeds.create(b"a"), feeds.create(b"a@1")
+    plain, signed = await feeds.create(b"a"), await feeds.create(b"a@1")
     assert directory.find_live(b"a") == (plain.feed_id, LiveView(None))
     assert directory.find_live(b"a@1") == (signed.feed_id, LiveView(None))
     assert directory.find_live(b"a@2") == (plain.feed_id, LiveView(2))
@@ -87,7 +87,7 @@ async def test_a_reader_of_a_view_sees_every_byte_once(autojump_clock: trio.abc.
 async def test_nothing_but_the_mount_is_touched(tmp_path: Path) -> None:
     """After an unmount another file may have the name: it must keep its bytes."""
     feeds = MemoryFeeds()
-    feed = feeds.follow(ID, b"paul")
+    feed = await feeds.follow(ID, b"paul")
     (tmp_path / "paul").write_bytes(b"something else")
     before = os.stat(tmp_path / "paul")
     nudges = Nudges(str(tmp_path), feeds, is_enabled=True)
@@ -103,7 +103,7 @@ async def test_nothing_but_the_mount_is_touched(tmp_path: Path) -> None:
 
 async def test_a_feed_with_locked_pages_comes_later(tmp_path: Path) -> None:
     feeds = MemoryFeeds()
-    feed = feeds.follow(ID, b"paul")
+    feed = await feeds.follow(ID, b"paul")
     nudges = Nudges(str(tmp_path), feeds, is_enabled=True)
     looks = 0
 

@@ -70,14 +70,14 @@ def facts(
 
 
 @pytest.fixture
-def feeds() -> KnownFeeds:
+async def feeds() -> KnownFeeds:
     feeds = KnownFeeds()
-    feeds.create(b"journal").stage([b"x"])
-    feeds.follow(ID, b"paul")
+    (await feeds.create(b"journal")).stage([b"x"])
+    await feeds.follow(ID, b"paul")
     return feeds
 
 
-def test_status_for_people(feeds: KnownFeeds) -> None:
+async def test_status_for_people(feeds: KnownFeeds) -> None:
     dht = DhtFacts(nodes={"IPv4": 120, "IPv6": 0}, refreshed_share=0.955)
     feeds.facts = facts([PEER], dht=dht, lan={"eth0": "", "wlan0": "no route"})
     feeds.named[b"paul"].waiting_count = 1
@@ -99,7 +99,7 @@ def test_status_for_people(feeds: KnownFeeds) -> None:
     )
 
 
-def test_why_a_feed_is_frozen_is_said(feeds: KnownFeeds) -> None:
+async def test_why_a_feed_is_frozen_is_said(feeds: KnownFeeds) -> None:
     paul = feeds.named[b"paul"]
     paul.state, paul.frozen_why = "frozen", "two histories of it are signed"
     assert status_text.status(feeds) == (
@@ -113,14 +113,14 @@ def test_why_a_feed_is_frozen_is_said(feeds: KnownFeeds) -> None:
     assert [feed["frozen_why"] for feed in told] == [None, "two histories of it are signed"]
 
 
-def test_that_the_store_is_gone_is_said(feeds: KnownFeeds) -> None:
+async def test_that_the_store_is_gone_is_said(feeds: KnownFeeds) -> None:
     assert json.loads(status_text.status_json(feeds))["store_trouble"] is None
     feeds.surroundings.trouble = "the store was deleted"
     assert status_text.status(feeds).startswith("store       the store was deleted\nfree space  ")
     assert json.loads(status_text.status_json(feeds))["store_trouble"] == "the store was deleted"
 
 
-def test_what_is_off_is_said(feeds: KnownFeeds) -> None:
+async def test_what_is_off_is_said(feeds: KnownFeeds) -> None:
     feeds.facts = facts(dht=None, lan=None)
     feeds.surroundings.has_room = False
     text = status_text.status(feeds)
@@ -132,12 +132,12 @@ def test_what_is_off_is_said(feeds: KnownFeeds) -> None:
     assert "LAN         no link can be used\n" in text
 
 
-def test_before_anything_is_connected(feeds: KnownFeeds) -> None:
+async def test_before_anything_is_connected(feeds: KnownFeeds) -> None:
     assert status_text.status(feeds) == "free space  plenty\nfeeds       2: 1 owned, 1 resolving\n"
     assert json.loads(status_text.status_json(feeds))["node"] is None
 
 
-def test_a_check_behind_the_mount_is_told(feeds: KnownFeeds) -> None:
+async def test_a_check_behind_the_mount_is_told(feeds: KnownFeeds) -> None:
     assert json.loads(status_text.status_json(feeds))["check"] is None
     feeds.check = CheckFacts(
         feeds_left=3, bytes_left=2_500_000_000, bytes_done=500_000_000, bytes_per_second=1.5e8
@@ -154,7 +154,7 @@ def test_a_check_behind_the_mount_is_told(feeds: KnownFeeds) -> None:
     }
 
 
-def test_long_lists_are_cut_for_people_only(feeds: KnownFeeds) -> None:
+async def test_long_lists_are_cut_for_people_only(feeds: KnownFeeds) -> None:
     feeds.facts = facts([PEER] * 60, dht=None, lan=None)
     lines = status_text.status(feeds).splitlines()
     assert sum("192.0.2.1" in line for line in lines) == status_text.MAX_LISTED
@@ -162,7 +162,7 @@ def test_long_lists_are_cut_for_people_only(feeds: KnownFeeds) -> None:
     assert len(json.loads(status_text.status_json(feeds))["peers"]) == 60
 
 
-def test_status_for_programs(feeds: KnownFeeds) -> None:
+async def test_status_for_programs(feeds: KnownFeeds) -> None:
     dht = DhtFacts(nodes={"IPv4": 120}, refreshed_share=0.5)
     feeds.facts = facts([PEER], dht=dht, lan={"eth0": ""})
     told = json.loads(status_text.status_json(feeds))
@@ -202,7 +202,7 @@ def test_there_is_no_head_before_there_is_one() -> None:
     assert "blocks 0 of unknown\nbytes 0 of unknown\n" in status_text.progress(feed, report)
 
 
-def test_the_tree(feeds: KnownFeeds) -> None:
+async def test_the_tree(feeds: KnownFeeds) -> None:
     tree = StatusTree(feeds, lambda: ["one", "two"])
     root = (b".protozorfs",)
     assert tree.read((*root, b"log")) == b"one\ntwo\n"
@@ -217,9 +217,9 @@ def test_the_tree(feeds: KnownFeeds) -> None:
     assert tree.read((*of_paul, b"id")) == hex_id + b"\n"
     assert tree.is_directory(of_paul) is True
     assert tree.is_directory((*of_paul, b"why")) is False
-    feeds.rename(b"paul", b"p")
+    await feeds.rename(b"paul", b"p")
     assert tree.find((*root, b"feeds"), b"p") == of_paul
-    feeds.rename(b"p", b"paul")
+    await feeds.rename(b"p", b"paul")
     for path in ((b"x",), (b"feeds", b"x"), (b"feeds", b"paul", b"x"), (b"feeds",) * 4):
         assert tree.is_directory((*root, *path)) is None
     assert tree.entries((*root, b"feeds")) == [b"journal", b"paul"]

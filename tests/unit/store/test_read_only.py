@@ -143,7 +143,7 @@ async def test_whatever_would_change_it_is_refused(path: Path) -> None:
             lambda: feeds.delete_key(b"clean", IDS[0]),
         ):
             with pytest.raises(NotWritable, match="open read-only"):
-                change()
+                await change()
         feed = feeds.by_name(b"clean")
         assert feed is not None
         with pytest.raises(NotWritable, match="open read-only"):

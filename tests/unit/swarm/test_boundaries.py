@@ -114,9 +114,10 @@ async def world(path: Path, *, dht: DhtNode | None = None) -> AsyncIterator[Worl
             memory_node(net, path / "owner", OWNER) as owner,
             memory_node(net, path / "us", US, peers, dht=dht) as us,
         ):
-            owned = [owner.create(b"one"), owner.create(b"two")]
+            owned = [await owner.create(b"one"), await owner.create(b"two")]
             followed = [
-                us.feeds.follow(feed.feed_id, feed.feed_id.hex()[:8].encode()) for feed in owned
+                await us.feeds.follow(feed.feed_id, feed.feed_id.hex()[:8].encode())
+                for feed in owned
             ]
             both = World(net, owner, us, owned, followed)
             await both.grow(b"first\n")
@@ -246,7 +247,7 @@ async def test_a_bug_in_the_upkeep_of_the_store_is_of_that_time_only(
         feeds, pool = both.us.feeds, both.us.feeds._store.pool
         closing, discarding = FailsOnce(pool.close_unused), FailsOnce(feeds._discard)
         for _ in range(2):
-            visited = feeds.visit(LIAR_FEED)
+            visited = await feeds.visit(LIAR_FEED)
             visited.acquire()
             visited.release()
         with (
@@ -326,8 +327,8 @@ async def test_a_bug_on_the_dht_is_of_that_datagram_turn_or_feed(
             target = getattr(target, part)
         failing = FailsOnce(getattr(target, last))
         with patch.object(target, last, failing):
-            lied = both.us.feeds.follow(LIAR_FEED, b"lied")
-            both.us.create(b"own")
+            lied = await both.us.feeds.follow(LIAR_FEED, b"lied")
+            await both.us.create(b"own")
             await trio.sleep(SOME_TURNS)
             assert failing.count == 1
             asked = dht.asked

@@ -218,7 +218,7 @@ async def test_what_is_heard_again_on_the_lan_costs_nothing(
     net = MemoryNet()
     with in_memory(net, 1):
         async with memory_node(net, tmp_path / "us", "10.0.0.1") as us:
-            feed = us.create(b"ours")
+            feed = await us.create(b"ours")
             table = us.swarm.connections.table
             heard = [Found(infohash_of(feed.feed_id), Address("10.0.0.2", PORT))]
             us.swarm._found_on_lan(heard)

@@ -150,9 +150,9 @@ async def with_dht(path: Path, net: MemoryNet, script: list[Told | Asked], minut
         memory_node(net, path / "ours", US, (owner_address,), dht=node) as ours,
         memory_node(net, path / "owner", OWNER) as owner,
     ):
-        theirs, own = owner.create(b"theirs"), ours.create(b"own")
-        followed = ours.feeds.follow(theirs.feed_id, b"theirs")
-        lied = ours.feeds.follow(LIAR_FEED, b"lied")
+        theirs, own = await owner.create(b"theirs"), await ours.create(b"own")
+        followed = await ours.feeds.follow(theirs.feed_id, b"theirs")
+        lied = await ours.feeds.follow(LIAR_FEED, b"lied")
         shown = 0
         for minute in range(minutes):
             await theirs.append([b"%d\n" % minute])
@@ -283,7 +283,7 @@ async def test_no_record_makes_a_file_shorter(
     node = DhtNode(sockets, random=random.Random(2), rate=50, bootstrap=())
     with in_memory(net, CACHE_BYTES):
         async with memory_node(net, tmp_path / "ours", US, dht=node) as ours:
-            feed = ours.feeds.follow(LIAR_FEED, b"lied")
+            feed = await ours.feeds.follow(LIAR_FEED, b"lied")
             upkeep = ours.swarm.upkeep
             assert upkeep is not None
             shown = []

@@ -68,26 +68,40 @@ class World:
     peer's own and followed by us, 3 the honest one's and followed at times.
     """
 
-    def __init__(self, net: MemoryNet, nursery: trio.Nursery, ours: Node, honest: Node) -> None:
+    def __init__(
+        self,
+        net: MemoryNet,
+        nursery: trio.Nursery,
+        nodes: tuple[Node, Node],
+        owned: list[Feed | None],
+        feed_ids: list[FeedId],
+        followed: tuple[Feed, Feed, Feed],
+    ) -> None:
         self.net = net
         self.nursery = nursery
-        self.ours = ours
-        self.honest = honest
-        self.owned = [honest.create(b"theirs"), ours.create(b"ours"), None, honest.create(b"more")]
-        self.contents = [bytearray() for _ in self.owned]
-        self.feed_ids = [
-            FeedId(EVIL_KEYS.public_key) if feed is None else feed.feed_id for feed in self.owned
-        ]
-        self.feeds = [
-            ours.feeds.follow(self.feed_ids[0], b"0"),
-            self.owned[1],
-            ours.feeds.follow(self.feed_ids[2], b"2"),
-            None,
-        ]
-        self.following = honest.feeds.follow(self.feed_ids[1], b"1")
+        self.ours, self.honest = nodes
+        self.owned = owned
+        self.contents = [bytearray() for _ in owned]
+        self.feed_ids = feed_ids
+        self.feeds = [followed[0], owned[1], followed[1], None]
+        self.following = followed[2]
         self.hostile = self.connect(None)
         self.forger: Forger | None = None
         nursery.start_soon(self._accept, net.listen(EVIL))
+
+    @classmethod
+    async def make(cls, net: MemoryNet, nursery: trio.Nursery, ours: Node, honest: Node) -> World:
+        """Makes and follows the feeds."""
+        theirs, own = await honest.create(b"theirs"), await ours.create(b"ours")
+        more = await honest.create(b"more")
+        evil = FeedId(EVIL_KEYS.public_key)
+        followed = (
+            await ours.feeds.follow(theirs.feed_id, b"0"),
+            await ours.feeds.follow(evil, b"2"),
+            await honest.feeds.follow(own.feed_id, b"1"),
+        )
+        ids = [theirs.feed_id, own.feed_id, evil, more.feed_id]
+        return cls(net, nursery, (ours, honest), [theirs, own, None, more], ids, followed)
 
     def connect(self, before: bytes | None) -> Hostile:
         """A new connection of the hostile peer's."""
@@ -221,12 +235,12 @@ class World:
                 assert feed is not None
                 await self._read(feed, move.number // 4 * 512)
             case "follow" if self.feeds[3] is None:
-                self.feeds[3] = feeds.follow(self.feed_ids[3], b"3")
+                self.feeds[3] = await feeds.follow(self.feed_ids[3], b"3")
             case "remove" if self.feeds[3] is not None:
-                feeds.remove(b"3")
+                await feeds.remove(b"3")
                 self.feeds[3] = None
             case "visit":
-                visited = feeds.visit(STRANGER if move.number & 1 else self.feed_ids[3])
+                visited = await feeds.visit(STRANGER if move.number & 1 else self.feed_ids[3])
                 visited.acquire()
                 await self._read(visited, 0)
                 visited.release()
@@ -298,7 +312,7 @@ async def play(
         memory_node(net, path / "honest", HONEST, (us,)) as honest,
         trio.open_nursery() as nursery,
     ):
-        world = World(net, nursery, ours, honest)
+        world = await World.make(net, nursery, ours, honest)
         for number in range(blocks):
             await world.append(0, number * 37)
             await world.append(1, number * 91)
