@@ -79,7 +79,7 @@ class Log(ReadableLog):
             seed: 32 bytes, for a feed to be owned; None to follow one.
         """
         directory.make(seed)
-        return cls.open(directory)
+        return cls._opened(directory, is_just_made=True)
 
     @classmethod
     def open(cls, directory: FeedDirectory) -> Log:
@@ -94,8 +94,12 @@ class Log(ReadableLog):
         Raises:
             StoreCorrupt: the secret key is not the feed's.
         """
+        return cls._opened(directory)
+
+    @classmethod
+    def _opened(cls, directory: FeedDirectory, *, is_just_made: bool = False) -> Log:
         try:
-            return cls(open_files(directory))
+            return cls(open_files(directory, is_just_made=is_just_made))
         except StoreFull as error:
             logger.warning("%s is read without being recovered: %s", directory.path, error)
         log = cls(open_files(directory.in_memory()))

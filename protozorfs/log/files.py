@@ -35,7 +35,10 @@ def files_gone() -> StoreGone:
 class LogFiles:
     """The files of one feed, whether there are any yet, and whether they are marked clean."""
 
-    def __init__(self, directory: FeedDirectory, *, is_owned: bool) -> None:
+    def __init__(
+        self, directory: FeedDirectory, *, is_owned: bool, is_just_made: bool = False
+    ) -> None:
+        """`is_just_made`: by this run, durably, and nothing else has touched them since."""
         self.directory = directory
         self._is_owned = is_owned
         self._displacement: str | None = None if is_owned else ""
@@ -56,8 +59,8 @@ class LogFiles:
         self.held_base = None if self.is_made else NO_BASE
         self.is_marked_clean = directory.is_marked_clean()
         self.writes = 0  # times that something was about to be written
-        self._is_place_synced = self.is_made and self.is_marked_clean
-        self._was_left_unclean = self.is_made and not self.is_marked_clean
+        self._is_place_synced = is_just_made or (self.is_made and self.is_marked_clean)
+        self._was_left_unclean = self.is_made and not self._is_place_synced
         self._is_key_kept = False
 
     def before_write(self) -> None:

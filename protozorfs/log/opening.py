@@ -64,10 +64,11 @@ class Opened(NamedTuple):
     written_ns: int | None = None
 
 
-def open_files(directory: FeedDirectory) -> Opened:
+def open_files(directory: FeedDirectory, *, is_just_made: bool = False) -> Opened:
     """Opens a feed's files, and recovers what an unclean stop left.
 
     What it reads and writes does not grow with the feed, but with what was appended and not synced.
+    `is_just_made`: there is nothing to recover, and the names of the files are durable.
 
     Raises:
         StoreCorrupt: the secret key is not this feed's, or its heads are gone.
@@ -75,7 +76,7 @@ def open_files(directory: FeedDirectory) -> Opened:
     """
     key_pair = directory.secret()
     public_key = public_key_of(directory.feed_id)
-    files = LogFiles(directory, is_owned=key_pair is not None)
+    files = LogFiles(directory, is_owned=key_pair is not None, is_just_made=is_just_made)
     if not files.is_made:
         state = TreeState(public_key, 0, 0, ())
         return Opened(files, key_pair, None, state, Bitfield(), 0, Bitfield(), False)
