@@ -128,11 +128,11 @@ async def test_an_owned_feed_is_whole_again_when_a_follower_has_brought_back_wha
 
 async def test_what_a_scrub_finds_damaged_is_fetched_again(tmp_path: Path) -> None:
     async with node_at(tmp_path / "owner") as owner:
-        feed = owner.create(b"journal")
+        feed = await owner.create(b"journal")
         await feed.append(BLOCKS)
         await feed.sync()
         async with node_at(tmp_path / "b", owner) as reader:
-            followed = reader.feeds.follow(feed.feed_id, b"paul")
+            followed = await reader.feeds.follow(feed.feed_id, b"paul")
             assert await read_all(followed, len(DATA)) == DATA
             path = tmp_path / "b" / followed.log.directory.path / "data"
         with path.open("r+b") as file:

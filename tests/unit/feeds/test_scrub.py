@@ -61,7 +61,7 @@ async def left(path: Path, *names: bytes) -> None:
     """A cleanly closed store with these feeds."""
     async with running(path, rate=None) as feeds:
         for name in names:
-            feed = feeds.create(name)
+            feed = await feeds.create(name)
             await feed.append(BLOCKS)
             await feed.sync()
 
@@ -215,7 +215,7 @@ async def test_feeds_that_are_removed_or_unreadable_stop_no_scrub(
         for name in (b"1", b"2"):  # one of which is being read
             removed = found[name]
             assert removed is not None
-            feeds.delete_key(name, removed.feed_id)
+            await feeds.delete_key(name, removed.feed_id)
         last = (await ended(feeds)).last
         assert last is not None
         assert (last.feeds, last.failed_feeds, last.damaged_blocks) == (4, 1, 0)

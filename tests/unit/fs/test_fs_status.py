@@ -225,7 +225,7 @@ async def test_the_tree(feeds: KnownFeeds) -> None:
     assert tree.entries((*root, b"feeds")) == [b"journal", b"paul"]
 
 
-def test_how_far_a_scrub_is_and_what_the_last_one_found(feeds: KnownFeeds) -> None:
+async def test_how_far_a_scrub_is_and_what_the_last_one_found(feeds: KnownFeeds) -> None:
     feeds.scrub = ScrubFacts(
         now=ScrubCounts(feeds=1, bytes=10_000_000),
         feeds_left=2,
@@ -246,7 +246,7 @@ def test_how_far_a_scrub_is_and_what_the_last_one_found(feeds: KnownFeeds) -> No
     assert (told["bytes_per_second"], told["next_seconds"]) == (8_000_000, None)
 
 
-def test_when_the_next_scrub_begins(feeds: KnownFeeds) -> None:
+async def test_when_the_next_scrub_begins(feeds: KnownFeeds) -> None:
     feeds.scrub = ScrubFacts(
         now=None,
         feeds_left=0,
