@@ -37,7 +37,7 @@ from protozorfs.store.memory_disk import (
 from protozorfs.store.place import Stamp, Whereabouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 _TOTAL_BYTES = 1 << 40
 _FAILURES = {"full": errno.ENOSPC, "io": errno.EIO}  # what `fail_at` has short names for
@@ -61,6 +61,7 @@ class _Disk:
         self.failure: str | int = "stop"
         self.look_failure = errno.EIO
         self.is_lasting = False
+        self.also: Collection[int] = ()
         self.is_stopped = False
         self.generation = 0  # raised by a kill: files opened before are dead
         self.choice = random.Random(0)  # what failed writes and syncs do all the same
@@ -101,6 +102,8 @@ class _Disk:
     def _is_to_fail(self, number: int) -> bool:
         if self.fail_at is None:
             return False
+        if number in self.also:
+            return True
         return number == self.fail_at or (self.is_lasting and number > self.fail_at)
 
     def _fail(self, failed: Callable[[], None] | None) -> None:
@@ -279,7 +282,12 @@ class MemoryFiles:
         return self._disk.looks
 
     def fail_at(
-        self, operation: int | None, failure: str | int = "stop", *, is_lasting: bool = False
+        self,
+        operation: int | None,
+        failure: str | int = "stop",
+        *,
+        is_lasting: bool = False,
+        also: Collection[int] = (),
     ) -> None:
         """Makes the changing call with that number (from 0) fail; None: no call any more.
 
@@ -288,7 +296,9 @@ class MemoryFiles:
             failure: "stop" stops the machine before the call, "full" and "io" are errors of the
                 disk, and so is every errno.
             is_lasting: the calls after it fail, too.
+            also: more calls that fail.
         """
+        self._disk.also = also
         self._disk.fail_at = operation
         self._disk.failure = failure
         self._disk.is_lasting = is_lasting

@@ -25,7 +25,8 @@ new one. Integers are little-endian.
     7 gone         feed ID 32: nothing is left of a feed that was removed; one may be put back
 
 A log begins with a start record. The place of each record follows from its sequence number, so what
-is damaged in one file is found in the other.
+is damaged in one file is found in the other. The records that were written last, in one piece,
+count when both files have got them; before, the call that writes them has not returned.
 """
 
 from __future__ import annotations
@@ -276,17 +277,27 @@ class _Log:
         return cls(base, places, places.count(None))
 
     def joined(self, other: _Log) -> _Log:
-        """Both as one. What is torn at the end of one, and was not begun in the other, is no loss:
-        the second file is written when the first is durable."""
+        """Both as one.
+
+        What was written last counts only if both have it: the second file is written when the
+        first is durable, and a change whose call failed may be left in one of them. That is told
+        by the sizes of the files: what is damaged at the end of one has been written to it.
+        """
         shared = min(len(self.places), len(other.places))
         places = [mine or others for mine, others in zip(self.places, other.places, strict=False)]
         rest = max(self.places, other.places, key=len)[shared:]
         while rest and rest[-1] is None:
             rest.pop()
-        last = rest[-1] if rest else None
-        torn_from = max(shared, shared + len(rest) - 1 - (last.place_in_piece if last else 0))
-        places += rest
-        return _Log(self.base, places, places[:torn_from].count(None))
+        if not rest:
+            return _Log(self.base, places, places.count(None))
+        last = rest[-1]
+        assert last is not None
+        began = shared + len(rest) - 1 - last.place_in_piece
+        is_appended = began > 0 and last.place_in_piece < _MAX_PLACE  # and no part of the start
+        if began <= shared and is_appended:
+            return _Log(self.base, places[:began], places[:began].count(None))
+        places += rest  # the shorter file has lost its end
+        return _Log(self.base, places, places[: max(shared, began)].count(None))
 
     @property
     def is_begun_whole(self) -> bool:

@@ -2,7 +2,8 @@
 
 Every change is one record. It is appended to the first file and synced, then to the second and
 synced, before the call returns. So at every moment one of them is whole up to the last change that
-returned, and a damaged record of one is found in the other.
+returned, and a damaged record of one is found in the other. It counts when both have got it: a
+change that is refused has to be taken out of one of them only.
 
 A file is made whole again by writing it anew: as another file that takes its place, or, where the
 disk has no space for one, over itself as long as the other is whole. That happens at the start of
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from protozorfs.errors import DecodeError, NameTaken, NoSuchFeed, StoreCorrupt, StoreFull
 from protozorfs.names import check_file_name
+from protozorfs.store.files import parent_of, write_new
 from protozorfs.store.name_records import (
     END,
     RECORD_BYTES,
@@ -283,6 +285,9 @@ class Names:
         try:
             self._append(changes)
         except StoreFull:
+            if not self._are_durable:  # what is left of the change goes with the file that has it
+                with suppress(StoreFull, OSError):
+                    self._mend(self._whole_content())
             raise
         except OSError as error:
             # Once: each file is another one then, with nothing that a failed sync has lost.
@@ -365,6 +370,7 @@ class _Copy:
     def __init__(self, files: Files, path: str) -> None:
         self._files = files
         self._file: File | None = None
+        self._has_lost_name = False  # it stands in the place of another file, not durably
         self.path = path
         self.is_whole = False
         self.is_durable = False
@@ -395,17 +401,19 @@ class _Copy:
         self.is_whole = self.is_durable = True
 
     def cut(self, size: int) -> None:
-        """Takes back what an `append` wrote that counts in one file only."""
+        """Takes back what an `append` wrote; if that fails, the file is to be written anew."""
         if self._file is None:
             return
+        was_whole, was_durable = self.is_whole, self.is_durable
+        self.is_whole = self.is_durable = False
         try:
             if self._file.size() > size:
                 self._file.truncate(size)
-                was_durable, self.is_durable = self.is_durable, False
                 self._file.fdatasync()
-                self.is_durable = was_durable
         except (StoreFull, OSError) as error:
             logger.warning("the store's file %s could not be cut: %s", self.path, error)
+        else:
+            self.is_whole, self.is_durable = was_whole, was_durable
 
     def renew(self, content: bytes, *, may_overwrite: bool) -> None:
         """Makes it hold that, durably.
@@ -421,13 +429,17 @@ class _Copy:
         self.close()
         self.is_durable = False
         try:
-            self._files.replace(self.path, content)
+            write_new(self._files, self.path, content)
         except StoreFull:
             with suppress(OSError):
                 self._files.remove(f"{self.path}.new")
-            if not may_overwrite:
+            if self._has_lost_name or not may_overwrite:
                 raise
             self._overwrite(content)
+        else:
+            self._has_lost_name = True  # should the sync fail: a power cut brings the old file back
+            self._files.sync_dir(parent_of(self.path))
+            self._has_lost_name = False
         self.is_whole = self.is_durable = True
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
@@ -272,12 +273,70 @@ def test_a_change_that_was_refused_does_not_come_back(
     files.fail_at(files.operations + operation, failure)
     with monkeypatch.context() as patch:
         if failure == "io":  # nor can the file be written anew
-            patch.setattr(MemoryFiles, "replace", refuse)
+            patch.setattr(MemoryFiles, "rename", refuse)
         with pytest.raises((StoreError, OSError)):
             names.add(row(b"b", 2))
     assert names.all() == [row(b"a", 1)]
     files.kill()
     assert opened(files)[0] == (row(b"a", 1),)
+
+
+REFUSED: list[Callable[[Names], object]] = [
+    lambda names: names.add(row(b"b", 3)),
+    lambda names: names.rename(b"a", b"b"),
+    lambda names: names.remove(b"a"),
+    lambda names: names.set_mtimes([(feed_id(1), 5)]),
+]
+
+
+@pytest.mark.parametrize("change", REFUSED, ids=["add", "rename", "remove", "times"])
+@pytest.mark.parametrize("failure", ["io", "full"])
+def test_a_change_that_was_refused_does_not_come_back_from_a_disk_that_fails_again(
+    change: Callable[[Names], object], failure: str
+) -> None:
+    """Any three calls fail: the change, taking it back, and making the file anew."""
+    refused = 0
+    for faults in combinations(range(long_or_short(12, 10)), 3):
+        files = MemoryFiles(seed=sum(faults))
+        names = Names(files)
+        names.add(row(b"a", 1))
+        names.add(row(b"gone", 2))
+        names.remove(b"gone")
+        names.forget(feed_id(2))  # so that each change is a piece of two records
+        before = state(names)
+        first, *others = (files.operations + fault for fault in faults)
+        files.fail_at(first, failure, also=others)
+        try:
+            change(names)
+        except (StoreError, OSError):
+            refused += 1
+            assert state(names) == before
+        after = state(names)
+        disk = files.clone()
+        assert opened(disk) == after, faults
+        disk.power_cut(random.Random(1))
+        assert opened(disk) == after, faults
+        files.fail_at(None)
+        names.add(row(b"next", 4))  # nothing that was left changes what comes later
+        kept = state(names)
+        files.power_cut(random.Random(2))
+        assert opened(files) == kept, faults
+    assert refused > 20
+
+
+@pytest.mark.parametrize("operation", range(4))
+def test_a_disk_that_fails_for_good_brings_back_a_refused_change_from_one_place_only(
+    operation: int,
+) -> None:
+    """The sync of the second file: then both have it, and neither can be changed any more."""
+    files = MemoryFiles()
+    names = Names(files)
+    names.add(row(b"a", 1))
+    files.fail_at(files.operations + operation, "io", is_lasting=True)
+    with pytest.raises(OSError, match="error"):
+        names.remove(b"a")
+    files.kill()
+    assert bool(opened(files)[0]) == (operation < 3)
 
 
 @pytest.mark.parametrize("operation", range(6))
@@ -420,25 +479,42 @@ def test_a_log_that_is_begun_anew_may_be_interrupted(monkeypatch: pytest.MonkeyP
             assert kept.is_complete
 
 
-def test_times_that_were_torn_are_no_loss() -> None:
-    """Many times are several records of one write, of which a power cut may keep any."""
+def test_many_times_are_one_change() -> None:
+    """They are several records of one write, of which a power cut may keep any."""
     ids = [feed_id(number) for number in range(1, 60)]
-    lost = 0
+    seen = set()
     for seed in range(40):
-        files = MemoryFiles()
-        names = Names(files)
-        for number, one in enumerate(ids):
-            names.add(NameRow(b"%d" % number, one, False, 0, 0))
-        files.fail_at(files.operations + 1)
-        with pytest.raises(Stopped):
-            names.set_mtimes([(one, 7) for one in ids])
-        files.power_cut(random.Random(seed))
-        found = Names(files)
-        assert found.is_complete
-        assert len(found.all()) == len(ids)
-        times = {row.mtime_ns for row in found.all()}
-        lost += times == {0, 7}
-    assert lost, "some were torn"
+        for operation in range(1, 4):
+            files = MemoryFiles()
+            names = Names(files)
+            for number, one in enumerate(ids):
+                names.add(NameRow(b"%d" % number, one, False, 0, 0))
+            files.fail_at(files.operations + operation)
+            with pytest.raises(Stopped):
+                names.set_mtimes([(one, 7) for one in ids])
+            files.power_cut(random.Random(seed))
+            found = Names(files)
+            assert found.is_complete
+            assert len(found.all()) == len(ids)
+            seen.add(frozenset(row.mtime_ns for row in found.all()))
+    assert seen == {frozenset({0}), frozenset({7})}
+
+
+def test_a_file_that_was_cut_short_is_mended_from_the_other() -> None:
+    """What is missing is more than one change that never ended."""
+    files = MemoryFiles()
+    names = Names(files)
+    for change in LIFE:
+        change(names)
+    names.close()
+    whole = files.read(NAMES_FILE)
+    for path in BOTH:
+        for size in range(0, len(whole), 100):
+            files.replace(path, whole[:size])
+            assert opened(files) == state(names), size
+            assert files.read(path).startswith(whole[:-RECORD_BYTES])  # but for the end
+            for each in BOTH:
+                files.replace(each, whole)
 
 
 class LiveNames:
