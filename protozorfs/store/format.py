@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from protozorfs.errors import UsageError
-from protozorfs.store.names import NAMES_FILE, Names
+from protozorfs.store.names import COPY_FILE, NAMES_FILE, Names
 from protozorfs.store.old_names import OLD_FILES, OLD_NAMES_FILE, read_old_names
 from protozorfs.store.unwritable import FORMAT_FILE
 
@@ -38,19 +38,27 @@ logger = logging.getLogger(__name__)
 def is_old_format(files: Files, path: Path) -> bool:
     """Whether a store is of format 1. One that is being made gets format 2.
 
+    Of one without a file `format` its names tell. No names are ever made from old ones that are
+    not there while there are new ones.
+
     Raises:
         UsageError: it is of another format.
     """
     try:
         found = files.read(FORMAT_FILE)
     except FileNotFoundError:
-        if files.exists(OLD_NAMES_FILE):
-            return True
-        files.replace(FORMAT_FILE, _FORMAT)
-        return False
-    if found not in (_FORMAT, _OLD_FORMAT):
+        found = None
+    if found not in (None, _FORMAT, _OLD_FORMAT):
         raise UsageError(_other_format(files, path, found))
-    return found == _OLD_FORMAT
+    has_names = files.exists(NAMES_FILE) or files.exists(COPY_FILE)
+    has_old_names = files.exists(OLD_NAMES_FILE)
+    if found is None:
+        is_old = has_old_names and not has_names
+    else:
+        is_old = found == _OLD_FORMAT and (has_old_names or not has_names)
+    if not is_old and found != _FORMAT:
+        files.replace(FORMAT_FILE, _FORMAT)
+    return is_old
 
 
 def _other_format(files: Files, path: Path, found: bytes) -> str:

@@ -5,19 +5,20 @@
 | `secret` of a feed | `secret.copy`: the same bytes | the public key is the feed's ID |
 | `node_key` | `node_key.copy`: the same bytes and their BLAKE2b-256 | the checksum |
 
-A file that is damaged is written anew from the other, and only from that: no key is ever made in
-the place of one that cannot be read.
+A file that is damaged or missing is written anew from the other, and only from that: no key is ever
+made in the place of one that cannot be read.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import TYPE_CHECKING
 
 from protozorfs import crypto
 from protozorfs.errors import StoreCorrupt
 from protozorfs.ids import public_key_of
-from protozorfs.store.files import write_new
+from protozorfs.store.files import parent_of, write_new
 
 if TYPE_CHECKING:
     from protozorfs.store.files import Files
@@ -82,15 +83,22 @@ def damaged_feed_seeds(files: Files, path: str, feed_id: FeedId) -> dict[str, st
     return damaged
 
 
-def damaged_node_seeds(files: Files, path: str) -> tuple[str, ...]:
-    """Those of the node's two files that are damaged: if it is one, the other mends it."""
+def damaged_node_seeds(files: Files, path: str) -> dict[str, str]:
+    """Those of the node's two files that are "damaged", or "missing"; none of a node without a key.
+
+    If it is one, the other mends it. No copy is missed, as in a store of version 0.1.0.
+    """
     content, copy = _read(files, path), _read(files, path + COPY_SUFFIX)
     copied = _checked_seed(copy)
-    is_wrong = content is not None and (
-        len(content) != crypto.SEED_BYTES if copied is None else content != copied
-    )
-    is_copy_wrong = copy is not None and copied is None
-    return (path,) * is_wrong + (path + COPY_SUFFIX,) * is_copy_wrong
+    damaged = {}
+    if content is None:
+        if copy is not None:
+            damaged[path] = "missing"
+    elif len(content) != crypto.SEED_BYTES if copied is None else content != copied:
+        damaged[path] = "damaged"
+    if copy is not None and copied is None:
+        damaged[path + COPY_SUFFIX] = "damaged"
+    return damaged
 
 
 def mend_feed_seed(files: Files, path: str, pair: crypto.KeyPair) -> bool:
@@ -112,7 +120,8 @@ def load_or_make_key_pair(
     """The node's key pair; a new random one, made durable, if there is none, or in a copy.
 
     Two stores with one node key would take each other for themselves, and never connect.
-    `adopts`: the user says that this is no copy.
+    `adopts`: the user says that this is no copy. Where nothing says where the store was, it is
+    none either: a copy has that, too.
 
     Returns:
         The pair, and whether it is new.
@@ -121,30 +130,49 @@ def load_or_make_key_pair(
         StoreCorrupt: neither the file nor its copy can be read.
     """
     content, copy = _read(files, path), _read(files, path + COPY_SUFFIX)
+    if content is None and copy is None:
+        return _make_key_pair(files, path, placement), True
     copied = _checked_seed(copy)
-    seed = copied if content is not None and copied is not None else content
-    if seed is not None and len(seed) != crypto.SEED_BYTES:
+    seed = content if copied is None else copied
+    if seed is None:
+        raise StoreCorrupt(path, 0, "it is missing, and its copy is damaged: put a backup there")
+    if len(seed) != crypto.SEED_BYTES:
         raise StoreCorrupt(path, 0, f"{len(seed)} bytes instead of a seed of {crypto.SEED_BYTES}")
-    if seed is not None and (adopts or not placement.displacement()):
-        if content != seed:
-            logger.error("the store's file %s is damaged, and written anew from its copy", path)
-            write_seed(files, path, seed)
-            placement.keep()
-        if copied is None:
-            _write_checked_seed(files, path + COPY_SUFFIX, seed)
-        return crypto.key_pair(seed), False
+    is_placed = placement.is_known()
+    missing = () if content is not None else (path,)
+    if is_placed and not adopts and placement.displacement(missing):
+        return _make_key_pair(files, path, placement), True
+    if content != seed:
+        what = "missing" if content is None else "damaged"
+        logger.error("the store's file %s is %s, and written anew from its copy", path, what)
+        placement.forget()  # it is of the file that goes: interrupted, this must not be a copy
+        files.sync_dir(parent_of(path))
+        write_seed(files, path, seed)
+    if content != seed or not is_placed:
+        placement.keep()
+    if copied is None:
+        _write_checked_seed(files, path + COPY_SUFFIX, seed)
+    return crypto.key_pair(seed), False
+
+
+def _make_key_pair(files: Files, path: str, placement: Placement) -> crypto.KeyPair:
     seed = crypto.random_bytes(crypto.SEED_BYTES)
     write_seed(files, path, seed)
     _write_checked_seed(files, path + COPY_SUFFIX, seed)
     placement.keep()
-    return crypto.key_pair(seed), True
+    return crypto.key_pair(seed)
 
 
 def _read(files: Files, path: str) -> bytes | None:
+    """None if there is no such file; what the disk cannot read is damaged, like an empty one."""
     try:
         return files.read(path)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
 
 
 def _feed_key(seed: bytes | None, feed_id: FeedId) -> crypto.KeyPair | None:

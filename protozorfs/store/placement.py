@@ -18,7 +18,7 @@ from protozorfs.store.place import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from protozorfs.store.files import Files
     from protozorfs.store.place import FilePlace, Stamp
@@ -55,19 +55,33 @@ class Placement:
         self._directory = directory
         self._kinds = kinds
 
-    def displacement(self) -> str:
+    def displacement(self, but: Container[str] = ()) -> str:
         """Why they may not be where and as the store left them; empty if they are.
+
+        Files `but` some are compared.
 
         Raises:
             OSError: that cannot be told now.
         """
         try:
-            kept = decode_place(self._files.read(self._kept), next(iter(self._kinds)))
+            kept = self._known()
         except FileNotFoundError:
             return f"it was found out of its place before, or there never was a file {self._kept}"
         except DecodeError as error:
             return f"the file {self._kept} is of no use: {error}"
-        return displacement(kept, self._now())
+        files = {name: place for name, place in kept.files.items() if name not in but}
+        return displacement(kept._replace(files=files), self._now())
+
+    def is_known(self) -> bool:
+        """Whether it is said at all where they were."""
+        try:
+            self._known()
+        except (FileNotFoundError, DecodeError):
+            return False
+        return True
+
+    def _known(self) -> Place:
+        return decode_place(self._files.read(self._kept), next(iter(self._kinds)))
 
     def keep(self) -> None:
         """Takes the place where they are now for theirs; durable on return.

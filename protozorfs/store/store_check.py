@@ -180,6 +180,13 @@ NODE_PLACE = Kind(
     meaning="the next start gives the node a new key, as it does in a copy of a store",
     advice="nothing has to be done; `protozorfs store adopt` keeps the key",
 )
+NODE_PLACE_DAMAGED = Kind(
+    code="node-place-damaged",
+    severity=Severity.ERROR,
+    remedy=Remedy.REPAIR,
+    meaning="a copy of the store would not be told from it",
+    advice="a repair, or the next start, takes the store as it is for the one that it was",
+)
 PLACE_DAMAGED = Kind(
     code="place-damaged",
     severity=Severity.ERROR,
@@ -397,17 +404,19 @@ def _check_format(files: ReadOnlyFiles) -> Iterator[Finding]:
 def _check_node_key(files: ReadOnlyFiles) -> Iterator[Finding]:
     damaged = damaged_node_seeds(files, NODE_KEY_FILES[0])
     is_whole = set(NODE_KEY_FILES) & set(files.listdir("")) - set(damaged)
-    for path in damaged:
+    for path, what in damaged.items():
         kind = NODE_KEY_DAMAGED if is_whole else NODE_KEY_LOST
-        yield Finding(kind=kind, path=path, what="it does not hold the key of the node")
+        yield Finding(kind=kind, path=path, what=f"it is {what}")
+    if damaged:
+        return
     if NODE_KEY_FILES[0] not in files.listdir(""):
         yield Finding(kind=NODE_PLACE, path=NODE_KEY_FILES[0], what="there is none")
         return
-    if damaged:
-        return
-    why = Placement(files, "node_key_place", "", PLACED_WITH_NODE).displacement()
+    placement = Placement(files, "node_key_place", "", PLACED_WITH_NODE)
+    why = placement.displacement()
     if why:
-        yield Finding(kind=NODE_PLACE, path="node_key_place", what=why)
+        kind = NODE_PLACE if placement.is_known() else NODE_PLACE_DAMAGED
+        yield Finding(kind=kind, path="node_key_place", what=why)
 
 
 def _check_inodes(files: Files) -> Iterator[Finding]:

@@ -341,7 +341,7 @@ class _Look:
     def judge(self) -> None:
         told, store = self._told, self._store
         has_key = told.node_key in (b"", store.node_key.public_key)
-        if not has_key and "node_key" not in self._flipped:
+        if not has_key:
             raise Violation("key", "the node has another key")
         told.names.opened([(row.name, row.feed_id) for row in store.names.all()])
         for directory in store.feeds():

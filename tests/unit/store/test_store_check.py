@@ -93,7 +93,7 @@ def test_nothing_is_wrong_and_nothing_is_changed(path: Path) -> None:
         ("inodes", "inodes-damaged"),
         ("node_key", "node-key-damaged"),
         ("node_key.copy", "node-key-damaged"),
-        ("node_key_place", "node-place"),
+        ("node_key_place", "node-place-damaged"),
         (f"{DIRECTORY}/place", "place-damaged"),
     ],
 )
@@ -107,7 +107,8 @@ def test_a_flipped_bit_is_told(path: Path, name: str, code: str) -> None:
     [
         ("format", "format-damaged"),
         ("lock", "lock-missing"),
-        ("node_key", "node-place"),
+        ("node_key", "node-key-damaged"),
+        ("node_key_place", "node-place-damaged"),
         ("spare", "spare-short"),
         (f"{DIRECTORY}/place", "place-damaged"),
         ("names", "names-damaged"),
