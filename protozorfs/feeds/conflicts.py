@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, TypeVar
 
+from protozorfs.errors import StoreCorrupt
 from protozorfs.feeds.evidence import (
+    FILE_NAME,
+    HEADS_FILE_NAME,
+    LATER_FILE_NAME,
     LaterFork,
     TwoHeads,
+    file_name,
     is_conflict,
     keep,
     load_later_fork,
@@ -19,8 +25,15 @@ from protozorfs.log.proof_types import Proof
 from protozorfs.log.tree import TreeState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from protozorfs.log.feed import Log
+    from protozorfs.store.layout import FeedDirectory
     from protozorfs.types import Head
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Conflicts:
@@ -29,11 +42,16 @@ class Conflicts:
     def __init__(self) -> None:
         self._evidence: Evidence | TwoHeads | None = None
         self._later: LaterFork | None = None
+        self._damaged: set[str] = set()  # files that have proved it, and do not any more
 
     @property
     def is_proven(self) -> bool:
-        """It did, of one fork: the evidence is kept and never overwritten."""
-        return self._evidence is not None
+        """It did, of one fork: the evidence is kept and never overwritten.
+
+        A file of it that is damaged was whole when it was written: it counts as before, until
+        somebody shows the same again.
+        """
+        return self._evidence is not None or bool(self._damaged - {LATER_FILE_NAME})
 
     @property
     def other_history(self) -> Proof | None:
@@ -56,6 +74,9 @@ class Conflicts:
         """Why the feed is frozen, as a part of a sentence; empty if it is not."""
         if self._evidence is not None:
             return "two histories of it are signed"
+        if self._damaged:
+            names = " and ".join(map(repr, sorted(self._damaged)))
+            return f"another history is signed, of which the proof in its file {names} is damaged"
         if self._later is not None:
             return (
                 "its key signed a later history elsewhere"
@@ -65,9 +86,23 @@ class Conflicts:
         return ""
 
     def load(self, log: Log) -> None:
-        """Reads what is kept. Raises StoreCorrupt."""
-        self._evidence = load_proofs(log.directory) or load_two_heads(log.directory)
-        self._later = load_later_fork(log.directory)
+        """Reads what is kept. Raises OSError: it cannot be read now."""
+        self._damaged.clear()
+        proofs = self._load(log, FILE_NAME, load_proofs)
+        self._evidence = proofs or self._load(log, HEADS_FILE_NAME, load_two_heads)
+        self._later = self._load(log, LATER_FILE_NAME, load_later_fork)
+
+    def _load(self, log: Log, name: str, load: Callable[[FeedDirectory], T | None]) -> T | None:
+        try:
+            return load(log.directory)
+        except StoreCorrupt as error:
+            logger.error("%s; the feed is frozen: put the file back from a backup", error)
+            self._damaged.add(name)
+            return None
+
+    def _keep(self, log: Log, found: Evidence | TwoHeads | LaterFork) -> None:
+        keep(log, found)
+        self._damaged.discard(file_name(found))
 
     def check_proof(self, log: Log, proof: Proof) -> bool:
         """True if a peer's proof of a whole tree shows a second history.
@@ -97,7 +132,7 @@ class Conflicts:
         if head is None or self._later is not None:
             return False
         self._later = LaterFork(log.shown_head or known, head)
-        keep(log, self._later)
+        self._keep(log, self._later)
         return True
 
     def check_head(self, log: Log, known: Head | None, head: Head) -> bool:
@@ -111,4 +146,4 @@ class Conflicts:
     def _take(self, log: Log, evidence: Evidence | TwoHeads) -> None:
         if self._evidence is None:  # the first is never overwritten
             self._evidence = evidence
-            keep(log, evidence)
+            self._keep(log, evidence)

@@ -5,6 +5,7 @@ What they mean is for `conflicts`.
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -76,19 +77,22 @@ def load_later_fork(directory: FeedDirectory) -> LaterFork | None:
     return _load(directory, LATER_FILE_NAME, _decode_later)
 
 
+def file_name(found: Evidence | TwoHeads | LaterFork) -> str:
+    """The name of the file that has it."""
+    if isinstance(found, Evidence):
+        return FILE_NAME
+    return LATER_FILE_NAME if isinstance(found, LaterFork) else HEADS_FILE_NAME
+
+
 def keep(log: Log, found: Evidence | TwoHeads | LaterFork) -> None:
     """Writes evidence, durably.
 
     Where that cannot be, it counts in this run, and the next one asks again: a full disk is no
     reason to forget it, or to end.
     """
-    if isinstance(found, Evidence):
-        name, content = FILE_NAME, encode_evidence(found)
-    else:
-        name = LATER_FILE_NAME if isinstance(found, LaterFork) else HEADS_FILE_NAME
-        content = _encode_slots(found)
+    content = encode_evidence(found) if isinstance(found, Evidence) else _encode_slots(found)
     try:
-        log.keep_beside(name, content)
+        log.keep_beside(file_name(found), content)
     except (StoreError, OSError) as error:
         logger.error("the evidence of feed %s cannot be kept: %s", log.feed_id.hex(), error)
 
@@ -106,6 +110,10 @@ def _load(directory: FeedDirectory, name: str, decode: Callable[[bytes, PublicKe
         data = directory.files.read(path)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise StoreCorrupt(path, 0, "the disk cannot read it") from error
     try:
         return decode(data, public_key_of(directory.feed_id))
     except (DecodeError, InvalidProof) as error:
@@ -125,6 +133,8 @@ def _decode_heads(data: bytes, public_key: PublicKey) -> TwoHeads:
 def _decode_later(data: bytes, public_key: PublicKey) -> LaterFork:
     own = decode_head_slot(data[:SLOT_BYTES])
     later = decode_head_slot(data[SLOT_BYTES:])
+    if own is None and any(data[:SLOT_BYTES]):
+        raise DecodeError("a damaged head of our own")
     if later is None or later.head.fork <= (own.head.fork if own is not None else 0):
         raise DecodeError("no head of a later fork")
     for slot in (own, later):

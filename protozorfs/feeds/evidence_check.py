@@ -35,8 +35,8 @@ EVIDENCE_DAMAGED = Kind(
     code="evidence-damaged",
     severity=Severity.ERROR,
     remedy=Remedy.NONE,
-    meaning="the feed cannot be opened, since it may be frozen",
-    advice="put the file back from a backup; or remove it: who has seen the fork shows it again",
+    meaning="it has proved another history: the feed can be read, and stays frozen",
+    advice="put the file back from a backup; a peer that has seen the fork shows it again",
 )
 
 

@@ -12,18 +12,15 @@ import json
 from typing import TYPE_CHECKING
 
 from protozorfs import ids
-from protozorfs.errors import StoreError
+from protozorfs.errors import StoreCorrupt, StoreError
 from protozorfs.feeds.evidence import load_later_fork, load_proofs, load_two_heads
 from protozorfs.ids import public_key_of
 from protozorfs.log.conflict import proven_histories
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from protozorfs.feeds.evidence import LaterFork, TwoHeads
-    from protozorfs.log.conflict import Evidence, History
+    from protozorfs.log.conflict import History
     from protozorfs.store.layout import FeedDirectory
-    from protozorfs.types import Head, PublicKey, TreeNode
+    from protozorfs.types import Head, TreeNode
 
 FORMAT = "protozorfs evidence 1"
 
@@ -33,15 +30,24 @@ class NoEvidence(StoreError):
 
 
 def export_evidence(directory: FeedDirectory) -> str:
-    """All evidence that is kept of a feed, checked again.
+    """All evidence that is kept of a feed and whole, checked again.
 
     The files are only read: a store that is open elsewhere may be asked.
 
     Raises:
         NoEvidence
-        StoreCorrupt: a file is there and proves nothing.
+        StoreCorrupt: what is there proves nothing.
     """
-    proofs = list(_proofs(directory))
+    proofs, damage = [], []
+    for proof_of in (_two_histories, _two_heads, _later_fork):
+        try:
+            proof = proof_of(directory)
+        except StoreCorrupt as error:
+            damage.append(error)
+        else:
+            proofs += [] if proof is None else [proof]
+    if damage and not proofs:
+        raise damage[0]
     if not proofs:
         raise NoEvidence(
             f"no evidence of a fork is kept of feed {ids.format_hex(directory.feed_id)}"
@@ -50,20 +56,11 @@ def export_evidence(directory: FeedDirectory) -> str:
     return json.dumps(document, indent=2)
 
 
-def _proofs(directory: FeedDirectory) -> Iterator[dict[str, object]]:
+def _two_histories(directory: FeedDirectory) -> dict[str, object] | None:
     evidence = load_proofs(directory)
-    if evidence is not None:
-        yield _two_histories(evidence, public_key_of(directory.feed_id))
-    heads = load_two_heads(directory)
-    if heads is not None:
-        yield _two_heads(heads)
-    later = load_later_fork(directory)
-    if later is not None:
-        yield _later_fork(later)
-
-
-def _two_histories(evidence: Evidence, public_key: PublicKey) -> dict[str, object]:
-    histories = proven_histories(public_key, evidence)
+    if evidence is None:
+        return None
+    histories = proven_histories(public_key_of(directory.feed_id), evidence)
     assert histories is not None  # as when it was loaded
     held, other = histories
     lengths = f"{held.head.length} and {other.head.length}"
@@ -79,7 +76,10 @@ def _two_histories(evidence: Evidence, public_key: PublicKey) -> dict[str, objec
     }
 
 
-def _two_heads(heads: TwoHeads) -> dict[str, object]:
+def _two_heads(directory: FeedDirectory) -> dict[str, object] | None:
+    heads = load_two_heads(directory)
+    if heads is None:
+        return None
     return {
         "kind": "two heads",
         "sentence": (
@@ -91,7 +91,10 @@ def _two_heads(heads: TwoHeads) -> dict[str, object]:
     }
 
 
-def _later_fork(fork: LaterFork) -> dict[str, object]:
+def _later_fork(directory: FeedDirectory) -> dict[str, object] | None:
+    fork = load_later_fork(directory)
+    if fork is None:
+        return None
     own, later = fork.own, fork.later
     before = "" if own is None else f"fork {own.fork} up to length {own.length}, and the later "
     return {

@@ -106,7 +106,7 @@ class Feed:
         """Takes the log of the feed, just opened; returns it.
 
         Raises:
-            StoreCorrupt: the evidence beside it is damaged.
+            OSError: the evidence beside it cannot be read now.
         """
         self.conflicts.load(log)
         self._log = log

@@ -89,7 +89,7 @@ def _missing(feed: Feed, facts: FeedFacts, now: float) -> str:
 
 def _obstacle(feed: Feed, facts: FeedFacts, asked: Sequence[AskedOf], now: float) -> str:
     if feed.is_frozen:
-        return "the feed is frozen, since two histories of it are signed: nothing is fetched"
+        return f"the feed is frozen, since {feed.frozen_why}: nothing is fetched"
     if not feed.may_fetch():
         return "the disk is nearly full, so fetching is paused"
     first = next((want for want in feed.wants if not want.done.is_set()), None)
@@ -113,7 +113,7 @@ def _growth(feed: Feed, facts: FeedFacts) -> str:
         why = feed.frozen_why
         return f"none comes, since {why}" if why else "it comes with the next append"
     if feed.is_frozen:
-        return "the feed is frozen, since two histories of it are signed: nothing is fetched"
+        return f"the feed is frozen, since {feed.frozen_why}: nothing is fetched"
     if not facts.links:
         return _nobody_connected(facts)
     if feed.remote_length > feed.length:
@@ -124,7 +124,7 @@ def _growth(feed: Feed, facts: FeedFacts) -> str:
 def _at_rest(feed: Feed) -> str:
     log = feed.log
     if feed.is_frozen:
-        return "the feed is frozen, since two histories of it are signed"
+        return f"the feed is frozen, since {feed.frozen_why}"
     if feed.length == 0:
         return "nothing was appended yet"
     missing = feed.length - log.held.count(0, log.length)

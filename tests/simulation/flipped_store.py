@@ -222,7 +222,7 @@ def _read(directory: FeedDirectory, name: str) -> set[int] | None:
         try:
             kept = load(directory)
         except StoreCorrupt:
-            return None
+            continue
         if isinstance(kept, Evidence):
             assert kept == two_histories()
     try:

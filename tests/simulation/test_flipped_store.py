@@ -53,7 +53,7 @@ CHANGED = (
     "names.copy",
     *SUMS,
 )
-NOT_OPENED = ("format", "evidence", "evidence_heads", "evidence_later")
+NOT_OPENED = ("format",)
 
 
 @pytest.fixture(scope="module")

@@ -159,6 +159,10 @@ def test_forks_that_peers_have_shown_are_exported() -> None:
         "The key signed two histories of fork 0, of lengths 3 and 1, with different nodes 0.",
         "The key signed fork 0 up to length 3, and the later fork 2 up to length 4.",
     ]
+    reader.feed.log.keep_beside(FILE_NAME, b"damaged")
+    assert said_of(export_evidence(reader.feed.log.directory)) == [
+        "The key signed fork 0 up to length 3, and the later fork 2 up to length 4.",
+    ]
 
 
 def test_damaged_evidence_is_not_exported() -> None:

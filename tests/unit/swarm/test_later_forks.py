@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from protozorfs.errors import InvalidProof, NotWritable, RemoteProtocolError, StoreCorrupt
-from protozorfs.feeds.evidence import LATER_FILE_NAME
+from protozorfs.feeds.evidence import LATER_FILE_NAME, load_later_fork
 from protozorfs.feeds.facts import FeedFacts
 from protozorfs.feeds.ports import FeedState
 from protozorfs.feeds.why import explain
@@ -133,14 +133,14 @@ def test_damaged_evidence_is_told() -> None:
     later, reader = owner_of(THEIRS, fork=2, key=3), follower()
     connect(reader, later).close(0.0)
     good = kept(reader)
-    again = reopened(reader)
-    files, path = reader.surroundings.files, f"{reader.feed.log.directory.path}/{LATER_FILE_NAME}"
+    directory = reader.feed.log.directory
+    files, path = reader.surroundings.files, f"{directory.path}/{LATER_FILE_NAME}"
     own, theirs = good[:SLOT_BYTES], good[SLOT_BYTES:]
     flipped = good[:40] + bytes([good[40] ^ 1]) + good[41:]
     for bad in (b"", own, theirs, flipped, theirs + own, own + own, own + bytes(SLOT_BYTES)):
         files.replace(path, bad)
         with pytest.raises(StoreCorrupt, match=LATER_FILE_NAME):
-            again.adopt_log(reader.feed.log)
+            load_later_fork(directory)
 
 
 @pytest.mark.parametrize("length", [0, 1])
