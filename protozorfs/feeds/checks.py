@@ -3,18 +3,22 @@
 One feed after another, in steps: what is next is looked up in the event loop, read and hashed in a
 thread, and taken in in the event loop. When something else had to be done meanwhile, the next step
 waits, so that readers, writers and peers come first.
+
+What cannot be gone on with for want of space is, once there is some: a feed whose recovery is in
+memory only is recovered on the disk and checked there, and what was checked is noted.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
 
 from protozorfs.boundary import Boundary
-from protozorfs.errors import StoreError
+from protozorfs.errors import StoreError, StoreFull
 from protozorfs.feeds.damage import tell_findings
 from protozorfs.feeds.facts import CheckFacts
 
@@ -28,6 +32,7 @@ BUSY_SECONDS = 0.0005  # that others took of the event loop, so that they are gi
 # A step takes 5 ms or so: while others are busy, the check takes a tenth of the time.
 GIVE_WAY_SECONDS = 0.05
 TELL_SECONDS = 30.0  # between two lines of the log
+FULL_PAUSE = 5.0  # seconds until it is tried again on a full disk
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +45,8 @@ class Checks:
         self._feeds: dict[Feed, int] = {}  # bytes that are left to look at, about
         self._has_more = trio.Event()
         self._has_ended = trio.Event()
+        self._waiting: dict[Feed, None] = {}  # for space
+        self._has_waiting = trio.Event()
         self._done_bytes = self._done_feeds = self._lost_blocks = 0
         self._started = self._told = 0.0
 
@@ -57,8 +64,10 @@ class Checks:
         )
 
     def add(self, feed: Feed) -> None:
-        """A log was opened of which something is in doubt."""
+        """A log was opened of which something is in doubt, or is in memory only."""
         log = feed.log
+        if not log.is_recovered:
+            self._wait_for_space(feed)
         if not self._feeds:
             self._done_bytes = self._done_feeds = self._lost_blocks = 0
             self._started = self._told = time.monotonic()
@@ -68,6 +77,11 @@ class Checks:
 
     async def run(self) -> None:
         """Checks whatever is added; runs until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run_waiting)
+            await self._run()
+
+    async def _run(self) -> None:
         while True:
             await self._has_more.wait()
             self._has_more = trio.Event()
@@ -82,6 +96,11 @@ class Checks:
                 with Boundary(logger, f"the check of feed {feed.feed_id.hex()}"):
                     try:
                         await self._check(feed)
+                    except StoreFull as error:
+                        logger.warning(
+                            "the check of feed %s waits for space: %s", feed.feed_id.hex(), error
+                        )
+                        self._wait_for_space(feed)
                     except (StoreError, OSError) as error:
                         logger.error("feed %s cannot be checked: %s", feed.feed_id.hex(), error)
                 self._feeds.pop(feed, None)
@@ -97,7 +116,13 @@ class Checks:
 
     async def _check(self, feed: Feed) -> None:
         log, kept = feed.log, time.monotonic()
-        while feed.has_log(log) and (step := log.begin_check()) is not None:
+        while feed.has_log(log):
+            step = log.begin_check()
+            if step is None:
+                if not log.has_progress:
+                    break  # nothing was awaited since: who adds the feed again comes later
+                await _keep_progress(feed, log)
+                continue
             try:
                 await trio.to_thread.run_sync(step.run)
             finally:
@@ -110,12 +135,46 @@ class Checks:
             self._feeds[feed] = _bytes_in_doubt(log)
             self._tell_progress()
             if time.monotonic() - kept >= KEEP_SECONDS:
-                await _keep_progress(feed, log)
+                with suppress(StoreFull):  # it is tried again at the end
+                    await _keep_progress(feed, log)
                 kept = time.monotonic()
             await give_way()
         if feed.has_log(log):
-            await _keep_progress(feed, log)
             self._surroundings.room.was_checked(feed)
+
+    def _wait_for_space(self, feed: Feed) -> None:
+        self._waiting[feed] = None
+        self._has_waiting.set()
+
+    async def _run_waiting(self) -> None:
+        while True:
+            await self._has_waiting.wait()
+            await trio.sleep(FULL_PAUSE)
+            with Boundary(logger, "what waits for space to be recovered or checked"):
+                await self._try_waiting()
+            if not self._waiting:
+                self._has_waiting = trio.Event()
+
+    async def _try_waiting(self) -> None:
+        for feed in list(self._waiting):
+            del self._waiting[feed]
+            try:
+                await self._go_on(feed)
+            except StoreFull:
+                self._waiting[feed] = None  # behind the others, which may need less
+                return
+            except (StoreError, OSError) as error:
+                logger.error("feed %s cannot be recovered: %s", feed.feed_id.hex(), error)
+
+    async def _go_on(self, feed: Feed) -> None:
+        log = feed.open_log
+        if log is None:
+            return
+        log.recover()
+        if log.in_doubt.segments:
+            self.add(feed)
+        elif log.has_progress and feed not in self._feeds:
+            await _keep_progress(feed, log)
 
     def _tell_progress(self) -> None:
         now = time.monotonic()
@@ -143,8 +202,6 @@ class Checks:
 
 
 async def _keep_progress(feed: Feed, log: Log) -> None:
-    if not log.has_progress:
-        return
     progress = log.begin_progress()
     try:
         await trio.to_thread.run_sync(progress.run)

@@ -115,7 +115,7 @@ class Feed:
         self.known_head.load(log)
         if log.written_ns is not None and log.length:
             self._was_written(log.written_ns)
-        if log.in_doubt.segments:
+        if log.in_doubt.segments or not log.is_recovered:
             self._surroundings.check_behind(self)
         if log.shown_head != log.head:
             # Committed by a run that was killed before it could publish: nobody may append again

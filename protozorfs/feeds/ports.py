@@ -114,7 +114,7 @@ class Surroundings(Protocol):
         """The first handle was opened or the last one closed."""
 
     def check_behind(self, feed: Feed) -> None:
-        """Something of its log is in doubt since an unclean stop: it is to be checked."""
+        """Its log is in doubt since an unclean stop, or recovered in memory only: see `Checks`."""
 
     def feed_grown(self, feed: Feed) -> None:
         """It has a newer head, or more of it is here."""

@@ -120,7 +120,7 @@ class NodeSurroundings:
         self._handles_changed(feed)
 
     def check_behind(self, feed: Feed) -> None:
-        """Something of its log is in doubt: it is checked behind the mount."""
+        """Something of its log is in doubt, or in memory only: it is seen to behind the mount."""
         self.checks.add(feed)
 
     @contextmanager

@@ -89,7 +89,7 @@ class Log(ReadableLog):
         feed need not have files: they are made by the first write.
 
         Where there is no space for what recovery has to write, it is done in memory: the feed can
-        be read, and each change of it tries the recovery again first.
+        be read, and `recover`, each change and `close` try the recovery again first.
 
         Raises:
             StoreCorrupt: the secret key is not the feed's.
@@ -106,8 +106,15 @@ class Log(ReadableLog):
         log._on_disk = directory
         return log
 
-    def _recover_on_disk(self) -> None:
+    @property
+    def is_recovered(self) -> bool:
+        """What was recovered at opening is on the disk, not only in memory for want of space."""
+        return self._on_disk is None
+
+    def recover(self) -> None:
         """Has the recovery written for which there was no space; every change begins with this.
+
+        What was in doubt when the feed was opened is so again, as far as it was checked in memory.
 
         Raises:
             StoreFull: there is still none.
@@ -120,7 +127,9 @@ class Log(ReadableLog):
             raise StoreFull("no space left to recover the feed")
         opened = open_files(directory)
         self._files.close()
+        changes = self._changes
         Log.__init__(self, opened)  # it finds what was found in memory
+        self._changes = changes + 1  # a step of a check that is under way is of the files before
 
     def append(self, blocks: Sequence[bytes]) -> Head:
         """`commit`, and the signed head."""
@@ -139,7 +148,7 @@ class Log(ReadableLog):
             StoreFull, OSError: nothing was appended.
             StoreCorrupt: the tree is too damaged to go on from.
         """
-        self._recover_on_disk()
+        self.recover()
         if self._key_pair is None:
             raise NotWritable("the feed is not owned: its secret key is elsewhere")
         if not blocks:
@@ -222,7 +231,7 @@ class Log(ReadableLog):
         """
         if self._pending_sync is not None:
             raise LocalProtocolError("a sync of this feed is under way")
-        self._recover_on_disk()
+        self.recover()
         files = self._files
         files.check_syncs()
         head = None if self.head == self._durable_head else self.head
@@ -299,7 +308,7 @@ class Log(ReadableLog):
             StoreFull, OSError: none of them counts; `make_room` may raise StoreFull, too.
             LocalProtocolError: the feed is owned, and a sync of it is under way.
         """
-        self._recover_on_disk()
+        self.recover()
         self._check_has_tree()
         if self.is_owned and self._pending_sync is not None:
             raise LocalProtocolError("an owned feed takes no answers while it is synced")
@@ -520,9 +529,9 @@ class Log(ReadableLog):
             self._note_checked()
 
     def _note_checked(self) -> None:
-        checked, self._checked = self._checked, []
-        for start, end in checked:
-            self._note(Change.CHECKED, start, end, 0)
+        while self._checked:
+            self._note(Change.CHECKED, *self._checked[0], 0)
+            del self._checked[0]
 
     # reading again what is held
 
@@ -597,7 +606,7 @@ class Log(ReadableLog):
         """
         if self.is_owned:
             raise LocalProtocolError("the blocks of an owned feed cannot be fetched again")
-        self._recover_on_disk()
+        self.recover()
         for first, last in self.held_runs(start, min(end, self._state.length)):
             self._files.before_write()
             first_byte, last_byte = self.block_span(first)[0], self.block_span(last - 1)[1]
@@ -668,7 +677,8 @@ class Log(ReadableLog):
             and not self._nodes.dirty_pages
             and not self._in_doubt.segments
         )
-        if not (is_unmarked and is_settled) or files.directory.has_failed_sync:
+        is_safe = self.is_recovered and not files.directory.has_failed_sync
+        if not (is_unmarked and is_settled and is_safe):
             return None
         return PendingRest(
             files.directory,
@@ -717,7 +727,7 @@ class Log(ReadableLog):
         Raises:
             StoreFull, OSError
         """
-        self._recover_on_disk()
+        self.recover()
         self._files.settle()
 
     def close(self, modified_ns: int | None = None) -> None:
@@ -732,6 +742,7 @@ class Log(ReadableLog):
             StoreFull, OSError: they are closed without the mark; the next start checks them.
         """
         try:
+            self.recover()
             files = self._files
             has_failed = files.directory.has_failed_sync
             can_be_clean = not has_failed and self._state.length == self.length
@@ -757,7 +768,7 @@ class Log(ReadableLog):
 
     def keep_beside(self, name: str, content: bytes) -> None:
         """Replaces a file that is kept beside the log; durable on return."""
-        self._recover_on_disk()
+        self.recover()
         self._files.replace(name, content)
 
     def _at_rest(self) -> AtRest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -13,20 +14,26 @@ import trio
 import trio.lowlevel
 from trio.testing import wait_all_tasks_blocked
 
-from protozorfs.errors import StoreCorrupt
+from protozorfs.errors import StoreCorrupt, StoreFull
 from protozorfs.feeds import recovery
 from protozorfs.feeds.registry import Feeds
 from protozorfs.feeds.rests import Rests
+from protozorfs.log.check_steps import ProgressSync
 from protozorfs.log.feed import Log
+from protozorfs.log.held_log import Change, HeldLog
+from protozorfs.log.opening import open_files
 from protozorfs.options import Options
 from protozorfs.store.layout import Store
+from protozorfs.store.overlay import OverlayFiles
 from tests.swarm.nodes import until
+from tests.unit.log.feed_tools import block_pair, owned_with, upgrade_pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from protozorfs.feeds.feed import Feed
+    from protozorfs.log.opening import Opened
     from protozorfs.store.layout import FeedDirectory
 
 BLOCKS = [b"%d " % number * 30 for number in range(3000)]
@@ -208,3 +215,126 @@ async def test_feeds_at_rest_are_marked_clean_while_the_node_runs(tmp_path: Path
         await resting.append([b"two"])
         assert not resting.log.directory.is_marked_clean()
         assert resting.reader.read_nowait(0, 10) == b"onetwo"
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """While it `is_full`, no recovery can be written."""
+    found = SimpleNamespace(is_full=True)
+
+    def opened(directory: FeedDirectory, *, is_just_made: bool = False) -> Opened:
+        if found.is_full and not isinstance(directory.files, OverlayFiles):
+            raise StoreFull("no space left")
+        return open_files(directory, is_just_made=is_just_made)
+
+    monkeypatch.setattr("protozorfs.log.feed.open_files", opened)
+    monkeypatch.setattr("protozorfs.feeds.checks.FULL_PAUSE", 0.01)
+    return found
+
+
+async def followed_and_killed(path: Path) -> Path:
+    """A store as a kill leaves it, with a followed feed that is whole."""
+    source = owned_with(BLOCKS)
+    async with running(path / "store") as feeds:
+        feed = await feeds.follow(source.feed_id, b"followed")
+        feed.apply_all([upgrade_pair(source, feed.log)])
+        feed.apply_all([block_pair(source, feed.log, index) for index in range(len(BLOCKS))])
+        await trio.to_thread.run_sync(shutil.copytree, path / "store", path / "killed")
+    return path / "killed"
+
+
+@pytest.mark.parametrize("is_checked_first", [True, False])
+async def test_a_feed_that_was_opened_on_a_full_disk_is_checked_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: SimpleNamespace, is_checked_first: bool
+) -> None:
+    """Nobody has to write to it for that; what it was checked in memory for counts no more."""
+    disk.is_full = False
+    path = await followed_and_killed(tmp_path)
+    disk.is_full = True
+    if not is_checked_first:
+        monkeypatch.setattr("protozorfs.feeds.checks.BUSY_SECONDS", -1.0)
+    async with running(path) as feeds:
+        (feed,) = feeds
+        assert not feed.log.is_recovered
+        if is_checked_first:
+            await checked(feeds)
+        disk.is_full = False
+        await until(lambda: feed.log.is_recovered)
+        await checked(feeds)
+        assert not feed.log.in_doubt.segments
+        rests = Rests()
+        await rests.mark(feeds)
+        await rests.mark(feeds)
+        assert feed.log.directory.is_marked_clean()
+        assert feed.reader.read_nowait(0, len(DATA)) == DATA
+
+
+async def test_a_feed_that_a_write_recovers_is_checked_again(
+    tmp_path: Path, disk: SimpleNamespace
+) -> None:
+    disk.is_full = False
+    path = await killed(tmp_path, b"journal")
+    disk.is_full = True
+    async with running(path) as feeds:
+        (feed,) = feeds
+        await checked(feeds)
+        disk.is_full = False
+        feed.log.recover()
+        assert feed.log.in_doubt.segments
+        await until(lambda: not feed.log.in_doubt.segments)
+        await checked(feeds)
+
+
+async def test_what_was_checked_is_kept_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("protozorfs.feeds.checks.FULL_PAUSE", 0.01)
+    path = await killed(tmp_path, b"journal")
+    note = HeldLog.note
+    with monkeypatch.context() as patch:
+
+        def full(log: HeldLog, change: Change, start: int, end: int, size: int = 0) -> None:
+            if change == Change.CHECKED:
+                raise StoreFull("no space left")
+            note(log, change, start, end, size)
+
+        patch.setattr(HeldLog, "note", full)
+        async with running(path) as feeds:
+            (feed,) = feeds
+            await checked(feeds)
+            assert not feed.log.in_doubt.segments
+            assert feed.log.has_progress
+            assert caplog.text.count("waits for space") == 1
+            patch.undo()
+            await until(lambda: not feed.log.has_progress)
+            copied = tmp_path / "again"
+            shutil.copytree(path, copied)
+    async with running(copied) as feeds:
+        (feed,) = feeds
+        assert not feed.log.in_doubt.segments
+
+
+async def test_a_feed_that_is_in_doubt_again_while_its_check_ends_is_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: SimpleNamespace
+) -> None:
+    disk.is_full = False
+    path = await killed(tmp_path, b"journal")
+    disk.is_full = True
+    runs, may_go_on = [0], threading.Event()
+
+    def run(progress: ProgressSync) -> None:
+        runs[0] += 1
+        assert may_go_on.wait(30)
+        progress.is_done = True
+
+    monkeypatch.setattr(ProgressSync, "run", run)
+    async with running(path) as feeds:
+        (feed,) = feeds
+        await until(lambda: runs[0] == 1)
+        assert not feed.log.in_doubt.segments
+        disk.is_full = False
+        feed.log.recover()
+        feeds.surroundings.check_behind(feed)
+        may_go_on.set()
+        await checked(feeds)
+        assert not feed.log.in_doubt.segments

@@ -12,9 +12,11 @@ from protozorfs.store import FreeSpace, MemoryFiles
 from protozorfs.store.memory_files import Stopped
 from tests.unit.log.feed_tools import (
     block_pair,
+    check_all,
     content,
     create_followed,
     create_owned,
+    directory,
     fetch,
     owned_with,
     reopen,
@@ -114,6 +116,62 @@ def test_a_followed_feed_is_read_and_fetches_as_soon_as_there_is_room() -> None:
         log.close()
         assert reopen(disk).length == source.length
         source = owned_with(BLOCKS)
+
+
+def test_a_stop_makes_the_recovery_good_where_there_is_room() -> None:
+    for disk in full_from(owned_and_killed()):
+        log = reopen(disk)
+        if not log.is_recovered:
+            check_all(log)
+        disk.fail_at(None)
+        log.close()
+        disk.power_cut(random.Random(0))
+        assert disk.open(f"{directory(disk).path}/data").size() == len(b"".join(BLOCKS))
+        log = check_all(reopen(disk))
+        log.close()
+        assert directory(disk).is_marked_clean()
+        assert content(reopen(disk)) == BLOCKS
+
+
+def test_a_stop_without_room_leaves_the_recovery_to_the_next_run() -> None:
+    disk = owned_and_killed()
+    disk.fail_at(disk.operations, "full", is_lasting=True)
+    log = reopen(disk)
+    with pytest.raises(StoreFull):
+        log.close()
+    disk.fail_at(None)
+    assert not directory(disk).is_marked_clean()
+    assert content(reopen(disk)) == BLOCKS
+
+
+def test_what_was_checked_in_memory_is_in_doubt_again_on_the_disk() -> None:
+    for disk in full_from(owned_and_killed()):
+        log = reopen(disk)
+        running = log.begin_check()
+        assert running is not None
+        running.run()
+        disk.fail_at(None)
+        was_in_memory = not log.is_recovered
+        log.recover()
+        assert log.is_recovered
+        log.end_check(running)
+        check_all(log).close()
+        assert directory(disk).is_marked_clean()
+        log = reopen(disk)
+        assert content(log) == BLOCKS
+        if was_in_memory:
+            return
+    pytest.fail("there was space for all of them")
+
+
+def test_what_is_only_in_memory_is_not_marked_clean() -> None:
+    disk = MemoryFiles()
+    create_followed(disk)
+    disk.kill()
+    disk.fail_at(disk.operations, "full", is_lasting=True)
+    log = reopen(disk)
+    assert not log.is_recovered
+    assert log.begin_rest() is None
 
 
 def test_it_is_not_tried_again_while_there_is_no_space_at_all(
