@@ -7,9 +7,10 @@ mount besides, whether they are claimed or not.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from protozorfs.errors import DecodeError
+from protozorfs.errors import DecodeError, StoreFull
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.held_file import CHECKSUM_BYTES, HeldBlocks, decode_held
 from protozorfs.log.held_log import NO_BASE, Change
@@ -63,14 +64,36 @@ def read_claim(files: LogFiles, length: int, *, is_owned: bool) -> Claim:
 def note_claim(files: LogFiles, claim: Claim, length: int) -> None:
     """Has what changes from now on noted behind a claim of a feed of `length` blocks.
 
+    Where that cannot be, nothing is noted, and the next run has everything in doubt.
+
     Raises:
-        StoreFull, OSError: nothing is noted; the next run has everything in doubt.
+        StoreFull, OSError: what was noted of blocks that are cut off stays, and would be taken for
+            those that get their numbers.
     """
     files.held_base = claim.base
-    if not claim.is_noted:
-        files.held_log.begin(claim.base, in_doubt=length)
-    elif claim.end > length:
-        files.held_log.note(Change.CUT, length, claim.end)
+    notes = files.held_log
+    if claim.is_noted:
+        if claim.end <= length:
+            return
+        with suppress(StoreFull, OSError):
+            if notes.has_room():
+                notes.note(Change.CUT, length, claim.end)
+                return
+        notes.clear()
+    with suppress(StoreFull, OSError):
+        notes.begin(claim.base, in_doubt=length)
+
+
+def fold_notes(files: LogFiles, blocks: HeldBlocks, *, is_owned: bool) -> None:
+    """Writes anew what is held, `blocks`, so that there is room for new notes behind that.
+
+    What was noted stays in doubt for the next run.
+
+    Raises:
+        StoreFull, OSError: there is no room, or nothing is noted any more.
+    """
+    claim = read_claim(files, blocks.length, is_owned=is_owned)
+    files.renew_held(blocks._replace(in_doubt=claim.in_doubt))
 
 
 def _read_held(files: LogFiles) -> tuple[HeldBlocks, bytes]:

@@ -25,11 +25,11 @@ from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.changeset import append_blocks
 from protozorfs.log.check_steps import MAX_STEP_BLOCKS, CheckStep, ProgressSync
 from protozorfs.log.checking import STEP_BYTES, Leaf, wrong_blocks
-from protozorfs.log.claim import read_claim
+from protozorfs.log.claim import fold_notes
 from protozorfs.log.files import files_gone
 from protozorfs.log.hashing import unsigned_head
-from protozorfs.log.held_file import CHECKSUM_BYTES, HeldBlocks, encode_held
-from protozorfs.log.held_log import Change
+from protozorfs.log.held_file import CHECKSUM_BYTES, encode_held
+from protozorfs.log.held_log import Change, Note
 from protozorfs.log.incoming import PAGE_BYTES, Applied, VerifiedBatch, runs_of, verify_batch
 from protozorfs.log.opening import Opened, open_files
 from protozorfs.log.proof_types import Proof, Request, UpgradeRequest
@@ -62,6 +62,7 @@ class Log(ReadableLog):
         self._pending_sync: PendingSync | None = None
         self._must_rewrite = False  # a sync found no space: what it covered is written again first
         self._has_leavings = False  # of a change that failed, behind the end of the files
+        self._noted_end = 0  # of own blocks that were to be brought back, perhaps for nothing
         # Of what a recovery cut off. Before an append a sync must take it off the disk, too.
         self._has_unsynced_cut = opened.has_unsynced_cut
         self._changes = 0  # of blocks held, that a step of a check does not know of
@@ -198,6 +199,9 @@ class Log(ReadableLog):
         After a power cut its blocks could stand where later ones were lost, and would fit.
         """
         files = self._files
+        if self._noted_end > self.length:
+            self._note(Note(Change.CUT, self.length, self._noted_end))
+        self._noted_end = 0
         if self._must_rewrite:
             self._rewrite()
         self._nodes.flush()
@@ -358,11 +362,12 @@ class Log(ReadableLog):
         runs = list(runs_of(new.values(), lambda i: seek.block_span(self._nodes, roots, i)[0]))
         if make_room is not None and runs:
             make_room(sum(run.allocated_bytes for run in runs))
+        notes = [Note(Change.HELD, run.start, run.end, run.size) for run in runs]
         if self.is_owned and batch.head is not None:
-            self._note(Change.LOST, self.length, batch.head.length, 0)
-        for run in runs:
-            self._note(Change.HELD, run.start, run.end, sum(map(len, run.values)))
+            notes.insert(0, Note(Change.LOST, self.length, batch.head.length))
+            self._noted_end = max(self._noted_end, batch.head.length)
         try:
+            self._note(*notes)
             for run in runs:
                 self._data.pwritev(run.values, run.offset)
             self._nodes.flush()
@@ -370,8 +375,7 @@ class Log(ReadableLog):
                 self._files.heads.write_signed(batch.head)
         except Exception:
             for run in runs:
-                size = sum(map(len, run.values))
-                self._files.note_finding(Change.LOST, run.start, run.end, size)
+                self._note_finding(Change.LOST, run.start, run.end, run.size)
             raise
         if batch.head is not None:
             self._head = batch.head
@@ -381,7 +385,7 @@ class Log(ReadableLog):
         self._changes += 1
         for run in runs:
             held.set_range(run.start, run.end)
-            size = sum(map(len, run.values))
+            size = run.size
             self._held_bytes += size
             self._unchecked.discard(run.offset, run.offset + size)
             self._files.sums.add(run.offset, run.values)
@@ -389,26 +393,17 @@ class Log(ReadableLog):
         if self._contiguous_length == self.length:
             self._is_damaged = False  # others brought back what was lost
 
-    def _note(self, change: Change, start: int, end: int, size: int) -> None:
+    def _note(self, *notes: Note) -> None:
         """Notes what is about to happen to blocks, for the time after a kill.
 
         Raises:
             StoreFull, OSError: then it must not happen.
         """
         files = self._files
-        if files.held_log.is_full:
-            claim = read_claim(files, self.length, is_owned=self.is_owned)
-            files.renew_held(self._held_blocks(claim.in_doubt))
-        files.held_log.note(change, start, end, size)
-
-    def _held_blocks(self, in_doubt: Bitfield | None = None) -> HeldBlocks:
-        return HeldBlocks(
-            self.length,
-            self._held_bytes,
-            self._is_damaged,
-            self._held,
-            Bitfield() if in_doubt is None else in_doubt,
-        )
+        if not files.held_log.has_room(len(notes)):
+            fold_notes(files, self._held_blocks(), is_owned=self.is_owned)
+        for note in notes:
+            files.held_log.note(*note)
 
     # the check behind an unclean stop
 
@@ -530,7 +525,7 @@ class Log(ReadableLog):
 
     def _note_checked(self) -> None:
         while self._checked:
-            self._note(Change.CHECKED, *self._checked[0], 0)
+            self._note(Note(Change.CHECKED, *self._checked[0]))
             del self._checked[0]
 
     # reading again what is held
@@ -610,7 +605,7 @@ class Log(ReadableLog):
         for first, last in self.held_runs(start, min(end, self._state.length)):
             self._files.before_write()
             first_byte, last_byte = self.block_span(first)[0], self.block_span(last - 1)[1]
-            self._note(Change.LOST, first, last, last_byte - first_byte)
+            self._note(Note(Change.LOST, first, last, last_byte - first_byte))
             self._changes += 1
             self._forget(first, last, last_byte - first_byte)
             self._free(first_byte, last_byte)

@@ -9,7 +9,7 @@ from protozorfs.errors import StoreError, StoreFull, StoreGone
 from protozorfs.log.at_rest import encode_at_rest
 from protozorfs.log.head_store import HeadStore
 from protozorfs.log.held_file import CHECKSUM_BYTES, encode_held
-from protozorfs.log.held_log import NO_BASE, Change, HeldLog
+from protozorfs.log.held_log import NO_BASE, HeldLog
 from protozorfs.log.node_store import PAGE_BYTES, NodeStore
 from protozorfs.log.sums import PIECE_BYTES, SUM_BYTES, DataSums, SumFile
 from protozorfs.store.layout import HELD_FILE, HELD_LOG_FILE
@@ -112,17 +112,6 @@ class LogFiles:
     def _begin_notes(self) -> None:
         if self.held_base is not None:
             self.held_log.begin(self.held_base)
-
-    def note_finding(self, change: Change, start: int, end: int, size: int) -> None:
-        """Blocks `[start, end)` were found wrong, or here: what the clean mark says holds no more.
-
-        If that cannot be noted, the next run finds the same again.
-        """
-        try:
-            self.before_write()
-            self.held_log.note(change, start, end, size)
-        except (StoreError, OSError):
-            return
 
     def displacement(self) -> str:
         """Why an owned feed's files were not where and as the last run left them, if they were not.

@@ -20,8 +20,8 @@ Integers are little-endian.
        2  held     are written, yet to be synced
        3  lost     are not held any more
        4  checked  were checked behind an unclean stop
-       5  cut      did not survive a power cut: what was noted of them is not of those that will
-                   have their numbers
+       5  cut      did not survive a power cut, or could not be stored: what was noted of them is
+                   not of those that will have their numbers
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Note(NamedTuple):
 
 
 class Notes(NamedTuple):
-    """What an earlier run has noted. `is_whole`: no record is damaged."""
+    """What an earlier run has noted. `is_whole`: no record is damaged, or beyond the limit."""
 
     notes: list[Note]
     is_whole: bool
@@ -82,18 +82,17 @@ class HeldLog:
         self._count = 0
         self._last: Note | None = None
 
-    @property
-    def is_full(self) -> bool:
-        """The `bitfield` file is to be written anew, and the log begun anew behind it."""
-        return self._count >= MAX_RECORDS
+    def has_room(self, count: int = 1) -> bool:
+        """Whether so many records can be added before `bitfield` is written anew."""
+        return self._base is None or self._count + count <= MAX_RECORDS
 
     def load(self, base: bytes) -> Notes | None:
         """What was noted since the `bitfield` file of that checksum; None if not everything was.
 
         From now on notes go behind these.
         """
-        content = self.file.pread(MAX_RECORDS * RECORD_BYTES, 0)
-        count = -(-len(content) // RECORD_BYTES)
+        content = self.file.pread(MAX_RECORDS * RECORD_BYTES + 1, 0)
+        count = min(-(-len(content) // RECORD_BYTES), MAX_RECORDS)
         found = [
             _decoded(content[number * RECORD_BYTES : (number + 1) * RECORD_BYTES], number, base)
             for number in range(count)
@@ -102,7 +101,7 @@ class HeldLog:
         if not notes or notes[0].change != Change.BEGIN:
             return None
         self._base, self._count, self._last = base, count, None
-        return Notes(notes, len(notes) == count)
+        return Notes(notes, len(notes) == count and len(content) <= MAX_RECORDS * RECORD_BYTES)
 
     def begin(self, base: bytes, in_doubt: int = 0) -> None:
         """Notes everything from now on; the `bitfield` file of that checksum has all before it.
@@ -114,17 +113,26 @@ class HeldLog:
         Raises:
             StoreFull, OSError: nothing is noted.
         """
-        self._base, self._count, self._last = None, 0, None
-        self.file.truncate(0)
+        self.end()
+        self.clear()
         self._write(Note(Change.BEGIN, 0, in_doubt), 0, base)
         self._base, self._count = base, 1
 
     def end(self) -> None:
         """Notes nothing any more: a `bitfield` file says it all."""
-        self._base = None
+        self._base, self._count, self._last = None, 0, None
+
+    def clear(self) -> None:
+        """Removes all notes, and notes nothing any more: the next run has everything in doubt.
+
+        Raises:
+            StoreFull, OSError: nothing has changed.
+        """
+        self.file.truncate(0)
+        self.end()
 
     def note(self, change: Change, start: int, end: int, size: int = 0) -> None:
-        """Notes what happens to blocks `[start, end)`, of `size` bytes together.
+        """Notes what happens to blocks `[start, end)`, of `size` bytes together; there is room.
 
         Raises:
             StoreFull, OSError
@@ -137,6 +145,7 @@ class HeldLog:
             note = last._replace(end=end, size=last.size + size)
         else:
             number, note = self._count, Note(change, start, end, size)
+        assert number < MAX_RECORDS, "nobody would read it"
         self._write(note, number, self._base)
         self._count, self._last = number + 1, note
 

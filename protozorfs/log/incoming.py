@@ -52,9 +52,14 @@ class Run(NamedTuple):
     values: list[bytes]
 
     @property
+    def size(self) -> int:
+        """Bytes; counted anew each time."""
+        return sum(map(len, self.values))
+
+    @property
     def allocated_bytes(self) -> int:
         """What the run takes on the disk if nothing is there yet: whole pages."""
-        end = self.offset + sum(map(len, self.values))
+        end = self.offset + self.size
         return -(-end // PAGE_BYTES) * PAGE_BYTES - self.offset // PAGE_BYTES * PAGE_BYTES
 
 

@@ -6,10 +6,9 @@ that nobody has.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from protozorfs.errors import DecodeError, StoreCorrupt, StoreFull
+from protozorfs.errors import DecodeError, StoreCorrupt
 from protozorfs.ids import public_key_of
 from protozorfs.log.aside import keep_aside
 from protozorfs.log.at_rest import decode_at_rest
@@ -210,8 +209,7 @@ def _recovered(
         files.heads.write_signed(head)
     claim = read_claim(files, state.length, is_owned=is_owned)
     held, in_doubt = claim.held, claim.in_doubt
-    with suppress(StoreFull, OSError):  # then nothing is noted, and the next run checks all of it
-        note_claim(files, claim, state.length)
+    note_claim(files, claim, state.length)
     is_whole = held.first_unset(0) >= length
     if is_owned and not is_whole:
         at = 0  # what was lost may be there after all

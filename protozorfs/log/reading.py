@@ -7,12 +7,16 @@ that is found wrong is not held any more.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from protozorfs.errors import BlockUnavailable, StoreCorrupt
+from protozorfs.errors import BlockUnavailable, StoreCorrupt, StoreError
 from protozorfs.log import prove, seek
+from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.checking import Leaf, Unchecked, wrong_blocks
+from protozorfs.log.claim import fold_notes
 from protozorfs.log.hashing import UNSIGNED, signed
+from protozorfs.log.held_file import HeldBlocks
 from protozorfs.log.held_log import Change
 from protozorfs.log.seek import Located, Unknown
 from protozorfs.log.sums import PIECE_BYTES, Span
@@ -21,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
     from protozorfs.crypto import KeyPair
-    from protozorfs.log.bitfield import Bitfield
     from protozorfs.log.node_store import NodeStore
     from protozorfs.log.opening import Opened
     from protozorfs.log.proof_types import Proof, Request
@@ -417,7 +420,7 @@ class ReadableLog:
         self._held.set(block_index)
         self._held_bytes += size
         self._found.append(block_index)
-        self._files.note_finding(Change.HELD, block_index, block_index + 1, size)
+        self._note_finding(Change.HELD, block_index, block_index + 1, size)
         self._update_contiguous()
         if self._contiguous_length == self.length:
             self._is_damaged = False
@@ -455,7 +458,32 @@ class ReadableLog:
             else:
                 self._forget(first, last, size)
             self._is_damaged = self._is_damaged or self.is_owned
-            self._files.note_finding(Change.LOST, first, last, before - self._held_bytes)
+            self._note_finding(Change.LOST, first, last, before - self._held_bytes)
+
+    def _note_finding(self, change: Change, start: int, end: int, size: int) -> None:
+        """Notes that blocks `[start, end)` were found wrong, or here, and count as that now.
+
+        What a clean mark says holds no more. If it cannot be noted, the next run finds the same.
+        """
+        files = self._files
+        with suppress(StoreError, OSError):
+            files.before_write()
+            if files.held_log.has_room():
+                files.held_log.note(change, start, end, size)
+                return
+            try:
+                fold_notes(files, self._held_blocks(), is_owned=self.is_owned)
+            except (StoreError, OSError):
+                files.held_log.clear()  # to try that for each finding would take too long
+
+    def _held_blocks(self, in_doubt: Bitfield | None = None) -> HeldBlocks:
+        return HeldBlocks(
+            self.length,
+            self._held_bytes,
+            self._is_damaged,
+            self._held,
+            Bitfield() if in_doubt is None else in_doubt,
+        )
 
     def _lose_unreachable(self) -> None:
         """Nodes were found wrong: the blocks below them, as far as the way there is lost, are too.

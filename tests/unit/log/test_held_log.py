@@ -100,7 +100,7 @@ def test_it_says_when_it_is_full() -> None:
     log.begin(BASE)
     for index in range(MAX_RECORDS - 2):
         log.note(Change.HELD, 2 * index, 2 * index + 1, 1)
-    assert not log.is_full
+    assert log.has_room()
     log.note(Change.LOST, 1, 2, 1)
-    assert log.is_full
+    assert not log.has_room()
     assert files.open("bitfield.log").size() == MAX_RECORDS * RECORD_BYTES
