@@ -568,13 +568,17 @@ class Log(ReadableLog):
         mended = self._nodes.look_again(pages, self._state.roots)
         if self._nodes.has_lost:
             self._lose_unreachable()
-        if self._nodes.dirty_pages:
-            # Without space they are right in memory, and the next write of the feed writes them.
-            with suppress(StoreError, OSError):
-                self._files.before_write()
-                self._nodes.flush()
-                self._nodes.commit()
+        # Without space they are right in memory, and the next write of the feed writes them.
+        with suppress(StoreError, OSError):
+            self._write_mended()
         return mended
+
+    def _write_mended(self) -> None:
+        """Writes nodes that are right in memory only: on the disk they were found wrong."""
+        if self._nodes.dirty_pages:
+            self._files.before_write()
+            self._nodes.flush()
+            self._nodes.commit()
 
     def check_block(self, block_index: int) -> bool:
         """Whether a block that is here is still right; if not, it is not here any more.
@@ -660,7 +664,7 @@ class Log(ReadableLog):
         Call `run` of what is returned, in a thread if you like, then `end_rest` in this one.
 
         Raises:
-            OSError: nothing was begun.
+            StoreFull, OSError: nothing was begun.
         """
         files = self._files
         is_unmarked = files.is_made and not files.is_marked_clean
@@ -669,12 +673,12 @@ class Log(ReadableLog):
             and self.head == self._durable_head
             and self._state.length == self.length
             and not (self._has_leavings or self._has_unsynced_cut or self._must_rewrite)
-            and not self._nodes.dirty_pages
             and not self._in_doubt.segments
         )
         is_safe = self.is_recovered and not files.directory.has_failed_sync
         if not (is_unmarked and is_settled and is_safe):
             return None
+        self._write_mended()
         return PendingRest(
             files.directory,
             (files.data, files.tree, files.heads.file),

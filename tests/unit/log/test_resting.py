@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from protozorfs.log.node_store import NODE_BYTES
 from protozorfs.store import MemoryFiles
 from protozorfs.store.memory_files import Stopped
 from tests.unit.log.feed_tools import (
@@ -117,6 +118,23 @@ def test_nothing_is_marked_that_is_not_settled() -> None:
     assert log.begin_rest() is None, "it is not checked"
     check_all(log)
     assert rest(log)
+
+
+@pytest.mark.parametrize("index", [0, 1, 20])
+def test_a_node_that_was_made_good_in_memory_is_written_by_the_mark(index: int) -> None:
+    files = MemoryFiles()
+    owned(files)
+    tree = files.open(f"{directory(files).path}/tree")
+    node = tree.pread(NODE_BYTES, index * NODE_BYTES)
+    tree.pwrite(bytes(NODE_BYTES), index * NODE_BYTES)
+    files.kill()
+    log = check_all(reopen(files))
+    log.sync()
+    assert log.nodes.dirty_pages
+    assert rest(log)
+    files.kill()
+    assert files.open(f"{directory(files).path}/tree").pread(NODE_BYTES, index * NODE_BYTES) == node
+    check_whole(reopen(files), BLOCKS)
 
 
 @pytest.mark.parametrize("make", [owned, followed])
