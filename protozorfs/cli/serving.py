@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_OPENING_SECONDS = 10.0  # between two times that somebody is told
+OPENING_SECONDS = 10.0  # between two times that somebody is told
 _STOP_SECONDS = 1.5  # from the signal until what is still closing is cut short; all ends within 2
 
 
@@ -136,9 +136,9 @@ async def _tell_opening(opening: Callable[[float], None], scope: trio.CancelScop
     """What an unclean stop has left may take longer than a service manager waits by itself."""
     with scope:
         while True:
-            await trio.sleep(_OPENING_SECONDS)
+            await trio.sleep(OPENING_SECONDS)
             log.info("the store is still being opened, after an unclean stop")
-            opening(2 * _OPENING_SECONDS)
+            opening(2 * OPENING_SECONDS)
 
 
 async def _serve(

@@ -8,11 +8,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.mounts import installed_command, is_listed
+from tests.slow_start import OPENING_SECONDS
 from tests.system.place import COMMAND_SECONDS, QUIET, ROOT
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 UNITS = sorted((ROOT / "contrib" / "systemd" / "user").iterdir())
 SETTING = re.compile(r"\b([A-Z][A-Za-z]+)=")  # the name of one
+MORE_USEC = round(2e6 * OPENING_SECONDS)  # twice the time until the manager hears of it again
 NO_BUS = "Failed to connect to system bus: No such file or directory\n"  # systemd 255 minds
 
 
@@ -110,3 +113,35 @@ def test_the_manager_hears_of_the_beginning_and_the_end(tmp_path: Path, number: 
             finally:
                 daemon.kill()
     assert not is_listed(path)
+
+
+@pytest.mark.fuse
+def test_the_manager_gives_more_time_while_the_store_is_being_opened(tmp_path: Path) -> None:
+    path, store = tmp_path / "m", tmp_path / "store"
+    path.mkdir()
+    arguments = [str(store), str(path), "--foreground", "-v", "-o", QUIET]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(COMMAND_SECONDS)
+        environ = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.slow_start", *arguments],
+            env=environ,
+            cwd=ROOT,
+        ) as daemon:
+            try:
+                more = manager.recv(1000).decode().splitlines()
+                assert more == [f"EXTEND_TIMEOUT_USEC={MORE_USEC}", f"STATUS=opening {store}"]
+                assert manager.recv(1000).decode().splitlines() == more  # again and again
+                assert not store.exists()
+                (tmp_path / "store.go").touch()
+                while (said := manager.recv(1000).decode().splitlines()) == more:
+                    pass
+                assert said[0] == "READY=1"
+                log = (path / ".protozorfs" / "log").read_text()
+                assert "the store is still being opened" in log
+                daemon.send_signal(signal.SIGTERM)
+                assert manager.recv(1000) == b"STOPPING=1"  # and nothing more of opening
+                assert daemon.wait(COMMAND_SECONDS) == 0
+            finally:
+                daemon.kill()
