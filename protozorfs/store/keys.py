@@ -157,9 +157,9 @@ def load_or_make_key_pair(
 
 def _make_key_pair(files: Files, path: str, placement: Placement) -> crypto.KeyPair:
     seed = crypto.random_bytes(crypto.SEED_BYTES)
-    write_seed(files, path, seed)
-    _write_checked_seed(files, path + COPY_SUFFIX, seed)
-    placement.keep()
+    write_new(files, path, seed)
+    _write_checked_seed(files, path + COPY_SUFFIX, seed)  # durable, and with it the file before
+    placement.keep()  # the last: beside the copy of another key it would be that key's
     return crypto.key_pair(seed)
 
 
