@@ -762,6 +762,7 @@ class Log(ReadableLog):
                         files.sync_notes()
                     else:
                         files.mark_clean(self._held_blocks(), self._at_rest())
+            files.sync_mark()  # one that was placed while the feed was open
         finally:
             self._files.close()
 

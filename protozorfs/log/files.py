@@ -58,6 +58,7 @@ class LogFiles:
         # The checksum of the file `bitfield`; None: that is not known, and nothing is noted.
         self.held_base = None if self.is_made else NO_BASE
         self.is_marked_clean = directory.is_marked_clean()
+        self._is_mark_durable = True
         self.writes = 0  # times that something was about to be written
         self._is_place_synced = is_just_made or (self.is_made and self.is_marked_clean)
         self._was_left_unclean = self.is_made and not self._is_place_synced
@@ -186,8 +187,15 @@ class LogFiles:
     def place_mark(self) -> None:
         """Marks the files clean with what was prepared for it; raises OSError if they are not."""
         self.directory.place_mark()
+        self._is_mark_durable = False
         self.held_log.end()
         self.is_marked_clean = True
+
+    def sync_mark(self) -> None:
+        """Returns when a mark, if there is one, survives a power cut. Raises StoreFull, OSError."""
+        if self.is_marked_clean and not self._is_mark_durable:
+            self._sync_place()  # a followed feed's directory may be as new
+            self._is_mark_durable = True
 
     def renew_held(self, blocks: HeldBlocks) -> None:
         """Keeps which blocks are held, and begins anew to note what changes.

@@ -24,6 +24,8 @@ from tests.unit.log.feed_tools import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from protozorfs.log.feed import Log
 
 BLOCKS = [b"%d" % number * 40 for number in range(30)]
@@ -78,6 +80,21 @@ def test_a_kill_costs_a_feed_at_rest_nothing() -> None:
     assert in_doubt(log) == []
     assert list(log.held.ranges(0, 30)) == [(0, 3), (5, 10)]
     assert log.held_bytes == sum(len(BLOCKS[index]) for index in (0, 1, 2, 5, 6, 7, 8, 9))
+
+
+@pytest.mark.parametrize("make", [owned, followed])
+def test_a_power_cut_after_a_clean_stop_costs_a_feed_that_was_at_rest_nothing(
+    make: Callable[[MemoryFiles], Log],
+) -> None:
+    for seed in range(20):
+        files = MemoryFiles()
+        log = make(files)
+        assert rest(log)
+        log.close()
+        files.power_cut(random.Random(seed))
+        log = reopen(files)
+        assert directory(files).is_marked_clean()
+        assert in_doubt(log) == []
 
 
 def test_what_is_written_after_the_mark_takes_it_back() -> None:
