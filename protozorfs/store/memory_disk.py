@@ -98,6 +98,7 @@ class Inode:
         durable: what survives a power cut in any case.
         pending: what was changed since the last sync.
         holes: sectors that take no space.
+        named: what it held when a rename gave it its name; None once it was changed since.
         modified_ns: when it was last written to.
         changed_ns: when it, or what `modified_ns` says, was last changed.
     """
@@ -108,6 +109,7 @@ class Inode:
         self.durable = bytearray()
         self.pending: list[Write | Truncate] = []
         self.holes: set[int] = set()
+        self.named: bytes | None = None
         self.modified_ns = self.changed_ns = 0
 
     def clone(self) -> Inode:
@@ -115,6 +117,7 @@ class Inode:
         other = Inode(self.number)
         other.current, other.durable = bytearray(self.current), bytearray(self.durable)
         other.pending, other.holes = list(self.pending), set(self.holes)
+        other.named = self.named
         other.modified_ns, other.changed_ns = self.modified_ns, self.changed_ns
         return other
 
@@ -124,6 +127,7 @@ class Inode:
 
     def change(self, change: Write | Truncate) -> None:
         """Changes what users see; not durable."""
+        self.named = None
         apply_change(self.current, change)
         self.pending.append(change)
 
@@ -200,6 +204,8 @@ class Directory:
 
     def change(self, move: Move) -> None:
         """Changes what users see; not durable."""
+        if move.old is not None and isinstance(move.entry, Inode):
+            move.entry.named = bytes(move.entry.current)
         apply_move(self.current, move)
         self.pending.append(move)
 

@@ -39,6 +39,8 @@ from protozorfs.store.place import Stamp, Whereabouts
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    CarryOut = Callable[[str, str, Callable[[], None]], None]
+
 _TOTAL_BYTES = 1 << 40
 _FAILURES = {"full": errno.ENOSPC, "io": errno.EIO}  # what `fail_at` has short names for
 
@@ -66,7 +68,7 @@ class _Disk:
         self.generation = 0  # raised by a kill: files opened before are dead
         self.choice = random.Random(0)  # what failed writes and syncs do all the same
         self.watcher: Callable[[int], None] | None = None
-        self.carry_out: Callable[[str, Callable[[], None]], None] | None = None
+        self.carry_out: CarryOut | None = None
 
     def clone(self) -> _Disk:
         other = _Disk()
@@ -76,12 +78,17 @@ class _Disk:
         return other
 
     def operation(
-        self, kind: str, effect: Callable[[], None], failed: Callable[[], None] | None = None
+        self,
+        kind: str,
+        path: str,
+        effect: Callable[[], None],
+        failed: Callable[[], None] | None = None,
     ) -> None:
         """Counts one changing call and carries it out, or fails it.
 
         Args:
             kind: what it is, for `carry_out`.
+            path: of what, for the same.
             effect: carries it out.
             failed: what is done of it when it fails.
 
@@ -97,7 +104,7 @@ class _Disk:
         elif self.carry_out is None:
             effect()
         else:
-            self.carry_out(kind, effect)
+            self.carry_out(kind, path, effect)
 
     def _is_to_fail(self, number: int) -> bool:
         if self.fail_at is None:
@@ -157,8 +164,9 @@ def _failed(number: str | int) -> Exception:
 class MemoryFile:
     """A `File` of `MemoryFiles`."""
 
-    def __init__(self, disk: _Disk, inode: Inode, directory: Directory) -> None:
+    def __init__(self, disk: _Disk, path: str, inode: Inode, directory: Directory) -> None:
         self._disk = disk
+        self._path = path  # under which it was opened
         self._inode = inode
         self._directory = directory
         self._generation = disk.generation
@@ -186,7 +194,7 @@ class MemoryFile:
             if part:
                 self._change(Write(offset, part))
 
-        self._disk.operation("write", write, write_part)
+        self._disk.operation("write", self._path, write, write_part)
 
     def pwritev(self, parts: Sequence[bytes], offset: int) -> None:
         self.pwrite(b"".join(parts), offset)
@@ -199,7 +207,7 @@ class MemoryFile:
             inode.holes = {sector for sector in inode.holes if sector * SECTOR_BYTES < size}
             self._change(Truncate(size))
 
-        self._disk.operation("truncate", cut)
+        self._disk.operation("truncate", self._path, cut)
 
     def size(self) -> int:
         inode = self._open_inode()
@@ -233,7 +241,7 @@ class MemoryFile:
             inode.sync()
             self._disk.committed = self._disk.moves
 
-        self._disk.operation("sync", sync, lambda: inode.fail_sync(self._disk.choice))
+        self._disk.operation("sync", self._path, sync, lambda: inode.fail_sync(self._disk.choice))
 
     def punch_hole(self, offset: int, size: int) -> None:
         inode = self._open_inode()
@@ -246,7 +254,7 @@ class MemoryFile:
                 first, end = -(-offset // SECTOR_BYTES), (offset + size) // SECTOR_BYTES
                 inode.holes.update(range(first, min(end, sectors)))
 
-        self._disk.operation("punch", punch)
+        self._disk.operation("punch", self._path, punch)
 
     def close(self) -> None:
         self._is_closed = True
@@ -312,10 +320,11 @@ class MemoryFiles:
         """Calls `watcher` before each operation, with its number; None: nobody."""
         self._disk.watcher = watcher
 
-    def carry_out_by(self, carry_out: Callable[[str, Callable[[], None]], None] | None) -> None:
-        """Has operations carried out by `carry_out`, of their kind and effect; None: as ever.
+    def carry_out_by(self, carry_out: CarryOut | None) -> None:
+        """Has operations carried out by `carry_out`; None: as ever.
 
-        The kinds are write, truncate, punch, sync, create, mkdir, remove, rmdir, rename, sync_dir.
+        It is given their kind, their path and their effect. The kinds are write, truncate, punch,
+        sync, create, mkdir, remove, rmdir, rename (its path is the new one), sync_dir.
         """
         self._disk.carry_out = carry_out
 
@@ -347,11 +356,19 @@ class MemoryFiles:
         """32 bytes that tell apart what users see: all names and contents."""
         return _digest(self._root)
 
+    def is_torn(self, path: str) -> bool:
+        """Whether a file was made whole beside its name, and is not what was put in its place."""
+        directory, name = self._place(path)
+        inode = directory.current[name]
+        assert isinstance(inode, Inode)
+        return inode.named is not None and inode.named != inode.current
+
     def flip_bit(self, path: str, bit: int) -> None:
         """Flips one bit of a file at rest, in the cache and on the disk; `bit` counts from 0."""
         directory, name = self._place(path)
         inode = directory.current[name]
         assert isinstance(inode, Inode)
+        inode.named = None
         for content in (inode.current, inode.durable):
             if bit // 8 < len(content):
                 content[bit // 8] ^= 1 << bit % 8
@@ -361,13 +378,13 @@ class MemoryFiles:
         self._disk.look()
         if create and name not in directory.current:
             inode = Inode(self._disk.new_number())
-            self._move("create", directory, None, name, inode)
+            self._move("create", path, directory, None, name, inode)
         entry = directory.current.get(name)
         if entry is None:
             raise _error(errno.ENOENT, path)
         if isinstance(entry, Directory):
             raise _error(errno.EISDIR, path)
-        return MemoryFile(self._disk, entry, directory)
+        return MemoryFile(self._disk, path, entry, directory)
 
     def mkdir(self, path: str) -> None:
         directory, name = self._place(path)
@@ -375,13 +392,13 @@ class MemoryFiles:
         if isinstance(entry, Inode):
             raise _error(errno.EEXIST, path)
         if entry is None:
-            self._move("mkdir", directory, None, name, Directory(self._disk.new_number()))
+            self._move("mkdir", path, directory, None, name, Directory(self._disk.new_number()))
 
     def remove(self, path: str) -> None:
         directory, name = self._place(path)
         if not isinstance(directory.current.get(name), Inode):
             raise _error(errno.ENOENT, path)
-        self._move("remove", directory, name, None, None)
+        self._move("remove", path, directory, name, None, None)
 
     def rmdir(self, path: str) -> None:
         directory, name = self._place(path)
@@ -390,7 +407,7 @@ class MemoryFiles:
             raise _error(errno.ENOENT, path)
         if entry.current:
             raise _error(errno.ENOTEMPTY, path)
-        self._move("rmdir", directory, name, None, None)
+        self._move("rmdir", path, directory, name, None, None)
 
     def rename(self, old: str, new: str) -> None:
         directory, old_name = self._place(old)
@@ -399,7 +416,7 @@ class MemoryFiles:
             raise _error(errno.EXDEV, new)
         if old_name not in directory.current:
             raise _error(errno.ENOENT, old)
-        self._move("rename", directory, old_name, new_name, directory.current[old_name])
+        self._move("rename", new, directory, old_name, new_name, directory.current[old_name])
 
     def listdir(self, path: str) -> list[str]:
         directory = self._directory(path)
@@ -420,7 +437,7 @@ class MemoryFiles:
             directory.sync()
             self._disk.committed = self._disk.moves
 
-        self._disk.operation("sync_dir", sync, lambda: directory.fail_sync(self._disk.choice))
+        self._disk.operation("sync_dir", path, sync, lambda: directory.fail_sync(self._disk.choice))
 
     def sync_all(self) -> None:
         """What was freed is free at once; nothing is relied on to be durable by this."""
@@ -449,6 +466,7 @@ class MemoryFiles:
     def _move(
         self,
         kind: str,
+        path: str,
         directory: Directory,
         old: str | None,
         new: str | None,
@@ -457,7 +475,7 @@ class MemoryFiles:
         def move() -> None:
             directory.change(self._disk.new_move(old, new, entry))
 
-        self._disk.operation(kind, move)
+        self._disk.operation(kind, path, move)
 
     def _place(self, path: str) -> tuple[Directory, str]:
         self._disk.check_running()

@@ -15,6 +15,20 @@ The rules, by the names in `Violation`:
     usable      the feed opens, reads and takes appends, unless the disk is failing
     name        a feed has the one name that its callers were told; while that is changed the old or
                 the new one; and after a change that failed the old one
+
+Of a whole store, judged in `store_process`:
+
+    torn        a file that is put in the place of another one is never there in part
+    format      a store that was open once says of which format it is
+    key         the node has the key that peers know, and a feed of our own its secret
+    place       a feed of our own takes itself for a copy if it is one, and only then
+    removed     nothing is left of a feed whose removal returned
+    visited     a feed that has a name is not marked as one to go
+    clean       what was stopped cleanly needs no check, after a power cut neither
+    checked     what was checked behind a kill is not checked again by the next run
+    doubt       what is said to be here and not to be checked, is
+    beside      what is kept beside a feed is what was put there last
+    aside       what is cut off a damaged feed of our own is kept
 """
 
 from __future__ import annotations
@@ -29,6 +43,8 @@ import nacl.exceptions
 NAMESPACE = hashlib.blake2b(
     hashlib.blake2b(b"hypercore", digest_size=32).digest() + bytes(1), digest_size=32
 ).digest()
+
+MARK_MAGIC, MARK_BODY_BYTES = b"pzfsrest", 56
 
 
 class Violation(AssertionError):
@@ -70,6 +86,13 @@ def _subtree(blocks: list[bytes]) -> tuple[bytes, int]:
 
 def _hash(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=32).digest()
+
+
+def check_mark(content: bytes) -> None:
+    """Returns if this is the whole mark of a clean stop; none means that it is not there."""
+    body, checksum = content[:MARK_BODY_BYTES], content[MARK_BODY_BYTES:][:32]
+    if not body.startswith(MARK_MAGIC) or _hash(body) != checksum:
+        raise Violation("clean", f"the mark of a clean stop is {content!r}")
 
 
 class Judge:
@@ -126,6 +149,18 @@ class Judge:
     def closed_cleanly(self) -> None:
         """A clean stop syncs everything."""
         self.durable = len(self.blocks)
+
+    def cut_begins(self) -> Judge:
+        """The feed is damaged, and is to be cut: what it may show meanwhile."""
+        other = self.clone()
+        other.published.clear()  # whoever has a head that is longer is told another history
+        return other
+
+    def cut_to(self, length: int) -> Judge:
+        """It was cut, and is whole again: what it shows from now on."""
+        other = Judge(self._public_key)
+        other.blocks, other.durable = self.blocks[:length], length
+        return other
 
     def shown(self, head: ShownHead | None) -> None:
         """A peer could see this head from now on."""
@@ -241,6 +276,13 @@ class NamesJudge:
     def failed(self, feed: bytes, *names: bytes | None) -> None:
         """It was refused; `names`: what may have become of it all the same."""
         self._may[feed] = self._was.pop(feed, {None}) | set(names)
+
+    def shown(self) -> list[tuple[bytes, bytes]]:
+        """Every name that is sure, and its feed."""
+        sure = [
+            (feed, name) for feed, names in self._may.items() for name in names if len(names) == 1
+        ]
+        return [(name, feed) for feed, name in sure if name is not None]
 
     def must_have_name(self, feed: bytes) -> bool:
         """Whether it is there, under whichever name."""

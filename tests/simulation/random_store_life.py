@@ -64,7 +64,7 @@ class StoreLife:
         self._was_cut = False  # since it was open
         self._number = 0  # of the next feed, block or name
         self._steps: list[tuple[float, Callable[[], None]]] = [
-            (0.30, self._append),
+            (0.22, self._append),
             (0.15, self._sync),
             (0.10, self._create),
             (0.12, self._rename),
@@ -73,9 +73,17 @@ class StoreLife:
             (0.03, lambda: self._process.drop()),
             (0.03, lambda: self._process.keep_times(self._choice.randint(0, 1 << 40))),
             (0.05, lambda: self._process.follow() if not self._is_following() else None),
+            (0.02, lambda: self._process.visit(keeps=self._choice.random() < 0.5)),
+            (
+                0.02,
+                lambda: self._process.keep_beside(b"kept %d" % self._choice.randint(0, 1 << 40)),
+            ),
+            (0.02, self._rest),
+            (0.02, self._check),
             (0.09, self._close),
         ]
         self._process = Process(self._files, self._told, self._source)
+        self._process.is_open()
 
     def run(self, steps: int) -> None:
         """Lives so many steps, then is cut and opened a last time.
@@ -143,6 +151,18 @@ class StoreLife:
         if feed_id is not None:
             self.story.append(f"remove {feed_id.hex()[:4]}")
             self._process.remove(feed_id)
+
+    def _rest(self) -> None:
+        feed_id = self._any_feed()
+        if feed_id is not None:
+            self.story.append(f"rest {feed_id.hex()[:4]}")
+            self._process.rest(feed_id)
+
+    def _check(self) -> None:
+        feed_id = self._any_feed()
+        if feed_id is not None:
+            self.story.append(f"check {feed_id.hex()[:4]}")
+            self._process.check(feed_id, self._choice.randint(0, 2))
 
     def _any_feed(self) -> FeedId | None:
         feeds = [feed_id_of(seed_of(number)) for number in self._process.logs]

@@ -55,6 +55,7 @@ class Workload:
     def run(self, rounds: int) -> None:
         """Makes a store and lives in it."""
         process = Process(self._files, self.told, self._source)
+        process.is_open()
         process.follow()
         for turn in range(rounds):
             process = self._round(process, turn)
@@ -71,6 +72,13 @@ class Workload:
             process.sync(number)
             process.append(number, self._blocks())
         process.keep_times(turn)
+        process.visit(keeps=turn == 2)
+        process.keep_beside(b"kept %d" % turn)
+        if turn == 0:
+            for feed_id in (feed_id_of(seed_of(1)), FOLLOWED):
+                process.rest(feed_id)
+        if turn == 2:
+            process = self._killed(process, turn)
         if turn % 2:
             process.drop()
             process.close()
@@ -81,6 +89,17 @@ class Workload:
             process.remove(feed_id_of(seed_of(turn)))
         if turn == 3:
             process.remove(FOLLOWED)
+        return process
+
+    def _killed(self, process: Process, turn: int) -> Process:
+        """It is killed, and what it left is checked in part, then wholly, over another kill."""
+        process.append(turn, self._blocks())
+        for steps in (1, 2):
+            self._files.kill()
+            process = Process.open(self._files, self.told, self._source, was_power_cut=False)
+            for number in process.logs:
+                process.check(feed_id_of(seed_of(number)), steps)
+            process.check(FOLLOWED, steps)
         return process
 
     def _blocks(self) -> list[bytes]:
@@ -118,11 +137,16 @@ class Trial:
     """Opens and judges the states that the disk may be in."""
 
     def __init__(
-        self, source: Source, prepare: Callable[[MemoryFiles], None] | None = None
+        self,
+        source: Source,
+        prepare: Callable[[MemoryFiles], None] | None = None,
+        *,
+        has_flips: bool = True,
     ) -> None:
-        """`prepare`: changes each disk before it is used."""
+        """`prepare`: changes each disk before it is used. `has_flips`: bits are wrong in some."""
         self._source = source
         self._prepare = prepare
+        self._has_flips = has_flips
         self._flips = 0
 
     def run(self, moments: Sequence[Moment], states: int, seed: int) -> Figures:
@@ -171,7 +195,7 @@ class Trial:
         self, files: MemoryFiles, told: Told, choice: random.Random, *, was_power_cut: bool
     ) -> None:
         """Recovery, which may be stopped; then a life with an append and a sync; another cut."""
-        if choice.randrange(FLIPPED_EVERY) == 0:
+        if self._has_flips and choice.randrange(FLIPPED_EVERY) == 0:
             self._look_at_flipped(files, told, choice, was_power_cut=was_power_cut)
         while choice.random() < 0.4:
             files.fail_at(files.operations + choice.randint(0, 8))

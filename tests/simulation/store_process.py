@@ -1,8 +1,9 @@
 """One run of the product over the files of a whole store, and what its callers are told.
 
 It makes the calls that a mount makes, one at a time: it opens the store, finishes what an earlier
-run left, creates feeds, follows one, renames, appends, syncs, fetches, drops, removes, and closes.
-`Told` keeps what callers know after each; `Process.open` judges by it what is there.
+run left, creates feeds, follows one, visits another, renames, appends, syncs, fetches, drops,
+checks, rests, repairs, removes, and closes. `Told` keeps what callers know after each;
+`Process.open` judges by it what is there.
 """
 
 from __future__ import annotations
@@ -11,23 +12,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs import crypto
 from protozorfs.errors import BlockUnavailable, StoreError
 from protozorfs.feeds.recovery import name_unnamed
 from protozorfs.log.feed import Log
+from protozorfs.log.feed_repair import cut_feed, repair_feed
 from protozorfs.log.proof_types import BlockRequest, Request, UpgradeRequest
 from protozorfs.names import own_id_name
 from protozorfs.store import FeedDirectory, FilePool, MemoryFiles, Store
+from protozorfs.store.format import is_old_format, open_names
 from protozorfs.store.keys import load_or_make_key_pair
+from protozorfs.store.layout import feed_path
 from protozorfs.store.making import FEEDS
 from protozorfs.store.name_records import NameRow
-from protozorfs.store.names import Names
 from protozorfs.store.placement import PLACED_WITH_NODE, Placement
 from protozorfs.store.spare import Spare
 from protozorfs.types import FeedId
-from tests.simulation.judge import Judge, NamesJudge, Violation
+from tests.simulation.judge import Judge, NamesJudge, Violation, check_mark
 from tests.simulation.log_life import judge_opened, shown_head
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ DROPPED = (2, 9)  # blocks of the followed feed
 # Files of which one bad bit may take nothing, and those of which it may refuse their feed's use.
 REDUNDANT = ("names", "names.copy", "head", "clean", "bitfield")
 MAY_REFUSE = ("data", "tree", "secret")
+NEVER_FLIPPED = ("format", "names.db")  # here; what follows from that is tested elsewhere
 
 
 def seed_of(number: int) -> bytes:
@@ -55,6 +59,11 @@ def feed_id_of(seed: bytes) -> FeedId:
 
 FOLLOWED = feed_id_of(SOURCE_SEED)
 FOLLOWED_NAME = b"followed"
+VISITED_SEED = b"\xbb" * 32
+VISITED = feed_id_of(VISITED_SEED)
+VISITED_NAME = b"visited"
+FORMAT = b"protozorfs store 2\n"
+BESIDE = "record"  # a file that is kept beside a feed
 
 
 class _NoSpare(Spare):
@@ -70,27 +79,29 @@ class _NoSpare(Spare):
 class SimulatedStore(Store):
     """A store on a simulated disk: opened by the same steps, but for its directory and lock."""
 
-    def __init__(self, files: MemoryFiles) -> None:
+    def __init__(self, files: MemoryFiles, *, adopts: bool = False) -> None:
         self.path = Path("simulated")
         self._visited = set()
         self.files = files
         self.pool = FilePool(files, POOL_LIMIT)
+        is_old = is_old_format(files, self.path)
         files.mkdir(FEEDS)
         self._node_placement = Placement(files, "node_key_place", "", PLACED_WITH_NODE)
         self.node_key, self.is_new_node = load_or_make_key_pair(
-            files, "node_key", self._node_placement
+            files, "node_key", self._node_placement, adopts=adopts
         )
-        self.names = Names(files)
+        self.names = open_names(files, self.path, is_old=is_old)
         self._spare = _NoSpare(files)
 
 
 class Source:
-    """The feed of somebody else, which is followed; on a disk of its own that never fails."""
+    """The feed of somebody else; on a disk of its own that never fails."""
 
-    def __init__(self) -> None:
-        directory = FeedDirectory(FilePool(MemoryFiles(), POOL_LIMIT), FOLLOWED)
-        self.log = Log.create(directory, SOURCE_SEED)
+    def __init__(self, seed: bytes = SOURCE_SEED) -> None:
+        directory = FeedDirectory(FilePool(MemoryFiles(), POOL_LIMIT), feed_id_of(seed))
+        self.log = Log.create(directory, seed)
         self.blocks: list[bytes] = []
+        self.visited: Source | None = None  # of a feed that is only visited
 
     def append(self, blocks: Sequence[bytes]) -> None:
         """Grows, durably."""
@@ -110,28 +121,78 @@ class Source:
         reader.apply_all([(request, self.log.proof(request)) for request in asked])
 
 
+class Checked(NamedTuple):
+    """Blocks of a feed that were checked behind an unclean stop, and that this was kept."""
+
+    blocks: frozenset[int]
+    is_durable: bool
+
+
 @dataclass
 class Told:
-    """What callers were told. Feeds that they have, or may have, are in `names`."""
+    """What callers were told. Feeds that they have, or may have, are in `names`.
+
+    Attributes:
+        names: what they were told of names.
+        judges: and of each feed of our own.
+        made: those whose keys must be there.
+        doubtful: those of which a directory failed to sync once.
+        fetched: the blocks of the followed feed that they have.
+        dropped: those that were given back.
+        node_key: the public key of the node, as peers know it.
+        other_key: that of the store which this one is a copy of.
+        has_format: the store was open once, and says of which format it is.
+        clean: the feeds that were marked clean and not written to since: True if a power cut takes
+            nothing of that.
+        checked: by feed.
+        beside: what may stand in the file beside the followed feed.
+        is_kept: a visited feed was given a name, and is not to go any more.
+        copies: the feeds of our own that must take themselves for copies (True), or may (False).
+        damaged: the feeds of our own, or the followed one, of which something is wrong.
+        aside: of a feed that is cut, what its data was before.
+    """
 
     names: NamesJudge = field(default_factory=NamesJudge)
     judges: dict[int, Judge] = field(default_factory=dict)
-    made: set[int] = field(default_factory=set)  # feeds of our own, whose keys must be there
-    doubtful: set[int] = field(default_factory=set)  # a directory of theirs failed to sync once
+    made: set[int] = field(default_factory=set)
+    doubtful: set[int] = field(default_factory=set)
     fetched: set[int] = field(default_factory=set)
-    node_key: bytes = b""  # durable with the first name at the latest
+    dropped: set[int] = field(default_factory=set)
+    node_key: bytes = b""
+    other_key: bytes = b""
+    has_format: bool = False
+    clean: dict[FeedId, bool] = field(default_factory=dict)
+    checked: dict[FeedId, Checked] = field(default_factory=dict)
+    beside: set[bytes] = field(default_factory=lambda: {b""})
+    is_kept: bool = False
+    copies: dict[int, bool] = field(default_factory=dict)
+    damaged: set[FeedId] = field(default_factory=set)
+    aside: dict[FeedId, bytes] = field(default_factory=dict)
 
     def clone(self) -> Told:
         """For another end of the story."""
-        judges = {number: judge.clone() for number, judge in self.judges.items()}
         return Told(
             self.names.clone(),
-            judges,
+            {number: judge.clone() for number, judge in self.judges.items()},
             set(self.made),
             set(self.doubtful),
             set(self.fetched),
+            set(self.dropped),
             self.node_key,
+            self.other_key,
+            self.has_format,
+            dict(self.clean),
+            dict(self.checked),
+            set(self.beside),
+            self.is_kept,
+            dict(self.copies),
+            set(self.damaged),
+            dict(self.aside),
         )
+
+    def writes(self, feed_id: FeedId) -> None:
+        """Something is about to be written to a feed."""
+        self.clean.pop(feed_id, None)
 
 
 class Process:
@@ -145,12 +206,14 @@ class Process:
 
     is_disk_failing = False
 
-    def __init__(self, files: MemoryFiles, told: Told, source: Source) -> None:
-        """Opens a store, which nobody judges; `open` does."""
+    def __init__(
+        self, files: MemoryFiles, told: Told, source: Source, *, adopts: bool = False
+    ) -> None:
+        """Opens a store, which nobody judges; `open` does. `adopts`: it is said to be no copy."""
         self.files = files
         self.told = told
         self.source = source
-        self.store = SimulatedStore(files)
+        self.store = SimulatedStore(files, adopts=adopts)
         self.logs: dict[int, Log] = {}
         self.follower: Log | None = None
         self.failures: list[str] = []
@@ -178,12 +241,23 @@ class Process:
             Violation
         """
         try:
+            _judge_files(files, told, was_power_cut=was_power_cut, flipped=flipped)
             process = cls(files, told, source)
             name_unnamed(process.store)
             _Look(process, was_power_cut=was_power_cut, flipped=flipped).judge()
         except (StoreError, OSError) as error:
             raise Violation("usable", f"{type(error).__name__}: {error}") from error
+        process.is_open()
         return process
+
+    def is_open(self) -> None:
+        """Peers may know the node's key from now on, and it stays if this run has made it."""
+        if self.store.is_new_node:
+            self._shows_key()
+        self.told.has_format = True
+
+    def _shows_key(self) -> None:
+        self.told.node_key = self.store.node_key.public_key
 
     # what callers ask for
 
@@ -203,7 +277,7 @@ class Process:
                 raise
             names.returned(feed_id, name)
             self.told.made.add(number)
-            self.told.node_key = self.store.node_key.public_key
+            self._shows_key()
 
     def follow(self) -> None:
         """The feed of the source gets a name."""
@@ -211,7 +285,7 @@ class Process:
         with self._refusing_name(FOLLOWED, FOLLOWED_NAME):
             self.store.names.add(NameRow(FOLLOWED_NAME, FOLLOWED, False, 1, 1))
             self.told.names.returned(FOLLOWED, FOLLOWED_NAME)
-            self.told.node_key = self.store.node_key.public_key
+            self._shows_key()
 
     def rename(self, feed_id: FeedId, new: bytes) -> None:
         """Gives a feed another name."""
@@ -227,6 +301,7 @@ class Process:
         """Appends to a feed of our own."""
         judge = self.told.judges[number]
         judge.append_begins(list(blocks))
+        self.told.writes(feed_id_of(seed_of(number)))
         with self._failing(judge.append_failed):
             self.logs[number].append(blocks)
             judge.append_returned()
@@ -235,6 +310,7 @@ class Process:
         """Makes it durable, and shows that to peers."""
         judge, log = self.told.judges[number], self.logs[number]
         judge.sync_begins()
+        self.told.writes(feed_id_of(seed_of(number)))
         with self._failing(judge.sync_failed):
             log.sync()
             judge.sync_returned()
@@ -245,6 +321,7 @@ class Process:
         if self.store.names.by_feed_id(FOLLOWED) is None:
             return
         length = len(self.source.blocks)
+        self._fetches()
         with self._failing():
             if self.follower is None:
                 self.follower = Log.open(self.store.feed(FOLLOWED))
@@ -261,11 +338,96 @@ class Process:
         """Some of them go again, after a clean stop: what its mark says is wrong from then on."""
         if self.follower is None:
             return
+        self._fetches()
         with self._failing():
             self.follower.close()
             self.follower = Log.open(self.store.feed(FOLLOWED))
             self.told.fetched -= set(range(*DROPPED))
+            self.told.dropped |= set(range(*DROPPED))
             self.follower.drop(*DROPPED)
+
+    def _fetches(self) -> None:
+        self.told.writes(FOLLOWED)
+        self.told.checked.pop(FOLLOWED, None)
+
+    def keep_beside(self, content: bytes) -> None:
+        """Something is kept beside the followed feed."""
+        if self.follower is None:
+            return
+        before = set(self.told.beside)
+        self.told.beside.add(content)
+        with self._failing(lambda: self.told.beside.update(before)):
+            self.follower.keep_beside(BESIDE, content)
+            self.told.beside = {content}
+
+    def visit(self, *, keeps: bool) -> None:
+        """A feed is read by its ID alone, and gets a name (`keeps`) or goes."""
+        store, names, visited = self.store, self.told.names, self.source.visited
+        if visited is None or store.names.by_feed_id(VISITED) is not None:
+            return
+        left = own_id_name(VISITED)  # if a power cut takes the mark away, and not the rest
+        with self._failing(lambda: names.failed(VISITED, left, *self._perhaps(VISITED_NAME))):
+            names.begins(VISITED, left)
+            store.begin_visit(VISITED)
+            log = Log.open(store.feed(VISITED))
+            if not log.length:
+                visited.upgrade(log)
+            visited.send(log, [0])
+            log.rest()
+            if keeps:
+                names.begins(VISITED, VISITED_NAME)
+                store.names.add(NameRow(VISITED_NAME, VISITED, False, 1, 1))
+                store.end_visit(VISITED)
+                names.returned(VISITED, VISITED_NAME)
+                store.feed(VISITED).unmark_visited()
+                self.told.is_kept = True
+            else:
+                store.remove_feed(VISITED)
+                names.returned(VISITED, None)
+
+    def rest(self, feed_id: FeedId) -> None:
+        """A feed is marked clean while it is open."""
+        log = self._log(feed_id)
+        if log is None:
+            return
+        with self._failing():
+            if feed_id == FOLLOWED:
+                log.sync()
+            rest = log.begin_rest()
+            if rest is None:
+                return
+            try:
+                rest.run()
+            finally:
+                log.end_rest(rest)
+            if log.directory.is_marked_clean():
+                self.told.clean[feed_id] = False
+
+    def check(self, feed_id: FeedId, steps: int) -> None:
+        """Some of what a kill left is checked, and that is kept."""
+        log = self._log(feed_id)
+        if log is None:
+            return
+        with self._failing():
+            blocks = set[int]()
+            for _ in range(steps):
+                step = log.begin_check()
+                if step is None:
+                    break
+                step.run()
+                log.end_check(step)
+                blocks |= set(range(step.start, step.end))
+            progress = log.begin_progress()
+            try:
+                progress.run()
+            finally:
+                log.end_progress(progress)
+            self.told.checked[feed_id] = Checked(frozenset(blocks), is_durable=False)
+
+    def _log(self, feed_id: FeedId) -> Log | None:
+        if feed_id == FOLLOWED:
+            return self.follower
+        return next((log for log in self.logs.values() if log.feed_id == feed_id), None)
 
     def keep_times(self, at: int) -> None:
         """Feeds have grown."""
@@ -281,27 +443,94 @@ class Process:
         with self._refusing_name(feed_id, None):
             self.store.remove_name(row.name)
             self.told.names.returned(feed_id, None)
+            self.told.writes(feed_id)
+            self.told.checked.pop(feed_id, None)
             self._rest(feed_id)
         if self.store.names.by_feed_id(feed_id) is None:
             with self._failing():
                 self.store.remove_feed(feed_id, with_secret=True)
 
+    def settle(self, number: int) -> None:
+        """Nothing newer of a feed that may be a copy is elsewhere."""
+        self.told.copies[number] = False
+        self.told.writes(feed_id_of(seed_of(number)))
+        with self._failing():
+            self.logs[number].settle()
+            del self.told.copies[number]
+
+    def adopt(self) -> None:
+        """Whatever looks like a copy is this store's. No log may be open."""
+        self.told.clean.clear()
+        self.told.copies = dict.fromkeys(self.told.copies, False)
+        with self._failing():
+            self.store.adopt()
+            self.told.copies.clear()
+            self._shows_key()
+            self.is_open()
+
+    def scrub(self, feed_id: FeedId) -> None:
+        """All of a feed is read again; damage that can be mended is."""
+        log = self._log(feed_id)
+        if log is None:
+            return
+        self.told.writes(feed_id)
+        with self._failing():
+            at = 0
+            while (step := log.begin_scrub(at, log.length)) is not None:
+                step.run()
+                log.end_scrub(step)
+                at = step.end
+
+    def repair(self, feed_id: FeedId) -> None:
+        """What `check --repair` does with a feed. No log may be open."""
+        self.told.writes(feed_id)
+        with self._failing():
+            repair_feed(self.store.feed(feed_id))
+            self.told.damaged.discard(feed_id)
+            self.told.clean[feed_id] = True
+
+    def cut(self, number: int) -> None:
+        """And with a damaged one of our own that is to be cut. No log may be open."""
+        feed_id = feed_id_of(seed_of(number))
+        judge, directory = self.told.judges[number], self.store.feed(feed_id)
+        self.told.writes(feed_id)
+        self.told.aside[feed_id] = self.files.read(f"{directory.path}/data")
+        self.told.judges[number] = judge.cut_begins()
+        with self._failing():
+            done = cut_feed(directory)
+            self.told.judges[number] = judge.cut_to(done.length)
+            self.told.damaged.discard(feed_id)
+            self.told.clean[feed_id] = True
+
     def close(self) -> None:
         """A clean stop."""
         for number, log in self.logs.items():
             with self._failing():
-                log.close()
+                self._close(log)
                 if log.directory.is_marked_clean():
                     self.told.judges[number].closed_cleanly()
         if self.follower is not None:
             with self._failing():
-                self.follower.close()
+                self._close(self.follower)
         self.logs, self.follower = {}, None
         self.store.names.close()
 
+    def _close(self, log: Log) -> None:
+        log.close()
+        checked = self.told.checked.pop(log.feed_id, None)
+        if log.directory.is_marked_clean():
+            if log.writes:
+                self.told.clean[log.feed_id] = True
+        elif checked is not None:
+            self.told.checked[log.feed_id] = checked._replace(is_durable=True)
+
     def _rest(self, feed_id: FeedId) -> None:
-        if feed_id == FOLLOWED:
+        if feed_id == VISITED:
+            self.told.is_kept = False
+        elif feed_id == FOLLOWED:
             self.told.fetched.clear()
+            self.told.dropped.clear()
+            self.told.beside = {b""}
             follower, self.follower = self.follower, None
             if follower is not None:
                 follower.rest()
@@ -328,6 +557,24 @@ class Process:
             self.told.doubtful |= failed
 
 
+def _judge_files(files: MemoryFiles, told: Told, *, was_power_cut: bool, flipped: str) -> None:
+    """Judges a store as it lies there, before anything is written to it."""
+    if was_power_cut:
+        told.clean = {feed_id: True for feed_id, is_durable in told.clean.items() if is_durable}
+        told.checked = {one: each for one, each in told.checked.items() if each.is_durable}
+    for path in files_below(files):
+        if files.is_torn(path):
+            raise Violation("torn", f"{path} is there in part")
+    if told.has_format and not (files.exists("format") and files.read("format") == FORMAT):
+        raise Violation("format", "the store does not say of which format it is")
+    if told.is_kept and files.exists(f"{feed_path(VISITED)}/visited"):
+        raise Violation("visited", "a feed that has a name is marked as one to go")
+    for feed_id in told.clean:
+        path = f"{feed_path(feed_id)}/clean"
+        if flipped != "clean" and told.names.must_have_name(feed_id):
+            check_mark(files.read(path) if files.exists(path) else b"")
+
+
 class _Look:
     """Judges a store that was opened."""
 
@@ -340,6 +587,8 @@ class _Look:
 
     def judge(self) -> None:
         told, store = self._told, self._store
+        if store.node_key.public_key == told.other_key:
+            raise Violation("key", "the node has the key of another store")
         has_key = told.node_key in (b"", store.node_key.public_key)
         if not has_key:
             raise Violation("key", "the node has another key")
@@ -354,11 +603,14 @@ class _Look:
             self._judge_followed()
         else:
             told.fetched.clear()
+        told.clean = {
+            one: each for one, each in told.clean.items() if told.names.must_have_name(one)
+        }
 
     def _judge_owned(self, number: int) -> None:
         directory = self._store.feed(feed_id_of(seed_of(number)))
         is_made = number in self._told.made  # else its making was cut off somewhere
-        is_sure = is_made and number not in self._told.doubtful
+        is_sure = is_made and number not in {*self._told.doubtful, *self._told.copies}
         if not directory.is_owned():
             if not is_made:
                 return
@@ -366,16 +618,25 @@ class _Look:
         why = directory.displacement()
         if why and is_sure and self._flipped not in ("place", "clean"):
             raise Violation("place", f"feed {number} takes itself for a copy: {why}")
+        if self._told.copies.get(number) and not why:
+            raise Violation("place", f"feed {number} was changed elsewhere, and asks nobody")
         judge = self._told.judges[number]
-        if self._flipped in MAY_REFUSE:
+        if directory.feed_id in self._told.aside:
+            self._judge_aside(directory)
+        if self._flipped in MAY_REFUSE or directory.feed_id in self._told.damaged:
             _judge_damaged(directory, judge)
             return
         self._process.logs[number] = log = Log.open(directory)
+        self._judge_doubt(log)
         judge_opened(log, judge, was_power_cut=self._was_power_cut)
 
     def _judge_followed(self) -> None:
         told, source = self._told, self._process.source
         self._process.follower = log = Log.open(self._store.feed(FOLLOWED))
+        self._judge_doubt(log)
+        self._judge_beside(log)
+        is_sure = log.directory.is_marked_clean() or not self._was_power_cut
+        claimed = {i for i in range(log.length) if log.held.get(i) and not log.in_doubt.get(i)}
         held = set()
         for index in range(log.length):
             try:
@@ -385,12 +646,45 @@ class _Look:
             if block != source.blocks[index]:
                 raise Violation("wrong", f"block {index} of the followed feed")
             held.add(index)
-        is_whole = not self._was_power_cut and self._flipped not in (*MAY_REFUSE, "head")
-        if is_whole and not held >= told.fetched:
-            raise Violation("returned", f"fetched blocks are gone: {told.fetched - held}")
+        if self._flipped not in (*MAY_REFUSE, "head") and FOLLOWED not in told.damaged:
+            if is_sure and not held >= told.fetched:
+                raise Violation("returned", f"fetched blocks are gone: {told.fetched - held}")
+            if not held >= claimed - told.dropped:
+                raise Violation(
+                    "doubt", f"blocks are gone that nothing was said of: {claimed - held}"
+                )
         told.fetched &= held
         if log.length and log.length < len(source.blocks) and not self._flipped:
             source.upgrade(log)
+        if log.writes:  # what was found, or was not, is noted
+            told.writes(FOLLOWED)
+
+    def _judge_doubt(self, log: Log) -> None:
+        """After a clean stop there is none, and what was checked behind a kill is not again."""
+        if self._flipped or log.feed_id in self._told.damaged:
+            return
+        doubt = {i for i in range(log.length) if log.in_doubt.get(i)}
+        if log.feed_id in self._told.clean and not (log.directory.is_marked_clean() and not doubt):
+            raise Violation("clean", f"{log.directory.path} is checked after a clean stop")
+        checked = self._told.checked.get(log.feed_id)
+        if checked is not None and doubt & checked.blocks:
+            raise Violation("checked", f"{doubt & checked.blocks} are checked again")
+
+    def _judge_aside(self, directory: FeedDirectory) -> None:
+        before = self._told.aside[directory.feed_id]
+        files, path = self._store.files, f"{directory.path}/data"
+        cut = [name for name in files.listdir(directory.path) if name.startswith("data.")]
+        kept = {int(name.split(".")[1]): files.read(f"{directory.path}/{name}") for name in cut}
+        size = next((at for at, content in kept.items() if before[at:] == content), len(before))
+        if files.read(path)[:size] != before[:size]:
+            raise Violation("aside", f"of {path} something was cut off that is kept nowhere")
+
+    def _judge_beside(self, log: Log) -> None:
+        path = f"{log.directory.path}/{BESIDE}"
+        content = self._store.files.read(path) if self._store.files.exists(path) else b""
+        if content not in self._told.beside and self._flipped != BESIDE:
+            raise Violation("beside", f"{path} holds {content!r}, not any of {self._told.beside}")
+        self._told.beside = {content}
 
 
 def _judge_damaged(directory: FeedDirectory, judge: Judge) -> None:
@@ -407,6 +701,7 @@ def _judge_damaged(directory: FeedDirectory, judge: Judge) -> None:
             blocks.append(None)
     judge.opened_damaged(log.length, blocks)
     judge.shown(shown_head(log.durable_head))
+    log.rest()
 
 
 def files_below(files: MemoryFiles, path: str = "") -> list[str]:
@@ -423,7 +718,7 @@ def files_below(files: MemoryFiles, path: str = "") -> list[str]:
 
 def flip_one_bit(files: MemoryFiles, choice: random.Random) -> str:
     """Flips any bit of any file; its path, or nothing if there is no file with a bit."""
-    paths = [path for path in files_below(files) if files.read(path)]
+    paths = [path for path in files_below(files) if path not in NEVER_FLIPPED and files.read(path)]
     if not paths:
         return ""
     path = choice.choice(paths)
@@ -435,4 +730,6 @@ def new_source() -> Source:
     """A source of blocks of many sizes."""
     source = Source()
     source.append([b"%d." % index * (index * 37 % 500) for index in range(17)])
+    source.visited = Source(VISITED_SEED)
+    source.visited.append([b"seen"])
     return source

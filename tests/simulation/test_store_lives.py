@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,7 +15,11 @@ from tests.simulation.log_life import told
 from tests.simulation.random_store_life import StoreLife
 from tests.simulation.store_life import Trial, moments_of
 from tests.simulation.store_process import new_source
+from tests.simulation.store_scenarios import adopted, damaged, moved, upgraded
 from tests.sizes import long_or_short
+
+if TYPE_CHECKING:
+    from tests.simulation.store_scenarios import Scenario
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
@@ -23,7 +28,8 @@ MIN_OPERATIONS = 300
 STEPS = 40
 STATES = long_or_short(20, 1)  # different ones at each operation, where there are so many
 SEEDS = range(long_or_short(10, 1))
-EVERY = long_or_short(1, 2)  # operation is one to cut at
+EVERY = long_or_short(1, 3)  # operation is one to cut at
+FEWER = long_or_short(1, 8)  # of those of a store that something befell before
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -38,6 +44,20 @@ def test_a_store_that_is_cut_anywhere_keeps_its_promises(seed: int) -> None:
         raise
     print(figures)
     assert figures.states >= figures.moments * 2  # one after a kill, and one or more after a cut
+
+
+@pytest.mark.parametrize("scenario", [upgraded, moved, adopted, damaged])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_befell_a_store_before_breaks_no_promise(scenario: Scenario, seed: int) -> None:
+    source = new_source()
+    moments = scenario(source, seed, None)
+    try:
+        figures = Trial(source, has_flips=False).run(moments[::FEWER], STATES, seed)
+    except Violation as violation:
+        print(told(violation))
+        raise
+    print(figures)
+    assert figures.states >= figures.moments * 2
 
 
 def test_no_life_of_a_store_breaks_a_rule() -> None:

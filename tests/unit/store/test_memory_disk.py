@@ -262,11 +262,27 @@ def test_a_watcher_sees_each_operation_before_it_and_effects_can_be_held_back() 
     files.mkdir("b")
     assert seen == [(0, []), (1, ["a"])]
     kinds: list[str] = []
-    files.carry_out_by(lambda kind, effect: kinds.append(kind))
+    files.carry_out_by(lambda kind, path, effect: kinds.append(f"{kind} {path}"))
     files.mkdir("c")
     files.sync_dir("")
-    assert kinds == ["mkdir", "sync_dir"]
+    assert kinds == ["mkdir c", "sync_dir "]
     assert files.listdir("") == ["a", "b"]
+
+
+def test_a_file_is_torn_that_was_renamed_before_it_was_synced() -> None:
+    for is_synced in (False, True):
+        files = MemoryFiles()
+        file = files.open("new", create=True)
+        file.pwrite(b"whole", 0)
+        if is_synced:
+            file.fdatasync()
+        files.rename("new", "file")
+        files.sync_dir("")
+        assert not files.is_torn("file")
+        files.power_cut(random.Random(0), MODEL._replace(of_files=WRITES, survival=0.0))
+        assert files.is_torn("file") != is_synced
+        files.open("file").pwrite(b"other", 0)  # from then on it is written in its place
+        assert not files.is_torn("file")
 
 
 def test_what_follows_from_a_seed_follows_again() -> None:

@@ -1,0 +1,250 @@
+"""More workloads, each of a store that is there already when it begins.
+
+upgraded    version 0.1.0 left it: names in SQLite, heads in one page, no key twice
+moved       it was copied or restored: feeds take themselves for copies, one is settled
+adopted     the same, and the user says that it is no copy
+damaged     bits are wrong in it: it is scrubbed, repaired, and one feed of our own cut
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeAlias
+
+from protozorfs.log.format import decode_head_slot, encode_head_slot
+from protozorfs.store import MemoryFiles
+from protozorfs.store.heads import PAGE_BYTES, SLOT_BYTES, HeadKind, old_slot_offset, slot_offset
+from protozorfs.store.layout import feed_path
+from tests.simulation.store_life import Moment, moments_of
+from tests.simulation.store_process import FOLLOWED, Process, Told, feed_id_of, files_below, seed_of
+from tests.unit.store.old_stores import SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from protozorfs.types import FeedId
+    from tests.simulation.store_process import Source
+
+    Prepare: TypeAlias = Callable[[MemoryFiles], None]
+    Scenario: TypeAlias = Callable[[Source, int, Prepare | None], list[Moment]]
+
+OWN = (1, 2, 3)
+MARK_BYTES = 88  # of a clean mark of version 0.1.0
+SINCE = ("names", "names.copy", "node_key.copy")  # files that it had not
+SINCE_OF_FEED = ("secret.copy", "sums", "tree_sums", "bitfield.log")
+
+
+def life(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]:
+    """A whole life of a store, from its making on."""
+    return moments_of(source, seed, 4, prepare)
+
+
+def upgraded(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]:
+    made = _Made(source, seed)
+    made.go_back_to_first_format()
+
+    def run() -> None:
+        process = made.opened()
+        for number in OWN:
+            process.append(number, [b"after" * number])
+        process.sync(1)
+        process.rename(feed_id_of(seed_of(2)), b"new name")
+        process.fetch(1)
+        made.close(process)
+        process = made.opened()
+        process.append(3, [b"more"])
+        made.close(process)
+
+    return made.recorded(run, prepare)
+
+
+def moved(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]:
+    made = _Made(source, seed)
+    made.take_for_copies()
+    made.told.other_key, made.told.node_key = made.told.node_key, b""
+
+    def run() -> None:
+        process = made.opened()
+        for number in OWN:
+            process.append(number, [b"after" * number])
+        process.sync(1)
+        process.settle(2)
+        process.settle(3)
+        process.append(2, [b"settled"])
+        made.close(process)
+        process = made.opened()
+        process.append(1, [b"still a copy"])
+        made.close(process)
+
+    return made.recorded(run, prepare)
+
+
+def adopted(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]:
+    made = _Made(source, seed)
+    made.take_for_copies()
+
+    def run() -> None:
+        made.told.copies = dict.fromkeys(OWN, False)
+        made.told.node_key = b""
+        Process(made.files, made.told, source, adopts=True).adopt()
+        process = made.opened()
+        for number in OWN:
+            process.append(number, [b"adopted"])
+        made.close(process)
+
+    return made.recorded(run, prepare)
+
+
+def damaged(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]:
+    made = _Made(source, seed)
+    made.damage()
+
+    def run() -> None:
+        process = made.opened()
+        process.scrub(FOLLOWED)
+        made.rest(process)
+        process.repair(feed_id_of(seed_of(1)))
+        process.repair(FOLLOWED)
+        process.cut(2)
+        made.close(process)
+        process = made.opened()
+        for number in OWN:
+            process.append(number, [b"mended"])
+        made.close(process)
+
+    return made.recorded(run, prepare)
+
+
+SCENARIOS: dict[str, Scenario] = {
+    each.__name__: each for each in (life, upgraded, moved, adopted, damaged)
+}
+
+
+class _Made:
+    """A store with three feeds of our own and a followed one; stopped cleanly, all durable."""
+
+    def __init__(self, source: Source, seed: int) -> None:
+        self.files, self.told = MemoryFiles(seed), Told()
+        self._source = source
+        self._choice = random.Random(seed)
+        process = Process(self.files, self.told, source)
+        process.is_open()
+        process.follow()
+        for number in OWN:
+            process.create(number)
+            process.append(number, [self._choice.randbytes(size) for size in (300, 900, 20, 1500)])
+            process.append(number, [self._choice.randbytes(70)])
+        process.fetch(0)
+        self.close(process)
+        self._sync()
+
+    def recorded(self, run: Callable[[], None], prepare: Prepare | None) -> list[Moment]:
+        """The disk, and what was told, at each operation of what is run."""
+        self._sync()
+        files, told, found = self.files, self.told, list[Moment]()
+        if prepare is not None:
+            prepare(files)
+        files.watch(lambda number: found.append(Moment(number, files.clone(), told.clone())))
+        run()
+        found.append(Moment(files.operations, files.clone(), told.clone()))
+        return found
+
+    def opened(self) -> Process:
+        """A new run."""
+        self.files.kill()
+        return Process.open(self.files, self.told, self._source, was_power_cut=False)
+
+    def close(self, process: Process) -> None:
+        """A clean stop, after which nothing has failed."""
+        process.close()
+        assert not process.failures, process.failures
+
+    def rest(self, process: Process) -> None:
+        """Closes the logs, which another run will open."""
+        process.close()
+
+    def _sync(self) -> None:
+        for path in files_below(self.files):
+            with closing(self.files.open(path)) as file:
+                file.fdatasync()
+        for path in {"", *(path.rpartition("/")[0] for path in files_below(self.files))}:
+            while path:
+                self.files.sync_dir(path)
+                path = path.rpartition("/")[0]
+        self.files.sync_dir("")
+
+    def _write(self, path: str, content: bytes) -> None:
+        with closing(self.files.open(path, create=True)) as file:
+            file.truncate(0)
+            file.pwrite(content, 0)
+
+    # what befell it
+
+    def go_back_to_first_format(self) -> None:
+        """It is as version 0.1.0 would have left it."""
+        files, told = self.files, self.told
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+            connection.executescript(SCHEMA)
+            for name, feed_id in told.names.shown():
+                row = (name, feed_id, feed_id != FOLLOWED, 1, 1)
+                connection.execute("INSERT INTO names VALUES (?, ?, ?, ?, ?)", row)
+            self._write("names.db", connection.serialize())
+        self._write("format", b"protozorfs store 1\n")
+        for since in SINCE:
+            files.remove(since)
+        for feed_id in (FOLLOWED, *map(_own, OWN)):
+            path = feed_path(feed_id)
+            for since in SINCE_OF_FEED:
+                if files.exists(f"{path}/{since}"):
+                    files.remove(f"{path}/{since}")
+            self._write(f"{path}/head", _old_heads(files.read(f"{path}/head")))
+            self._write(f"{path}/clean", files.read(f"{path}/clean")[:MARK_BYTES])
+        told.has_format = False
+
+    def take_for_copies(self) -> None:
+        """It was copied, but for one feed, of which only the data was restored."""
+        files, told = self.files, self.told
+        for path in ("node_key", *(f"{feed_path(_own(number))}/secret" for number in OWN[1:])):
+            files.replace(path, files.read(path))  # another file of the same content
+        with closing(files.open(f"{feed_path(_own(1))}/data")) as file:
+            file.set_modified(1)
+        told.copies = dict.fromkeys(OWN, True)
+
+    def damage(self) -> None:
+        """One bit is wrong in many files."""
+        for path in ("names.copy", "node_key", f"{feed_path(_own(3))}/secret.copy"):
+            self._flip(path, 0, len(self.files.read(path)))
+        for feed_id in (_own(1), FOLLOWED):
+            self._flip(f"{feed_path(feed_id)}/head", PAGE_BYTES, PAGE_BYTES + SLOT_BYTES)
+            self._flip(f"{feed_path(feed_id)}/tree", 40, 80)
+        self._flip(f"{feed_path(FOLLOWED)}/data", 0, 40)
+        self._flip(f"{feed_path(_own(2))}/data", 1300, 1400)
+        self.told.damaged = {_own(1), _own(2), FOLLOWED}
+        self.told.fetched.clear()
+        self.told.clean.clear()
+
+    def _flip(self, path: str, first: int, last: int) -> None:
+        """One bit of some bytes, of which at least one is not zero."""
+        self.files.flip_bit(
+            path, 8 * self._choice.randrange(first, last) + self._choice.randrange(8)
+        )
+
+
+def _own(number: int) -> FeedId:
+    return feed_id_of(seed_of(number))
+
+
+def _old_heads(content: bytes) -> bytes:
+    """The file `head` of version 0.1.0: four slots in one page, each once."""
+    page = bytearray(PAGE_BYTES // 2)
+    for kind in HeadKind:
+        for parity in range(2):
+            at = slot_offset(kind, parity)
+            slot = decode_head_slot(content[at : at + SLOT_BYTES])
+            if slot is not None:
+                record = encode_head_slot(kind, slot.sequence, slot.head)
+                at = old_slot_offset(kind, parity)
+                page[at : at + SLOT_BYTES] = record
+    return bytes(page)
