@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from protozorfs.log.node_store import NODE_BYTES
+from protozorfs.log.format import NODE_BYTES
 from protozorfs.store import MemoryFiles
 from protozorfs.store.memory_files import Stopped
 from tests.unit.log.feed_tools import (
