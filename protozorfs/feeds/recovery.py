@@ -31,7 +31,7 @@ def name_unnamed(store: Store) -> None:
     """Finishes removals and visits that were cut off; every other feed has a name afterwards.
 
     A feed that is not named, and not marked as one to go, gets its ID as a name: the file that
-    named it may be damaged.
+    named it may be damaged. Only where there is nothing at all, nothing is named.
     """
     for directory in list(store.feeds()):
         with Boundary(logger, f"what the last run left of feed {directory.feed_id.hex()}"):
@@ -51,7 +51,7 @@ def _settle(store: Store, directory: FeedDirectory) -> None:
         directory.unmark_visited()
     elif store.may_remove(feed_id):
         store.remove_feed(feed_id, with_secret=True)
-    elif directory.is_empty():
+    elif directory.holds_nothing():
         directory.remove()
     else:
         now = time.time_ns()

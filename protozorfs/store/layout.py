@@ -71,6 +71,8 @@ MEMORY_POOL_FILES = 4  # one feed's
 SECRET_FILES = ("secret", "secret.copy")
 # An interrupted removal loses no key, and is gone on with.
 _REMOVED_LAST = (*SECRET_FILES, VISITED_FILE)
+# Of an owned feed whose making did not get to its secret, or lost that in a power cut.
+_OF_A_MAKING = frozenset({"place", "place.new", *(f"{name}.new" for name in SECRET_FILES)})
 # All that there may be of a feed of which the mark says everything. A record counts only when it
 # was verified in this run.
 PLAIN_FILES = frozenset(
@@ -115,12 +117,16 @@ class FeedDirectory:
         return self.files.exists(self.path)
 
     def make(self, seed: bytes | None = None) -> None:
-        """Makes the directory, of an owned feed with its secret; durable on return."""
+        """Makes the directory, of an owned feed with its secret; durable on return.
+
+        The secret comes first: without one, what a kill leaves would be a followed feed.
+        """
         self.mkdir()
+        if seed is not None:
+            write_new_seed(self.files, f"{self.path}/secret", seed)
         for name in FEED_FILES:
             self.files.open(f"{self.path}/{name}", create=True).close()
         if seed is not None:
-            write_new_seed(self.files, f"{self.path}/secret", seed)
             self._placement.begin()
         self.sync_place()
 
@@ -139,9 +145,21 @@ class FeedDirectory:
         """Whether it was made for a feed without a name, on purpose."""
         return self.files.exists(f"{self.path}/{VISITED_FILE}")
 
-    def is_empty(self) -> bool:
-        """Whether there is a directory, and nothing in it."""
-        return self.exists() and not self.files.listdir(self.path)
+    def holds_nothing(self) -> bool:
+        """Whether there is a directory, and nothing in it but what the cut-off making of an owned
+        feed has left: no key, and not one byte of the feed."""
+        if not self.exists():
+            return False
+        names = set(self.files.listdir(self.path))
+        if not names:
+            return True
+        if not names & _OF_A_MAKING or not names <= _OF_A_MAKING | set(FEED_FILES):
+            return False
+        return not any(self._size(name) for name in names.intersection(FEED_FILES))
+
+    def _size(self, name: str) -> int:
+        with closing(self.files.open(f"{self.path}/{name}")) as file:
+            return file.size()
 
     def unmark_visited(self) -> None:
         """The feed has a name now; durable on return."""

@@ -314,7 +314,9 @@ def check_feeds_are_there(files: Files, known: Known) -> Iterator[Finding]:
             yield Finding(kind=OWN_KEY_MISSING, path=path, what=what, feed_id=row.feed_id)
     for feed_id in feed_ids_of(files):
         directory = FeedDirectory(FilePool(files), feed_id)
-        is_to_go = feed_id in known.removed or directory.is_marked_visited()
+        is_to_go = (
+            feed_id in known.removed or directory.is_marked_visited() or directory.holds_nothing()
+        )
         if feed_id not in known.rows and not is_to_go:
             what = "no name of it is known"
             yield Finding(kind=UNNAMED, path=directory.path, what=what, feed_id=feed_id)

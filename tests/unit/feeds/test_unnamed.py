@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,8 +18,12 @@ from protozorfs.log.feed import Log
 from protozorfs.options import Options
 from protozorfs.store.files import RealFiles
 from protozorfs.store.layout import FeedDirectory, Store
+from protozorfs.store.memory_disk import JOURNAL, PREFIX, draw_model
+from protozorfs.store.memory_files import MemoryFiles, Stopped
 from protozorfs.store.names import COPY_FILE, NAMES_FILE, Names
+from protozorfs.store.pool import FilePool
 from protozorfs.types import FeedId
+from tests.sizes import long_or_short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +31,56 @@ if TYPE_CHECKING:
 BOTH = (NAMES_FILE, COPY_FILE)
 PAIR = crypto.key_pair(bytes([7]) * 32)
 FOLLOWED = FeedId(PAIR.public_key)
+
+
+def test_a_making_that_is_cut_off_leaves_a_whole_feed_of_our_own_or_nothing() -> None:
+    """Never a followed one, nor one whose key is said to be lost."""
+    left: list[str] = []
+    for operation in range(10_000):
+        for seed in range(long_or_short(20, 3)):
+            files = MemoryFiles()
+            directory = FeedDirectory(FilePool(files), FOLLOWED)
+            files.fail_at(operation)
+            try:
+                Log.create(directory, PAIR.seed)
+            except Stopped:
+                pass
+            else:
+                assert operation > 20
+                assert set(left) == {"nothing", "owned"}
+                return
+            if seed:
+                choice = random.Random(seed)
+                order = choice.choice((JOURNAL, PREFIX))
+                files.power_cut(choice, draw_model(choice)._replace(of_directories=order))
+            else:
+                files.kill()
+            directory = FeedDirectory(FilePool(files), FOLLOWED)
+            if not directory.exists() or directory.holds_nothing():
+                left.append("nothing")
+            else:
+                left.append("owned")
+                assert directory.secret() == PAIR
+                Log.open(directory).append([b"block"])
+
+
+def test_a_directory_that_may_hold_something_is_kept() -> None:
+    """Whatever it is that is missing beside it."""
+    for kept, content in (
+        ("data", b"x"),
+        ("secret.copy", PAIR.seed),
+        ("record", b""),
+        ("head", b""),
+    ):
+        files = MemoryFiles()
+        directory = FeedDirectory(FilePool(files), FOLLOWED)
+        directory.mkdir()
+        assert directory.holds_nothing()
+        if kept != "head":  # that of a followed feed may be empty
+            files.replace(f"{directory.path}/place", b"place")
+            assert directory.holds_nothing()
+        files.replace(f"{directory.path}/{kept}", content)
+        assert not directory.holds_nothing()
 
 
 class Cut(Exception):
