@@ -79,7 +79,8 @@ async def open_unclean(store: Store, feeds: Iterable[Feed]) -> list[Feed]:
             break
         directory = store.feed(feed.feed_id)
         with _recovering(feed):
-            logs[feed] = await trio.to_thread.run_sync(Log.open, directory, abandon_on_cancel=True)
+            # Not left alone when cancelled: it writes, and the store is closed behind it.
+            logs[feed] = await trio.to_thread.run_sync(Log.open, directory)
     for feed, log in logs.items():
         with _recovering(feed):
             feed.adopt_log(log)
