@@ -154,7 +154,10 @@ class Feeds:
             if not feed.is_followed:
                 self._leaving[feed.feed_id] = feed.is_owned
         for feed_id, is_owned in self._leaving.items():
-            self._remove_files(feed_id, is_owned=is_owned)
+            try:
+                self._remove_files(feed_id, is_owned=is_owned)
+            except (StoreError, OSError) as error:  # the next start does it
+                logger.error("files of feed %s are still here: %s", feed_id.hex(), error)
 
     # finding
 
@@ -473,7 +476,7 @@ class Feeds:
     def _keep_mtimes(self, mtimes: dict[Feed, int]) -> bool:
         try:
             self._store.names.set_mtimes((feed.feed_id, mtime) for feed, mtime in mtimes.items())
-        except StoreError as error:  # as on a full disk; they are kept the next time
+        except (StoreError, OSError) as error:  # as on a full disk; they are kept the next time
             logger.warning("modification times could not be kept: %s", error)
             return False
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from tests.unit.swarm.memory_peers import FEED_ID, Peer, Pipe, settle
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 FIRST = Request(block=BlockRequest(0, 0), upgrade=UpgradeRequest(0, 2))
 NANOSECONDS = 1_000_000_000  # of a second: the head is written again when it is synced
@@ -118,3 +121,33 @@ async def test_reading_and_a_kill_make_no_feed_newer(tmp_path: Path) -> None:
             await feeds.recover()
             assert [feed.mtime_ns for feed in feeds] == [grown_ns]
             feeds.close()
+
+
+async def test_times_that_cannot_be_kept_leave_the_feeds_to_be_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the disk is no reason to leave logs open, nor is that of a removal."""
+    with Store(tmp_path / "store") as store:
+        async with trio.open_nursery() as nursery:
+            feeds = Feeds(store, Options())
+            await nursery.start(feeds.run)
+            feed = await feeds.create(b"journal")
+            await feed.append([b"one"])
+            visited = await feeds.visit(FEED_ID)
+            assert visited.log.length == 0
+            store.feed(FEED_ID).mkdir()
+            nursery.cancel_scope.cancel()
+        with monkeypatch.context() as patch:
+            patch.setattr(store.names, "set_mtimes", fail)
+            patch.setattr(store, "remove_feed", fail)
+            feeds.close()
+        assert feed.open_log is None
+        assert store.feed(feed.feed_id).is_marked_clean()
+        assert store.feed(FEED_ID).exists()
+    with Store(tmp_path / "store") as store:
+        Feeds(store, Options()).close()
+        assert not store.feed(FEED_ID).exists(), "the next start removes it"
+
+
+def fail(*_: object, **__: object) -> None:
+    raise OSError(errno.EIO, "the disk fails")
