@@ -19,12 +19,18 @@ class Storing(Operation, abc.ABC):
     """What operations that store add to their search."""
 
     _storers: frozenset[Candidate] = frozenset()  # that have taken it
+    _has_begun = False
     _reserves: dict[Family, list[Candidate]]  # next in rank; made when the search is over
 
     @property
     def stored_count(self) -> int:
         """How many nodes have taken it, or had it already."""
         return len(self._storers)
+
+    @property
+    def has_begun_storing(self) -> bool:
+        """Whether a node was, or is about to be, sent what is to be stored."""
+        return self._has_begun
 
     def _store_at_nearest(self) -> None:
         self._reserves = {}
@@ -39,6 +45,7 @@ class Storing(Operation, abc.ABC):
             ]
 
     def _queue(self, family: Family, candidate: Candidate, kind: Kind, question: Question) -> None:
+        self._has_begun |= kind is Kind.STORE
         self._extra.append(Request(self, family, candidate, kind, *question))
 
     def _on_stored(self, candidate: Candidate) -> None:

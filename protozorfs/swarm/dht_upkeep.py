@@ -198,9 +198,15 @@ class DhtUpkeep:
             get = self.node.engine.get_item(public_key_of(feed.feed_id), priority=priority)
             await self.node.finish(get, lambda found: self._on_found(feed, found))
             return _Turn(get.best is not None, get.answered_count > 0)
-        feed.unshared.end()
-        put = self.node.engine.put_item(item, priority=priority, skip_if_fresh=not feed.is_owned)
-        await self.node.finish(put, lambda found: self._on_found(feed, found))
+        with feed.unshared.in_doubt():
+            put = self.node.engine.put_item(
+                item, priority=priority, skip_if_fresh=not feed.is_owned
+            )
+            try:
+                await self.node.finish(put, lambda found: self._on_found(feed, found))
+            finally:
+                if put.has_begun_storing:  # whoever is asked without an answer may have it
+                    feed.unshared.end()
         self._check_rivals(feed, put)
         found = put.is_fresh or put.is_outdated or put.stored_count >= BUCKET_SIZE
         return _Turn(found, put.answered_count > 0)

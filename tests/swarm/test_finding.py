@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from protozorfs.app import open_node
+from protozorfs.dht.budget import Priority
 from protozorfs.errors import NotRemovable, NotWritable
 from protozorfs.options import Options
 from protozorfs.swarm.head import sign_record
@@ -110,6 +111,18 @@ async def test_a_new_feed_is_removable_until_its_head_is_put(tmp_path: Path, dht
         await until(lambda: not feed.unshared.lasts(started))
         with pytest.raises(NotRemovable):
             await owner.feeds.remove(b"journal")
+
+
+async def test_a_new_feed_stays_removable_where_no_node_of_the_dht_answers(tmp_path: Path) -> None:
+    async with open_node(tmp_path / "owner", ON_DHT) as owner:
+        feed = await owner.create(b"journal")
+        await feed.append([b"hello\n"])
+        await feed.sync()
+        assert owner.swarm.upkeep is not None
+        with trio.fail_after(60):
+            turn = await owner.swarm.upkeep._keep_head(feed, Priority.OWNED)
+        assert not turn.found
+        await owner.feeds.remove(b"journal")
 
 
 async def test_a_copy_of_a_store_learns_the_newer_head_and_fetches(

@@ -398,3 +398,12 @@ def test_routers_are_wanted_only_when_nothing_else_leads_anywhere() -> None:
     alone.run(600.0)
     wanted = [event for event in alone.events if isinstance(event, RoutersWanted)]
     assert 2 <= len(wanted) <= 6, "with pauses that grow"
+
+
+@pytest.mark.parametrize(("script", "expected"), [(plain, True), (silent, False)])
+def test_a_put_says_whether_anybody_was_sent_the_item(script: Script, expected: bool) -> None:
+    world = around(8, *[script] * 8)
+    operation = world.engine.put_item(NEW)
+    assert not operation.has_begun_storing
+    world.finish(operation)
+    assert operation.has_begun_storing == expected == bool(world.queries(b"put"))

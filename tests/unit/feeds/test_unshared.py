@@ -29,6 +29,18 @@ def test_it_lasts_a_minute_or_until_a_head_leaves() -> None:
     assert not Unshared(None).lasts(0.0)
 
 
+def test_while_a_head_may_leave_it_counts_as_gone() -> None:
+    unshared = Unshared(100.0)
+    with unshared.in_doubt():
+        with unshared.in_doubt():
+            assert not unshared.lasts(100.0)
+        assert not unshared.lasts(100.0)
+    assert unshared.lasts(100.0)
+    with unshared.in_doubt():
+        unshared.end()
+    assert not unshared.lasts(100.0)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Feeds]:
     with Store(path) as store:
