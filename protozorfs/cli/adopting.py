@@ -58,7 +58,8 @@ def adopt(
         return
     from protozorfs.cli import newer_heads  # most of the start: only where somebody is asked
 
-    click.echo(f"asking for newer heads, for {newer_heads.ASK_SECONDS:.0f} s at most", err=True)
+    if newer_heads.may_ask(options):
+        click.echo(f"asking for newer heads, for {newer_heads.ASK_SECONDS:.0f} s at most", err=True)
     answers = newer_heads.ask(store, options, displaced)
     for feed_id, why in displaced.items():
         click.echo(f"{ids.format_hex(feed_id)}: {why}; {_said_of(answers.get(feed_id))}")

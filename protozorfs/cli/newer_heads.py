@@ -47,6 +47,11 @@ class Answer(NamedTuple):
         return not self.frozen_why and self.held_length == self.length
 
 
+def may_ask(options: Options) -> bool:
+    """Whether there is anybody to ask with these options."""
+    return bool(options.peers) or not (options.nodht and options.nolan)
+
+
 def ask(store: Path, options: Options, feed_ids: Collection[FeedId]) -> dict[FeedId, Answer]:
     """Asks for newer heads of owned feeds, and fetches what there is.
 
@@ -67,7 +72,7 @@ async def _ask(store: Path, options: Options, feed_ids: Collection[FeedId]) -> d
     async with app.open_node(store, options, adopts=True) as node:
         found = (node.feeds.by_id(feed_id) for feed_id in feed_ids)
         feeds = [feed for feed in found if feed is not None and feed.is_usable]
-        if not (options.nodht and options.nolan and not options.peers):
+        if may_ask(options):
             with trio.move_on_after(ASK_SECONDS):
                 await _ask_all(node, feeds, answered)
         return {feed.feed_id: _answer(feed, feed.feed_id in answered) for feed in feeds}

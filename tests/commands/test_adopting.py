@@ -68,6 +68,7 @@ async def test_where_nobody_can_be_asked_it_says_what_that_means(
     assert "its file 'secret' is another one than before; NOBODY COULD BE ASKED" in said
     assert "the feed has two histories" in said
     assert "there is no network, or nobody who has the feed answered" in said
+    assert "asking" not in complaint
     assert complaint.endswith("protozorfs: nothing was adopted\n")
     with pytest.raises(NotWritable, match="store adopt"):
         await append(copy, b"two\n")
@@ -86,8 +87,9 @@ async def test_what_a_peer_has_beyond_it_is_fetched(stores: tuple[Path, Path]) -
     async with open_node(original, ALONE) as node:
         await journal(node).append([b"two\n"])
         await journal(node).sync()
-        code, said, _ = await adopt(copy, f"--peer={LOOPBACK}:{node.port}", "--yes")
+        code, said, complaint = await adopt(copy, f"--peer={LOOPBACK}:{node.port}", "--yes")
     assert code == 0
+    assert complaint.startswith("asking for newer heads, for 30 s at most\n")
     assert "those who were asked know of no block after 2, the newest here" in said
     assert "two histories" not in said, "nobody is asked to confirm"
     assert await append(copy, b"three\n") == 3
