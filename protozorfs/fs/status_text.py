@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from protozorfs import ids
 from protozorfs.errors import StoreError
+from protozorfs.feeds.ports import FeedState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 50  # peers and waiting feeds in the text; status.json has all
 _UNREADABLE = "unreadable"  # in place of a state: the store has lost something
+_WHAT_HELPS: dict[str, str] = {
+    FeedState.DAMAGED: "it takes no appends until a follower brings back what was lost;"
+    " `protozorfs check` says what that is",
+    _UNREADABLE: "it cannot be opened; `protozorfs check` says why, and what helps",
+}
 
 
 def status(feeds: FeedsView) -> str:
@@ -113,14 +119,20 @@ def _node_lines(facts: NodeFacts) -> list[str]:
 
 def _feed_lines(feeds: FeedsView) -> list[str]:
     listed = feeds.names()
-    states = Counter(_state(feed) for _, feed in listed)  # reads the evidence, where there is any
-    summary = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    states = [(name, _state(feed)) for name, feed in listed]  # reads evidence, where there is any
+    counts = Counter(state for _, state in states)
+    summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     lines = [f"feeds       {len(listed)}{': ' if listed else ''}{summary}"]
     frozen = [(name, feed.frozen_why) for name, feed in listed if feed.frozen_why]
     if frozen:
         lines += ["", "frozen"]
         lines += [f"  {shown(name)}: {why}" for name, why in frozen[:MAX_LISTED]]
         lines += _and_more(len(frozen))
+    damaged = [(name, _WHAT_HELPS[state]) for name, state in states if state in _WHAT_HELPS]
+    if damaged:
+        lines += ["", "damaged"]
+        lines += [f"  {shown(name)}: {what_helps}" for name, what_helps in damaged[:MAX_LISTED]]
+        lines += _and_more(len(damaged))
     waiting = [
         (name, report)
         for name, feed in listed

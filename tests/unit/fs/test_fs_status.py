@@ -113,6 +113,20 @@ async def test_why_a_feed_is_frozen_is_said(feeds: KnownFeeds) -> None:
     assert [feed["frozen_why"] for feed in told] == [None, "two histories of it are signed"]
 
 
+async def test_what_helps_damaged_feeds_is_said(feeds: KnownFeeds) -> None:
+    feeds.named[b"journal"].state = "damaged"
+    feeds.named[b"paul"].is_lost = True
+    assert status_text.status(feeds) == (
+        "free space  plenty\n"
+        "feeds       2: 1 damaged, 1 unreadable\n"
+        "\n"
+        "damaged\n"
+        "  journal: it takes no appends until a follower brings back what was lost;"
+        " `protozorfs check` says what that is\n"
+        "  paul: it cannot be opened; `protozorfs check` says why, and what helps\n"
+    )
+
+
 async def test_that_the_store_is_gone_is_said(feeds: KnownFeeds) -> None:
     assert json.loads(status_text.status_json(feeds))["store_trouble"] is None
     feeds.surroundings.trouble = "the store was deleted"
