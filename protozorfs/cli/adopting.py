@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from protozorfs import ids
-from protozorfs.cli.arguments import network_options, node_options, required_store_argument
+from protozorfs.cli.arguments import (
+    network_options,
+    no_store,
+    node_options,
+    required_store_argument,
+)
 from protozorfs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +56,7 @@ def adopt(
     """
     options = node_options(words, peers, port, bind)
     if not (store / "format").exists():
-        raise UsageError(f"{store} is no store")
+        raise no_store(store)
     displaced = _displaced(store)
     if not displaced:
         click.echo("all feeds are in place")

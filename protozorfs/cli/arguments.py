@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from protozorfs.cli.options import default_store, parse_node_options, split_options
+from protozorfs.cli.options import (
+    DEFAULT_STORE,
+    default_store,
+    parse_node_options,
+    split_options,
+)
 from protozorfs.errors import UsageError
+from protozorfs.fs.mount_points import FILE_SYSTEM_TYPE, mounted_at, source_of_ascii
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,3 +84,15 @@ def node_options(
         return parse_node_options(settings)
     except UsageError as error:
         raise UsageError(str(error), WRONG_COMMAND_LINE) from None
+
+
+def no_store(path: str | os.PathLike[str]) -> UsageError:
+    """What is said where a store was expected; a mount point is easily given in its place."""
+    entry = mounted_at(os.path.realpath(path))
+    if entry is None or entry.kind != FILE_SYSTEM_TYPE:
+        return UsageError(f"{path} is no store")
+    source = source_of_ascii(entry.source)
+    store = default_store() if source == DEFAULT_STORE else source  # or what `fsname` calls it
+    return UsageError(
+        f"{path} is no store, but where {store} is mounted: unmount it, and name the store"
+    )

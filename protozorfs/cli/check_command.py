@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from protozorfs import ids
+from protozorfs.cli.arguments import no_store
 from protozorfs.cli.check_report import (
     ProgressLine,
     Reported,
@@ -124,7 +125,7 @@ def _root_of(store: Path) -> Beneath:
     try:
         return Beneath(open_way(store), str(store))
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{store} is no store") from None
+        raise no_store(store) from None
     except OSError as error:
         raise UsageError(f"{store}: {error.strerror}") from None
 
@@ -236,8 +237,15 @@ class _Run:
         if self._is_json:
             click.echo(json_text(summary, reported, exit_code))
         else:
-            show_summary(summary, reported)
+            show_summary(summary, reported, self._count_mended(found))
         return exit_code
+
+    def _count_mended(self, found: _Found) -> int:
+        if self._repair is not None or not any(found.values()):
+            return 0
+        from protozorfs.cli.repairing import count_mended
+
+        return count_mended(found)
 
     def _reported(self, found: _Found, left: _Found) -> list[Reported]:
         """Every finding of both checks once, with what has become of it."""

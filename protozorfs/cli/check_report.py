@@ -15,6 +15,7 @@ The object (docs/check.md) has these fields and no others; new ones may come, no
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from enum import StrEnum
@@ -83,8 +84,8 @@ def show(feed_id: FeedId | None, name: bytes | None, findings: Sequence[Finding]
         click.echo(f"    {finding.kind.advice}")
 
 
-def show_summary(summary: Summary, reported: Sequence[Reported]) -> None:
-    """Prints the last line."""
+def show_summary(summary: Summary, reported: Sequence[Reported], mended_count: int) -> None:
+    """Prints the last line, and one more where a repair would correct so many errors."""
     errors, notes = _counts(reported)
     found = f"{_count(errors, 'error')}, {_count(notes, 'note')}"
     if summary.is_repair:
@@ -92,6 +93,10 @@ def show_summary(summary: Summary, reported: Sequence[Reported]) -> None:
         found += f"; repaired: {_count(_counts(repaired)[0], 'error')}"
     read = size_text(summary.byte_count)
     click.echo(f"{_count(summary.feed_count, 'feed')} and {read} of blocks were checked: {found}")
+    if mended_count:
+        store = printable_text(shlex.quote(str(summary.store)))
+        which = "it" if mended_count == errors == 1 else f"{mended_count} of {errors} errors"
+        click.echo(f"to correct {which}: protozorfs check --repair {store}")
 
 
 def json_text(summary: Summary, reported: Sequence[Reported], exit_code: int) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from protozorfs.errors import StoreError, UsageError
+from protozorfs.cli.arguments import no_store
+from protozorfs.errors import StoreError
 from protozorfs.feeds.evidence_check import check_evidence
 from protozorfs.log.feed_check import check_feed
 from protozorfs.names import shown_name
@@ -47,7 +48,7 @@ class StoreCheck:
         """Raises UsageError: there is no store."""
         self._files = files = ReadOnlyFiles(root)
         if not any(map(files.exists, _SIGNS)):
-            raise UsageError(f"{root.path} is no store")
+            raise no_store(root.path)
         self._known = known_names(files)
         self._names = {
             feed_id: shown_name(row.name, feed_id) for feed_id, row in self._known.rows.items()

@@ -48,6 +48,19 @@ def may_be_cut(found: Sequence[Finding]) -> bool:
     )
 
 
+def count_mended(found: Mapping[FeedId | None, Sequence[Finding]]) -> int:
+    """How many errors a repair would correct without a cut, as far as can be told before."""
+    own = _errors(found.get(None, ()))
+    if any(error.kind.remedy is Remedy.NONE for error in own):
+        return 0  # the store may not even open
+    mended = [error for error in own if error.kind.remedy is Remedy.REPAIR]
+    for feed_id, findings in found.items():
+        if feed_id is not None:
+            whole = _is_repairable(findings)
+            mended += [one for one in _errors(findings) if whole or one.kind in _DROPPED]
+    return len(mended)
+
+
 def planned_cut(root: Beneath, feed_id: FeedId) -> Cut:
     """What a cut of that feed would do. Raises StoreError, OSError."""
     return plan_cut(FeedDirectory(FilePool(ReadOnlyFiles(root)), feed_id))

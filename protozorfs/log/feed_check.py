@@ -66,8 +66,8 @@ OWN_HEADS_LOST = Kind(
     severity=Severity.ERROR,
     remedy=Remedy.CUT,
     meaning="the feed cannot be opened: what was appended cannot be told from what was not",
-    advice="put the file `head` back from a backup; or `--cut-owned ID` begins a new head over the"
-    " blocks that are whole",
+    advice="put the file `head` back from a backup; or"
+    " `check --repair --cut-owned ID` begins a new head over the blocks that are whole",
 )
 CLEAN_DAMAGED = Kind(
     code="clean-damaged",
@@ -103,7 +103,7 @@ OWN_NODES_LOST = Kind(
     remedy=Remedy.CUT,
     meaning="these blocks cannot be verified, so that reading them fails",
     advice="a follower of the feed that has them brings them back; where there is none,"
-    " `--cut-owned ID` cuts the feed before them",
+    " `check --repair --cut-owned ID` cuts the feed before them",
 )
 TREE_LOST = Kind(
     code="tree-lost",
@@ -117,8 +117,8 @@ OWN_TREE_LOST = Kind(
     severity=Severity.ERROR,
     remedy=Remedy.CUT,
     meaning="the roots are damaged: the feed can be neither read nor appended to",
-    advice="put the file `tree` back from a backup; or `--cut-owned ID` cuts the feed to the blocks"
-    " that are whole",
+    advice="put the file `tree` back from a backup; or"
+    " `check --repair --cut-owned ID` cuts the feed to the blocks that are whole",
 )
 BLOCKS_DAMAGED = Kind(
     code="blocks-damaged",
@@ -133,14 +133,14 @@ OWN_BLOCKS_DAMAGED = Kind(
     remedy=Remedy.CUT,
     meaning="reading these blocks fails, and nothing is appended to the feed",
     advice="a follower of the feed that has them brings them back; where there is none,"
-    " `--cut-owned ID` cuts the feed before them",
+    " `check --repair --cut-owned ID` cuts the feed before them",
 )
 OWN_TAIL_DAMAGED = Kind(
     code="own-tail-damaged",
     severity=Severity.ERROR,
     remedy=Remedy.CUT,
     meaning="what was appended last, after the last sync, is not whole; nobody else has seen it",
-    advice="the next start cuts it off, and so does `--cut-owned ID`",
+    advice="the next start cuts it off, and so does `check --repair --cut-owned ID`",
 )
 
 

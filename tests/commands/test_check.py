@@ -16,6 +16,8 @@ import pytest
 
 from protozorfs import crypto
 from protozorfs.cli.commands import run
+from protozorfs.cli.options import DEFAULT_STORE, default_store
+from protozorfs.fs import mount_points
 from protozorfs.log.feed import Log
 from protozorfs.store.files import RealFiles
 from protozorfs.store.layout import Store, feed_path
@@ -143,6 +145,28 @@ def test_what_is_no_store_cannot_be_checked(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing", tmp_path / "file"):
         assert check(path) == (8, "", f"protozorfs: {path} is no store\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_a_mount_point_is_told_from_the_store_that_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = tmp_path / "mountinfo"
+    monkeypatch.setattr(mount_points, "_MOUNTINFO", str(entries))
+    for source, store in (("/my\\040store", "/my store"), (DEFAULT_STORE, default_store())):
+        entries.write_text(f"36 35 0:45 / {tmp_path} rw - fuse.protozorfs {source} rw\n")
+        meant = f"but where {store} is mounted: unmount it, and name the store"
+        assert check(tmp_path) == (8, "", f"protozorfs: {tmp_path} is no store, {meant}\n")
+
+
+def test_what_a_repair_would_correct_is_said_last(store: Path) -> None:
+    command = f"protozorfs check --repair {store}"
+    (store / "names").write_bytes(b"rubbish")
+    assert check(store)[1].splitlines()[-1] == f"to correct it: {command}"
+    damage(store, "data", 5)
+    assert check(store)[1].splitlines()[-1] == f"to correct 1 of 2 errors: {command}"
+    assert "to correct" not in check("--repair", store)[1]
+    code, said, _ = check(store)
+    assert (code, "to correct" in said) == (4, False)  # only a cut would
 
 
 def test_a_wrong_command_line(store: Path) -> None:
