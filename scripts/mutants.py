@@ -17,8 +17,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.mutant_tests import (
+    NOT_APPLIED,
     PASSED,
     TIMED_OUT,
+    Bench,
+    Change,
     Covering,
     Outcome,
     forked,
@@ -46,13 +49,20 @@ LEFT_OUT = ("memory_files.py", "memory_disk.py")
 TESTS = {
     "log": ("tests/unit/log", "tests/unit/test_stored_bytes.py"),
     "store": ("tests/unit/store", "tests/unit/test_stored_bytes.py"),
-    "wire": ("tests/unit/wire", "tests/unit/test_compact.py", "tests/unit/test_bencoding.py"),
+    "wire": (
+        "tests/unit/wire",
+        "tests/unit/test_compact.py",
+        "tests/unit/test_bencoding.py",
+        "tests/unit/swarm/test_told_blocks.py",
+        "tests/unit/swarm/test_replicator.py",
+    ),
 }
 OTHER_TESTS = ("tests/unit/feeds", "tests/unit/test_fuzzing.py")
 NOT_COPIED = (".git", ".venv", ".cache", ".*_cache", "__pycache__", "node_modules", "build")
 COUNT = 300
 RECORD_SECONDS = 3600.0
-BUDGET_SECONDS = 15.0  # of a core, of tests for one mutant: more would hardly tell more
+# Of a core, for one mutant, of the tests of its package, and of others: more hardly tell more.
+NEAR_SECONDS, FAR_SECONDS = 8.0, 3.0
 SLOWNESS = 5.0  # of a test with a mistake in what it tests, at most
 START_SECONDS = 20.0
 NICENESS = 19
@@ -133,6 +143,7 @@ class Worker:
         work = work / str(os.getpid())
         work.mkdir()
         self._tree = copy_tree(work)
+        self._benches: dict[str, Bench] = {}
         self._coverings = coverings
         self._time = int(time.time())
         self._sound: set[str] = set()  # tests that were seen to pass
@@ -148,34 +159,53 @@ class Worker:
         near = {test: tests[test] for test in tests if test.startswith(TESTS[package])}
         far = {test: tests[test] for test in tests if test not in near}
         verdict = SURVIVED if tests else NOT_RUN
-        for group in (near, far):
-            verdict = self._verdict(mutant, original, group) or verdict
+        stem = Path(mutant.path).stem
+        chosen = _affordable(near, NEAR_SECONDS, stem) + _affordable(far, FAR_SECONDS, stem)
+        for place, group in _by_place(chosen).items():
+            bench = self._bench(place)
+            verdict = (
+                self._verdict(mutant, original, bench, {test: tests[test] for test in group})
+                or verdict
+            )
             if verdict in (KILLED, LATE):
                 break
         return Verdict(mutant.name, source, verdict, round(time.monotonic() - started, 1))
 
-    def _verdict(self, mutant: Mutant, original: bytes, tests: dict[str, float]) -> str | None:
+    def _bench(self, place: str) -> Bench:
+        """That of the tests at a place, which must not be made while a mistake is in the tree."""
+        if place not in self._benches:
+            self._benches[place] = Bench(self._tree, [place])
+        return self._benches[place]
+
+    def _verdict(
+        self, mutant: Mutant, original: bytes, bench: Bench, costs: dict[str, float]
+    ) -> str | None:
         """KILLED or LATE; None if these tests do not notice the mistake."""
         path = self._tree / mutant.path
-        left = _affordable(tests)
+        left = list(costs)
         while left:
-            seconds = START_SECONDS + SLOWNESS * sum(map(tests.__getitem__, left))
-            self._write(path, mutant.applied(original))
+            seconds = START_SECONDS + SLOWNESS * sum(map(costs.__getitem__, left))
+            changed = mutant.applied(original)
+            self._write(path, changed)
             try:
-                outcome = run(self._tree, left, seconds)
+                outcome = Outcome(NOT_APPLIED)
+                if not mutant.edit.is_imported:
+                    outcome = bench.run(left, seconds, Change(path, original, changed))
+                if outcome.code == NOT_APPLIED:
+                    outcome = run(self._tree, left, seconds)
             finally:
                 self._write(path, original)
             if outcome.code == PASSED:
                 return None
             suspects = [outcome.failed] if outcome.failed else left
-            if self._sound.issuperset(suspects) or self._passes(suspects, seconds):
+            if self._sound.issuperset(suspects) or self._passes(bench, suspects, seconds):
                 return LATE if outcome.code == TIMED_OUT else KILLED
             left = [test for test in left if test not in suspects]
         return None
 
-    def _passes(self, tests: list[str], seconds: float) -> bool:
+    def _passes(self, bench: Bench, tests: list[str], seconds: float) -> bool:
         """Whether tests pass without a mistake."""
-        if run(self._tree, tests, seconds) != Outcome(PASSED):
+        if bench.run(tests, seconds) != Outcome(PASSED):
             print(f"mutants: {', '.join(tests)} fails as it is", flush=True)
             return False
         self._sound.update(tests)
@@ -188,15 +218,30 @@ class Worker:
         os.utime(path, (self._time, self._time))
 
 
-def _affordable(tests: dict[str, float]) -> list[str]:
-    """The fastest of some tests, as many as a mutant is worth."""
+def _affordable(tests: dict[str, float], budget: float, stem: str) -> list[str]:
+    """The fastest of some tests, as many as together take no longer than the budget.
+
+    Those in files that are named after the module, by its stem, come first.
+    """
+
+    def key(test: str) -> tuple[bool, float, str]:
+        return f"/test_{stem}" not in test, tests[test], test
+
     chosen, seconds = [], 0.0
-    for test in sorted(tests, key=lambda test: (tests[test], test)):
-        seconds += tests[test]
-        if seconds > BUDGET_SECONDS:
-            break
-        chosen.append(test)
+    for test in sorted(tests, key=key):
+        if seconds + tests[test] <= budget:
+            seconds += tests[test]
+            chosen.append(test)
     return chosen
+
+
+def _by_place(tests: list[str]) -> dict[str, list[str]]:
+    """Tests by which of `all_tests` they are among, in the order of the first of each."""
+    found: dict[str, list[str]] = {}
+    for test in tests:
+        place = next(place for place in all_tests() if test.startswith(place))
+        found.setdefault(place, []).append(test)
+    return found
 
 
 _worker: Worker | None = None
@@ -318,7 +363,10 @@ def main() -> int:
         settled = (KILLED, LATE) if arguments.again else (KILLED, LATE, SURVIVED, NOT_RUN)
         judge_all(
             list(unsettled(samples, known, settled)),
-            coverings(anew=arguments.record),
+            [
+                each.of({mutant.path for mutants in samples.values() for mutant in mutants})
+                for each in coverings(anew=arguments.record)
+            ],
             arguments.jobs,
             arguments.minutes,
         )

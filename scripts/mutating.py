@@ -163,7 +163,7 @@ class _Visitor:
                 for bound in (node.lower, node.upper):
                     if bound is not None:
                         yield self._edit(bound, "")
-            case ast.Return(value=ast.expr() as value) if not _is_none(value):
+            case ast.Return(value=ast.expr() as value) if not _is_none_or_false(value):
                 yield self._edit(value, "None")
             case ast.Continue():
                 yield self._edit(node, "break")
@@ -235,8 +235,8 @@ class _Visitor:
         return self._starts[node.end_lineno - 1] + node.end_col_offset
 
 
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _is_none_or_false(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and (node.value is None or node.value is False)
 
 
 def _is_left_alone(node: ast.AST) -> bool:
@@ -249,6 +249,8 @@ def _is_left_alone(node: ast.AST) -> bool:
             return name in LOGGERS
         case ast.Assign(targets=[ast.Name(id="__slots__" | "__all__")]):
             return True
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.BinOp(op=ast.BitOr())):
+            return name[0].isupper() and not name.isupper()  # a union of types
         case ast.ClassDef(bases=bases):
             return any(isinstance(base, ast.Name) and base.id == "Protocol" for base in bases)
     return False

@@ -5,13 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from scripts import mutant_tests
-from scripts.mutant_tests import BROKEN, FAILED, PASSED, TIMED_OUT, Covering, forked
-from scripts.mutants import BUDGET_SECONDS, KILLED, Verdict, _affordable, difference, sample
+from scripts.mutant_tests import (
+    BROKEN,
+    FAILED,
+    NOT_APPLIED,
+    PASSED,
+    TIMED_OUT,
+    Bench,
+    Change,
+    Covering,
+    Outcome,
+    forked,
+)
+from scripts.mutants import KILLED, Verdict, _affordable, difference, sample
 from scripts.mutating import Edit, Mutant
 
 if TYPE_CHECKING:
@@ -39,11 +51,17 @@ def test_a_line_that_imports_run_and_a_changed_file_have_all_tests_of_the_file()
     both = {"a": 1.0, "b": 2.0}
     assert COVERING.tests_of("f.py", edit(2, is_imported=True), "h") == both
     assert COVERING.tests_of("f.py", edit(1), "another") == both
+    assert COVERING.tests_of("constants.py", edit(1, is_imported=True), "h") == both
 
 
 def test_the_fastest_tests_come_first_and_not_more_than_a_mutant_is_worth() -> None:
-    half = BUDGET_SECONDS / 2
-    assert _affordable({"slow": half, "fast": 1.0, "slowest": half + 1}) == ["fast", "slow"]
+    tests = {"slow": 5.0, "fast": 1.0, "slowest": 6.0}
+    assert _affordable(tests, 10.0, "one") == ["fast", "slow"]
+    assert _affordable(tests | {"unit/test_one.py::test": 2.0}, 10.0, "one") == [
+        "unit/test_one.py::test",
+        "fast",
+        "slow",
+    ]
 
 
 def test_a_larger_sample_begins_with_the_smaller_one() -> None:
@@ -109,3 +127,25 @@ def test_a_slow_process_is_not_late(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(mutant_tests, "STALL_SECONDS", 0.3)
     assert forked(work, 5.0, tmp_path / "log") == PASSED
+
+
+def test_a_bench_runs_tests_with_a_mistake_and_without(tmp_path: Path) -> None:
+    code, tests = tmp_path / "tree" / "protozorfs" / "one.py", tmp_path / "tree" / "tests"
+    for path in (code.parent, tests):
+        path.mkdir(parents=True)
+        (path / "__init__.py").touch()
+    source = b"def one():\n    return 1\n"
+    code.write_bytes(source)
+    (tests / "test_one.py").write_text(
+        "from protozorfs.one import one\n"
+        "def test_nothing(): one()\n"
+        "def test_one(): assert one() == 1\n"
+    )
+    names = ["tests/test_one.py::test_nothing", "tests/test_one.py::test_one"]
+    change = Change(code, source, source.replace(b"1", b"2"))
+    with closing(Bench(code.parents[1], ["tests"])) as bench:
+        assert bench.run(names, 5.0) == Outcome(PASSED)
+        assert bench.run(names, 5.0, change) == Outcome(FAILED, names[1])
+        assert bench.run(names[:1], 5.0, change) == Outcome(PASSED)
+        gone = Change(code, source + b"def gone():\n    return 1\n", source)
+        assert bench.run(names, 5.0, gone) == Outcome(NOT_APPLIED)
