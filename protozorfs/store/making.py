@@ -54,7 +54,7 @@ class StoreDirectory:
         """
         self._path = path
         self._made: list[Path] = []  # the innermost first
-        self._names_before: list[str] | None = None
+        self._names_before: list[str] = []
         try:
             self.root = Beneath(self._opened(), str(path))
             try:
@@ -122,7 +122,7 @@ class StoreDirectory:
 
     def made_lock(self) -> None:
         """The lock was taken: makes its name durable, if it is new."""
-        if self._names_before is not None and LOCK_FILE not in self._names_before:
+        if LOCK_FILE not in self._names_before:
             os.fsync(self.root.descriptor)
 
     def close(self) -> None:
