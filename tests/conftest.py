@@ -85,6 +85,19 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 hypothesis.settings.register_profile("project", deadline=None, derandomize=IS_CI)
 hypothesis.settings.load_profile("project")
 
+# These share one loopback and the kernel's mounts, and some of them measure: one at a time.
+MACHINE = "machine"
+MACHINE_DIRECTORIES = {"e2e", "fuse", "interop", "system"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Says which tests one of several processes gets together: of a file, or of the machine."""
+    for item in items:
+        path = item.path.relative_to(ROOT)
+        is_machine = path.parts[1] in MACHINE_DIRECTORIES or item.get_closest_marker("fuse")
+        item.add_marker(pytest.mark.xdist_group(MACHINE if is_machine else str(path)))
+
+
 NEEDS = {"fuse": missing_for_fuse, "interop": missing_for_interop}
 
 

@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -25,7 +25,7 @@ from protozorfs.fs.self_test import SelfTest
 from tests.memory_feeds import MemoryFeeds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from protozorfs.options import Options
@@ -56,6 +56,16 @@ async def open_memory_node(
         nursery.cancel_scope.cancel()
 
 
+@contextmanager
+def short(path: Path) -> Iterator[str]:
+    """Another name of a socket: by its own, which may be long, none can be bound or found."""
+    parent = os.open(path.parent, os.O_PATH)
+    try:
+        yield f"/proc/self/fd/{parent}/{path.name}"
+    finally:
+        os.close(parent)
+
+
 async def serve_control(
     feeds: MemoryFeeds,
     path: Path,
@@ -65,7 +75,8 @@ async def serve_control(
     """Answers commands, one connection after another."""
     await trio.Path(path).unlink(missing_ok=True)
     listener = trio.socket.socket(trio.socket.AF_UNIX)
-    await listener.bind(str(path))
+    with short(path) as name:
+        await listener.bind(name)
     listener.listen()
     task_status.started()
     with listener:
@@ -142,7 +153,8 @@ class Control:
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(10)
-        self._socket.connect(str(path))
+        with short(path) as name:
+            self._socket.connect(name)
         self._lines = self._socket.makefile("rb")
 
     def __call__(self, do: str, feed: str, **values: object) -> dict[str, Any]:
