@@ -381,41 +381,44 @@ class Store:
         self.is_read_only = is_read_only
         self._visited: set[FeedId] = set()
         self._directory = StoreToRead(path) if is_read_only else StoreDirectory(path)
-        self.lock: StoreLock | SharedLock
+        self.lock = self._take_lock(mount_point)
         try:
-            if is_read_only:
-                self.lock = SharedLock(self._directory.root)
-            else:
-                self.lock = StoreLock(self._directory.root, mount_point)
+            self._directory.made_lock()
+            files = RealFiles(self._directory.root, is_read_only=is_read_only)
+            self._open(OverlayFiles(files) if is_read_only else files, adopts=adopts)
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _take_lock(self, mount_point: str | None) -> StoreLock | SharedLock:
+        try:
+            if self.is_read_only:
+                return SharedLock(self._directory.root)
+            return StoreLock(self._directory.root, mount_point)
         except BaseException as error:
             self._directory.undo(has_lock=False)
             self._directory.close()
-            check_not_denied(path, error)
+            check_not_denied(self.path, error)
             raise
+
+    def _open(self, files: Files, *, adopts: bool) -> None:
+        """Opens what is in it, in the order in which a new store is made."""
+        self.files = files
+        is_old = is_old_format(files, self.path)
+        self.pool = FilePool(files, descriptors.feed_files())
+        files.mkdir(FEEDS)
+        self._node_placement = Placement(files, "node_key_place", "", PLACED_WITH_NODE)
+        self.node_key, self.is_new_node = load_or_make_key_pair(
+            files, "node_key", self._node_placement, adopts=adopts or self.is_read_only
+        )
+        self.names = open_names(files, self.path, is_old=is_old)
+        self._spare = Spare(files)
         try:
-            self._directory.made_lock()
-            self.files: Files = RealFiles(self._directory.root, is_read_only=is_read_only)
-            if is_read_only:
-                self.files = OverlayFiles(self.files)
-            is_old = is_old_format(self.files, path)
-            self.pool = FilePool(self.files, descriptors.feed_files())
-            self.files.mkdir(FEEDS)
-            self._node_placement = Placement(self.files, "node_key_place", "", PLACED_WITH_NODE)
-            self.node_key, self.is_new_node = load_or_make_key_pair(
-                self.files, "node_key", self._node_placement, adopts=adopts or is_read_only
-            )
-            self.names = open_names(self.files, path, is_old=is_old)
-            self._spare = Spare(self.files)
-        except BaseException:
-            self._give_up()
-            raise
-        try:
-            if not is_read_only:
+            if not self.is_read_only:
                 self._spare.keep()
-            self.known_peers = KnownPeers(self.files)
+            self.known_peers = KnownPeers(files)
         except BaseException:
             self.names.close_as_is()
-            self._give_up()
             raise
 
     def __enter__(self) -> Store:
