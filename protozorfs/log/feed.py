@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from protozorfs.errors import (
-    BlockUnavailable,
     InvalidProof,
     LocalProtocolError,
     NotWritable,
@@ -23,9 +22,14 @@ from protozorfs.log import seek
 from protozorfs.log.at_rest import AtRest, encode_at_rest
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.changeset import append_blocks
-from protozorfs.log.check_steps import MAX_STEP_BLOCKS, CheckStep, ProgressSync
-from protozorfs.log.checking import STEP_BYTES, Leaf, wrong_blocks
+from protozorfs.log.check_steps import (
+    MAX_STEP_BLOCKS,
+    CheckStep,
+    ProgressSync,
+    wrong_or_unreadable,
+)
 from protozorfs.log.claim import fold_notes
+from protozorfs.log.doubt import DoubtCheck, known_leaves
 from protozorfs.log.files import files_gone
 from protozorfs.log.hashing import unsigned_head
 from protozorfs.log.held_file import CHECKSUM_BYTES, encode_held
@@ -66,7 +70,7 @@ class Log(ReadableLog):
         # Of what a recovery cut off. Before an append a sync must take it off the disk, too.
         self._has_unsynced_cut = opened.has_unsynced_cut
         self._changes = 0  # of blocks held, that a step of a check does not know of
-        self._checked: list[tuple[int, int]] = []  # blocks, behind an unclean stop; to be noted
+        self._doubt = DoubtCheck(self._in_doubt, self._nodes, self._data)
         self._on_disk: FeedDirectory | None = None  # where it is to be recovered before a change
         if opened.has_unsynced_cut and self._data.size() < self._byte_length:
             self._lose_what_was_cut_off(self._data.size())
@@ -420,77 +424,30 @@ class Log(ReadableLog):
         Raises:
             OSError
         """
-        start = self._in_doubt.first_set(0, self._state.length)
-        if start is None:
+        found = self._doubt.next(self._state.roots, self._state.length, self._changes)
+        if found is None:
             return None
-        end = min(self._in_doubt.first_unset(start), self._state.length)
-        leaves: list[Leaf] = []
-        block_index, size = start, 0
-        while block_index < end and len(leaves) < MAX_STEP_BLOCKS and size < STEP_BYTES:
-            known = self._known_leaves(block_index, min(end, block_index + MAX_STEP_BLOCKS))
-            for leaf in known:
-                leaves.append(leaf)
-                block_index, size = leaf.block_index + 1, size + leaf.size
-                if size >= STEP_BYTES:
-                    break
-            if not known:
-                block_index = min(end, self._behind_unknown(block_index))
-                if not leaves:
-                    break
-        return CheckStep(self._data, start, block_index, leaves, self._changes)
-
-    def _known_leaves(self, start: int, end: int) -> list[Leaf]:
-        """The leaves of blocks from `start` on, up to the first that is not known."""
-        leaves: list[Leaf] = []
-        try:
-            at = self.block_span(start)[0]
-        except BlockUnavailable:
-            return leaves
-        for block_index in range(start, end):
-            leaf = self._nodes.node(2 * block_index)
-            if leaf is None:
-                break
-            leaves.append(Leaf(block_index, at, leaf.size, leaf.hash))
-            at += leaf.size
-        return leaves
-
-    def _behind_unknown(self, block_index: int) -> int:
-        """Where the next known leaf may be; what counts as held before it is not."""
-        start, end = block_index, block_index + 1
-        unknown = seek.unknown_around(self._nodes, self._state.roots, block_index)
-        if unknown is not None:
-            start, end = unknown
-        self._lose(start, end)
-        return end
+        for start, end in found.unreachable:
+            self._lose(start, end)
+        return found.step
 
     def end_check(self, step: CheckStep) -> None:
         """Takes what came of a step that has run; `take_lost` and `take_found` tell what."""
         step.release()
         if self._nodes.has_lost:
             self._lose_unreachable()
-        has_changed = step.changes != self._changes
-        for leaf in step.leaves:
-            is_held, is_right = self._held.get(leaf.block_index), leaf.block_index not in step.wrong
-            if is_held and not is_right and not self._is_here(leaf):  # it may have come meanwhile
-                self._lose(leaf.block_index, leaf.block_index + 1)
-            elif is_right and not is_held and (not has_changed or self._is_here(leaf)):
+        for finding in self._doubt.findings(step, self._held, self._changes):
+            leaf = finding.leaf
+            if finding.is_here:
                 self._find(leaf.block_index, leaf.size)
-        self._in_doubt.clear_range(step.start, step.end)
-        if self._checked and self._checked[-1][1] == step.start:
-            self._checked[-1] = (self._checked[-1][0], step.end)
-        else:
-            self._checked.append((step.start, step.end))
+            else:
+                self._lose(leaf.block_index, leaf.block_index + 1)
+        self._doubt.end(step)
 
     @property
     def has_progress(self) -> bool:
         """Something was checked that is not kept yet."""
-        return bool(self._checked)
-
-    def _is_here(self, leaf: Leaf) -> bool:
-        try:
-            return not wrong_blocks(self._data, [leaf])
-        except OSError:  # as a bad sector reads
-            return False
+        return self._doubt.has_progress
 
     def check_in_doubt(self) -> None:
         """Checks here and now what an unclean stop has left. Raises OSError."""
@@ -524,9 +481,8 @@ class Log(ReadableLog):
             self._note_checked()
 
     def _note_checked(self) -> None:
-        while self._checked:
-            self._note(Note(Change.CHECKED, *self._checked[0]))
-            del self._checked[0]
+        for note in self._doubt.progress():
+            self._note(note)
 
     # reading again what is held
 
@@ -559,8 +515,8 @@ class Log(ReadableLog):
         for block_index in sorted(step.wrong):
             if not self._held.get(block_index):  # dropped meanwhile, or lost with its way
                 continue
-            leaves = self._known_leaves(block_index, block_index + 1)
-            if not (leaves and self._is_here(leaves[0])):
+            leaves = known_leaves(self._nodes, self._state.roots, block_index, block_index + 1)
+            if not leaves or wrong_or_unreadable(self._data, leaves):
                 self._lose(block_index, block_index + 1)
         return mended
 
@@ -579,21 +535,6 @@ class Log(ReadableLog):
             self._files.before_write()
             self._nodes.flush()
             self._nodes.commit()
-
-    def check_block(self, block_index: int) -> bool:
-        """Whether a block that is here is still right; if not, it is not here any more.
-
-        It is looked at, whether or not that was done in this run before. The owner's feed is
-        damaged if it is wrong; a follower can fetch it again.
-        """
-        start, end = self.block_span(block_index)
-        leaf = self._nodes.node(2 * block_index)
-        if leaf is not None and not wrong_blocks(
-            self._data, [Leaf(block_index, start, end - start, leaf.hash)]
-        ):
-            return True
-        self._lose(block_index, block_index + 1)
-        return False
 
     def drop(self, start: int, end: int) -> None:
         """Gives the space of blocks [start, end) back; their tree nodes stay.

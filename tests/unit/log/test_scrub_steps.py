@@ -17,6 +17,7 @@ from tests.unit.log.feed_tools import (
     directory,
     fetch,
     reopen,
+    scrub,
     upgrade,
 )
 
@@ -44,16 +45,6 @@ def followed(files: MemoryFiles, source: Log, blocks: range) -> Log:
         fetch(source, log, index)
     log.close()
     return reopen(files)
-
-
-def scrub(log: Log) -> tuple[int, int, int]:
-    """Steps, bytes and nodes made good."""
-    steps = size = mended = at = 0
-    while (step := log.begin_scrub(at, log.length)) is not None:
-        step.run()
-        mended += log.end_scrub(step)
-        steps, size, at = steps + 1, size + step.size, step.end
-    return steps, size, mended
 
 
 def offset_of(block_index: int) -> int:
