@@ -331,7 +331,7 @@ class ReadableLog:
 
         What is wrong is lost.
         """
-        for first, last in self._unchecked.steps(start, min(end, self._byte_length)):
+        for first, last in self._unchecked.steps(start, end):
             for at in range(first, last, PIECE_BYTES):
                 span = self._held_span(at)
                 if span is not None and self._files.sums.is_right(at // PIECE_BYTES, span):
@@ -515,7 +515,7 @@ class ReadableLog:
                 for block in (first, end - 1):
                     unknown = seek.unknown_around(self._nodes, self._state.roots, block)
                     if unknown is not None:
-                        self._lost.append((max(first, unknown[0]), min(end, unknown[1])))
+                        self._lost += self._held.ranges(*unknown)
                         self._held.clear_range(*unknown)
                 continue
             at = end

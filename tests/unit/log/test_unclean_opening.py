@@ -10,6 +10,8 @@ import pytest
 
 from protozorfs.errors import StoreCorrupt
 from protozorfs.log import held_log
+from protozorfs.log.format import NODE_BYTES
+from protozorfs.log.held_log import RECORD_BYTES
 from protozorfs.store import MemoryFiles
 from protozorfs.store.memory_files import MemoryFile, Stopped
 from tests.unit.log.feed_tools import (
@@ -313,6 +315,23 @@ def test_a_missing_block_in_doubt_stays_missing() -> None:
     assert log.read(start, 5) == b""
     assert held(check_all(log)) == [(10, 19)]
     assert not log.take_lost(), "nothing that was not held is damage"
+
+
+@pytest.mark.parametrize("held_blocks", [range(10, 19), range(1, 200), range(5, 200, 3)])
+def test_blocks_to_which_the_way_is_lost_are_told_and_no_others(held_blocks: range) -> None:
+    """As their size is counted when the feed is opened: a damaged record has it unknown."""
+    files = killed_follower(BLOCKS, held=held_blocks)
+    notes = files.open(f"{directory(files).path}/bitfield.log")
+    notes.pwrite(bytes(RECORD_BYTES), notes.size())
+    tree = files.open(f"{directory(files).path}/tree")
+    tree.pwrite(bytes(127 * NODE_BYTES), 0)  # all below the first of three roots
+    tree.pwrite(bytes(127 * NODE_BYTES), 128 * NODE_BYTES)
+    log = reopen(files)
+    left = [block for block in held_blocks if block >= 128]
+    lost = [block for start, end in log.take_lost() for block in range(start, end)]
+    assert lost == [block for block in held_blocks if block < 128]
+    assert [block for block in range(200) if log.held.get(block)] == left
+    assert log.held_bytes == sum(len(BLOCKS[block]) for block in left)
 
 
 def test_notes_are_folded_into_the_bitfield_when_there_are_many(
