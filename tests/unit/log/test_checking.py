@@ -14,6 +14,7 @@ from protozorfs.log.hashing import leaf_hash
 from protozorfs.log.proof_types import BlockRequest, Request
 from protozorfs.log.sums import PIECE_BYTES
 from protozorfs.store import MemoryFiles
+from protozorfs.store.memory_files import MemoryFile
 from tests.unit.log.feed_tools import (
     block_pair,
     check_whole,
@@ -170,6 +171,37 @@ def test_damage_that_cannot_be_noted_is_found_again_by_the_next_run() -> None:
         assert log.damaged
         assert log.read(5, len(DATA)) == DATA[5:]
         files.fail_at(None)
+
+
+@pytest.mark.parametrize("has_sums", [True, False])
+def test_a_first_read_looks_at_the_pieces_that_it_is_of_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, *, has_sums: bool
+) -> None:
+    files = MemoryFiles()
+    log = create_owned(files)
+    log.append([bytes([number]) * 1000 for number in range(100)] * 10)
+    log.close()
+    if not has_sums:
+        files.remove(f"{directory(files).path}/sums")
+    log = reopen(files)
+    looked_at: set[int] = set()
+    pread = MemoryFile.pread
+
+    def watched(file: MemoryFile, size: int, offset: int) -> bytes:
+        if size >= 1000 and file._inode is data._inode:
+            looked_at.update(range(offset, offset + size))
+        return pread(file, size, offset)
+
+    data = files.open(f"{directory(files).path}/data")
+    monkeypatch.setattr(MemoryFile, "pread", watched)
+    for number in (3, 9):
+        looked_at.clear()
+        log.read(number * PIECE_BYTES + 100, 10)
+        assert len(looked_at) < PIECE_BYTES + 2000  # and the rest of the blocks at both ends
+        assert set(range(number * PIECE_BYTES, (number + 1) * PIECE_BYTES)) <= looked_at
+        looked_at.clear()
+        log.read(number * PIECE_BYTES + 5000, 10)
+        assert not looked_at
 
 
 def test_steps_are_whole_pieces_and_none_is_made_twice() -> None:
