@@ -90,6 +90,13 @@ def test_a_command_line_without_a_feed_is_refused(store: Path) -> None:
     assert run(COMMAND, "check", "--evidence")[0] == 16
 
 
+def test_the_verifier_reads_a_file(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "proof").write_text(check("forked", store)[1])
+    said = run(sys.executable, VERIFIER, tmp_path / "proof")
+    assert said == (0, f"Feed {FEED_ID}:\n{SAID}\n", "")
+    assert run(sys.executable, VERIFIER, tmp_path / "missing")[0] == 1
+
+
 def test_the_verifier_refuses_what_proves_nothing(store: Path) -> None:
     text = check("forked", store)[1]
     changed = text.replace('"length": 7', '"length": 6')
