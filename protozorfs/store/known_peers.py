@@ -79,9 +79,9 @@ class KnownPeers:
         self._is_changed = False
         self._saved_at = -SAVE_SECONDS
         try:
-            self._connection, self._count = _open(files.read(PEERS_FILE))
+            self._connection, self._count = open_peers(files.read(PEERS_FILE))
         except (OSError, sqlite3.Error, StoreCorrupt):
-            self._connection, self._count = _open(b"")
+            self._connection, self._count = open_peers(b"")
 
     def of_feed(self, feed_id: FeedId) -> list[KnownPeer]:
         """The peers of a feed, best first."""
@@ -169,11 +169,16 @@ class KnownPeers:
 
     def _start_again(self) -> None:
         self._connection.close()
-        self._connection, self._count = _open(b"")
+        self._connection, self._count = open_peers(b"")
 
 
-def _open(image: bytes) -> tuple[sqlite3.Connection, int]:
-    """The database and how many rows it has."""
+def open_peers(image: bytes) -> tuple[sqlite3.Connection, int]:
+    """The database that begins as a file was, and how many rows it has.
+
+    Raises:
+        sqlite3.Error: it is no database of peers.
+        StoreCorrupt: it is of a newer version.
+    """
     connection = open_image(image)
     try:
         migrate(connection, _MIGRATIONS, PEERS_FILE)

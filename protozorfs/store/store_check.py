@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protozorfs import ids
-from protozorfs.errors import DecodeError, StoreError, StoreRefused, UsageError
-from protozorfs.store.database import open_image
+from protozorfs.errors import DecodeError, StoreCorrupt, StoreError, StoreRefused, UsageError
 from protozorfs.store.findings import Finding, Kind, Remedy, Severity
 from protozorfs.store.format import is_old_format
 from protozorfs.store.keys import NODE_KEY_FILES, damaged_node_seeds
-from protozorfs.store.known_peers import PEERS_FILE
+from protozorfs.store.known_peers import PEERS_FILE, open_peers
 from protozorfs.store.layout import (
     PLAIN_FILES,
     SECRET_FILES,
@@ -446,10 +445,16 @@ def _check_peers(files: Files) -> Iterator[Finding]:
         image = files.read(PEERS_FILE)
     except FileNotFoundError:
         return
+    if not image:
+        yield Finding(kind=PEERS_DAMAGED, path=PEERS_FILE, what="it is empty")
+        return
     try:
-        with closing(open_image(image)) as connection:
+        connection, _ = open_peers(image)
+        with closing(connection):
             (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
             connection.execute("SELECT feed_id, host, port, node_key FROM peers").fetchall()
+    except StoreCorrupt as error:
+        verdict = error.what
     except (sqlite3.Error, UnicodeDecodeError) as error:
         verdict = str(error)
     if verdict != "ok":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -137,6 +138,21 @@ def test_a_database_that_is_none_is_told(path: Path) -> None:
     for content in (b"", b"x", random.Random(0).randbytes(8192)):
         (path / "stale.db").write_bytes(content)
         assert findings(path) == {"peers-damaged": "stale.db"}
+
+
+def test_peers_that_a_killed_first_version_left_are_no_damage(path: Path, tmp_path: Path) -> None:
+    """SQLite kept them in a log beside the file then, which has nothing but its first page."""
+    with closing(sqlite3.connect(tmp_path / "peers")) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE peers (feed_id BLOB)")
+        (path / "stale.db").write_bytes((tmp_path / "peers").read_bytes())
+    assert findings(path) == {}
+
+
+def test_peers_of_a_version_that_is_not_known_are_told(path: Path) -> None:
+    with closing(sqlite3.connect(path / "stale.db")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    assert findings(path) == {"peers-damaged": "stale.db"}
 
 
 def test_names_damaged_in_one_file_are_told_from_lost_ones(path: Path) -> None:
