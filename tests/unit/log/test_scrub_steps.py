@@ -9,6 +9,7 @@ import pytest
 
 from protozorfs.errors import StoreCorrupt
 from protozorfs.log.format import NODE_BYTES
+from protozorfs.log.node_store import PAGE_NODES
 from protozorfs.store import MemoryFiles
 from protozorfs.types import TreeIndex
 from tests.unit.log.feed_tools import (
@@ -79,6 +80,40 @@ def test_all_is_read_and_nothing_is_written() -> None:
     assert log.directory.is_marked_clean()
     assert log.writes == 0
     assert state_of(files) == before
+
+
+def test_a_step_finds_nothing_wrong_where_nothing_is() -> None:
+    log = owned(MemoryFiles())
+    step = log.begin_scrub(0, log.length)
+    assert step is not None
+    step.run()
+    step.release()
+    assert (step.wrong, step.pages) == (set(), set())
+
+
+@pytest.mark.parametrize("node", [0, PAGE_NODES - 1, PAGE_NODES])
+def test_a_step_names_the_page_of_a_wrong_node(node: int) -> None:
+    files = MemoryFiles()
+    log = owned(files)
+    flip(files, "tree", node * NODE_BYTES + 20)
+    step = log.begin_scrub(0, log.length)
+    assert step is not None
+    step.run()
+    step.release()
+    assert (step.wrong, step.pages) == (set(), {node // PAGE_NODES})
+
+
+def test_a_read_loses_the_blocks_below_nodes_that_follow_from_nothing() -> None:
+    source = owned(MemoryFiles())
+    files = MemoryFiles()
+    log = followed(files, source, range(64, 128))
+    log.drop(65, 66)
+    for node in (2 * 64, 2 * 65):
+        flip(files, "tree", node * NODE_BYTES + 20)
+    log.close()
+    log = reopen(files)
+    assert log.read(offset_of(66), 1) == DATA[offset_of(66) :][:1]
+    assert log.take_lost() == [(64, 65)]
 
 
 def test_a_wrong_bit_of_a_feed_of_our_own_is_damage() -> None:

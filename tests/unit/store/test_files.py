@@ -80,6 +80,28 @@ def test_a_vector_that_is_cut_short_is_finished(
     file.close()
 
 
+def test_reads_and_writes_that_are_cut_short_are_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pread, pwrite, data = os.pread, os.pwrite, bytes(range(250))
+
+    def short_read(descriptor: int, size: int, offset: int) -> bytes:
+        return pread(descriptor, min(size, 70), offset)
+
+    def short_write(descriptor: int, part: bytes | memoryview, offset: int) -> int:
+        return pwrite(descriptor, part[:70], offset)
+
+    file = RealFiles(tmp_path).open("a", create=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", short_read)
+        patch.setattr(os, "pwrite", short_write)
+        file.pwrite(data, 3)
+        assert file.pread(250, 3) == data
+        assert file.pread(999, 0) == bytes(3) + data
+    assert file.pread(999, 0) == bytes(3) + data
+    file.close()
+
+
 def test_truncate_cuts_and_grows(files: Files) -> None:
     file = files.open("a", create=True)
     file.pwrite(b"abcdef", 0)
