@@ -154,6 +154,21 @@ def test_a_wrong_bit_of_a_followed_feed_is_dropped_and_can_be_fetched_again() ->
     assert not log.take_lost()
 
 
+def test_a_wrong_block_that_is_dropped_meanwhile_hides_no_other() -> None:
+    source = owned(MemoryFiles())
+    files = MemoryFiles()
+    log = followed(files, source, range(64, 128))
+    one, other = a_block_with_bytes(70), a_block_with_bytes(100)
+    for bad in (one, other):
+        flip_block(files, bad)
+    step = log.begin_scrub(0, log.length)
+    assert step is not None
+    step.run()
+    log.drop(one, one + 1)
+    log.end_scrub(step)
+    assert log.take_lost() == [(other, other + 1)]
+
+
 @pytest.mark.parametrize("is_read_before", [False, True])
 @pytest.mark.parametrize("node", [HIGHEST_ROOT, 0, 1, 511, 2 * 900])
 def test_a_wrong_node_that_follows_from_others_is_written_again(

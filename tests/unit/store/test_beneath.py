@@ -95,6 +95,17 @@ def test_a_file_of_another_user_is_refused(files: RealFiles, tmp_path: Path) -> 
         files.open("a")
 
 
+def test_a_pipe_in_the_place_of_a_file_that_is_written_later_is_refused_at_once(
+    tmp_path: Path,
+) -> None:
+    Store(tmp_path / "store").close()
+    os.mkfifo(tmp_path / "store" / "mount.log")
+    before = sorted(os.listdir(tmp_path / "store"))
+    with pytest.raises(StoreRefused, match=r"mount\.log cannot be trusted: it is no regular file"):
+        Store(tmp_path / "store")
+    assert sorted(os.listdir(tmp_path / "store")) == before
+
+
 @pytest.mark.parametrize(
     "planted",
     ["lock", "format.new", "node_key.new", "mount.log", "dht.new", "names", "stale.db.new"],
