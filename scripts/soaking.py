@@ -57,6 +57,7 @@ READ_BYTES = 256 * 1024
 CALM_SECONDS = (1.0, 4.0)  # between two faults
 FAULT_SECONDS = (0.5, 4.0)  # that a fault lasts
 CATCH_UP_SECONDS = 120.0  # at the end, without faults
+MORE_SECONDS = 900.0  # that making, catching up and ending may take, on a busy machine
 SAMPLE_SECONDS = 2.0
 WARM_SECONDS = 20.0  # of a life that do not count for its memory
 WARM_LINES = 50_000  # without a pause, before growth counts
@@ -432,7 +433,11 @@ def main() -> int:
     kinds = FAULTS if arguments.without_ends else (*ENDS, *FAULTS)
     clocks = "monotonic and wall" if FAKETIME.exists() else "monotonic (no libfaketime here)"
     print(f"soak: {minutes:g} minutes, seed {seed}, clocks: {clocks}", flush=True)
-    with TemporaryDirectory(prefix="soak-") as work, network(len(NAMES), LINKS) as hosts:
+    seconds = 60 * minutes + MORE_SECONDS
+    with (
+        TemporaryDirectory(prefix="soak-") as work,
+        network(len(NAMES), LINKS, seconds) as hosts,
+    ):
         nodes = []
         for number, name in enumerate(NAMES):
             dialled = [left for left, right in LINKS if right == number]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 TCP = "6"  # by number: minimal systems have no /etc/protocols
-HOLD_SECONDS = 3600  # longer than any test, an end all the same
+HOLD_SECONDS = 3600.0  # longer than any test, an end all the same
 COMMAND_SECONDS = 20.0
 _CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1)"
 _ROOT = Path(__file__).parents[1]
@@ -75,22 +75,25 @@ class Host:
 
 
 @contextmanager
-def network(host_count: int, links: Sequence[tuple[int, int]]) -> Iterator[list[Host]]:
+def network(
+    host_count: int, links: Sequence[tuple[int, int]], seconds: float = HOLD_SECONDS
+) -> Iterator[list[Host]]:
     """Makes hosts and joins the pairs of positions in `links`; nothing is forwarded.
 
-    Who is not joined by a link of its own cannot be reached.
+    Who is not joined by a link of its own cannot be reached. After so many seconds all is gone,
+    whoever still uses it.
     """
     assert len(links) <= MAX_LINKS
     with ExitStack() as stack:
-        hosts = [stack.enter_context(_host()) for _ in range(host_count)]
+        hosts = [stack.enter_context(_host(seconds)) for _ in range(host_count)]
         for number, (left, right) in enumerate(links):
             _join(hosts, left, right, f"10.99.{number}")
         yield hosts
 
 
 @contextmanager
-def _host() -> Iterator[Host]:
-    hold = f"ip link set lo up && echo up && exec sleep {HOLD_SECONDS}"
+def _host(seconds: float) -> Iterator[Host]:
+    hold = f"ip link set lo up && echo up && exec sleep {seconds}"
     with subprocess.Popen(
         ["unshare", "--net", "sh", "-c", hold], stdout=subprocess.PIPE, text=True
     ) as holder:
