@@ -22,7 +22,7 @@ from tests.hang_guard import END, START
 from tests.sizes import long_or_short
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 HANG_SECONDS = long_or_short(3600.0, 180.0)  # the slowest short test takes some 30 s
 ABORT_GRACE_SECONDS = 30.0  # after aborting mounts, for the test to end by itself
@@ -96,6 +96,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         path = item.path.relative_to(ROOT)
         is_machine = path.parts[1] in MACHINE_DIRECTORIES or item.get_closest_marker("fuse")
         item.add_marker(pytest.mark.xdist_group(MACHINE if is_machine else str(path)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, object, object]:
+    """What a test logged may be no text, as names are; between processes only text can go."""
+    return _as_text((yield))
+
+
+def _as_text(value: object) -> object:
+    match value:
+        case str():
+            return value.encode(errors="backslashreplace").decode()
+        case list() | tuple():
+            return type(value)(map(_as_text, value))
+        case dict():
+            return {key: _as_text(each) for key, each in value.items()}
+    return value
 
 
 NEEDS = {"fuse": missing_for_fuse, "interop": missing_for_interop}
