@@ -233,9 +233,8 @@ class FeedDirectory:
         self._placement.keep()
 
     def forget_place(self) -> None:
-        """The feed is not in its place, until `keep_place`; durable on return."""
+        """The feed is not in its place, until `keep_place`; durable once its directory is."""
         self._placement.forget()
-        self.files.sync_dir(self.path)
 
     def adopt(self) -> None:
         """Takes the files as they are for those of this store.
