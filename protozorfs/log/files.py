@@ -177,7 +177,7 @@ class LogFiles:
         self._replace_held(blocks)
         self.held_log.end()
         self.directory.mark_clean(encode_at_rest(at_rest))
-        self.is_marked_clean = True
+        self.is_marked_clean = self._is_mark_durable = True
 
     def sync_notes(self) -> None:
         """Returns when what was noted survives a power cut. Raises StoreFull, OSError."""
@@ -194,7 +194,10 @@ class LogFiles:
     def sync_mark(self) -> None:
         """Returns when a mark, if there is one, survives a power cut. Raises StoreFull, OSError."""
         if self.is_marked_clean and not self._is_mark_durable:
-            self._sync_place()  # a followed feed's directory may be as new
+            if self._is_place_synced:
+                self.directory.files.sync_dir(self.directory.path)
+            else:  # a followed feed's directory is as new
+                self._sync_place()
             self._is_mark_durable = True
 
     def renew_held(self, blocks: HeldBlocks) -> None:
