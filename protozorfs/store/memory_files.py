@@ -356,6 +356,16 @@ class MemoryFiles:
         """32 bytes that tell apart what users see: all names and contents."""
         return _digest(self._root)
 
+    def has_unsynced(self, path: str) -> bool:
+        """Whether a sync of the file or directory would make something durable."""
+        entry: Inode | Directory
+        try:
+            entry = self._directory(path)
+        except FileNotFoundError:
+            directory, name = self._place(path)
+            entry = directory.current[name]
+        return bool(entry.pending)
+
     def is_torn(self, path: str) -> bool:
         """Whether a file was made whole beside its name, and is not what was put in its place."""
         directory, name = self._place(path)

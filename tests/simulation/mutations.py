@@ -12,23 +12,29 @@ from __future__ import annotations
 import linecache
 import re
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from protozorfs.store.memory_disk import (
+    ANY,
+    JOURNAL,
+    MOMENTS,
+    PAGE_BYTES,
+    SECTOR_BYTES,
+    WRITES,
+    CutModel,
+)
 from tests.simulation.judge import Violation
 from tests.simulation.log_life import run_lives
 from tests.simulation.random_store_life import StoreLife
-from tests.simulation.store_life import Trial
+from tests.simulation.store_life import Changes, Trial
 from tests.simulation.store_process import new_source
 from tests.simulation.store_scenarios import SCENARIOS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator
     from types import FrameType
 
     from protozorfs.store import MemoryFiles
-    from tests.simulation.store_life import Moment
-    from tests.simulation.store_process import Source
 
 PACKAGE = "/protozorfs/"
 PORT = ("store/memory_files.py", "store/pool.py")  # how a call gets to the disk
@@ -55,10 +61,16 @@ SHARED = {
 SYNCS = ("sync", "sync_dir")
 ORDERED = (*SYNCS, "write", "truncate", "rename", "remove")
 ROOT, FEED, BUCKET = "the store", "a feed", "feeds/*"  # directories, as they are shown
-LIVES, STEPS = 12, 40  # of stores, drawn for each seed after its workloads
-LOG_LIVES, LOG_STEPS = 40, 30  # of single feeds
-NEAR = 12  # operations behind a changed step that are looked at first
-MAX_NEAR = 12  # times that it is changed, spread over a workload
+LIVES, STEPS = 8, 40  # of stores, drawn for each seed after its workloads
+LOG_LIVES, LOG_STEPS = 25, 30  # of single feeds
+NEAR = 9  # operations behind a changed step that are looked at
+SAMPLE = 12  # every so many operations of a workload that is not changed are looked at
+MODELS = (
+    CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.0, has_rubbish=False),  # nothing is left
+    CutModel(SECTOR_BYTES, WRITES, JOURNAL, survival=0.0, has_rubbish=False),  # but names
+    CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.5, has_rubbish=True),  # anything may be
+    CutModel(PAGE_BYTES, MOMENTS, JOURNAL, survival=0.9, has_rubbish=False),
+)
 REMOVAL, REMOVED_LAST = "store/layout.py remove:", ("secret", "secret.copy", "visited")
 _IN_FEED = re.compile("feeds/../[0-9a-f]{64}")
 _NUMBER = re.compile("[.][0-9]+[.]")
@@ -94,19 +106,22 @@ class Verdict(NamedTuple):
     what: str = ""
 
 
-class Mutant:
+class Mutant(Changes):
     """Carries out what a disk is asked for, but for some steps.
 
     Attributes:
-        seen: every step, how often it was taken.
-        changed_at: the numbers of the operations that were changed.
+        seen: every step, if nothing is changed.
+        was_idle: no sync that was removed had anything to make durable.
     """
 
     def __init__(self, mutations: Collection[Mutation]) -> None:
-        self.seen: dict[Step, int] = {}
-        self.changed_at: list[int] = []
+        self.seen: set[Step] = set()
+        self.was_idle = True
         self._removed = {step for step, how in mutations if how == "removed"}
         self._swapped = {step for step, how in mutations if how == "swapped"}
+        self._kinds = {step[:2] for step, _ in mutations}
+        self._near: list[int] = []  # where what follows is looked at
+        self._is_whole = not mutations
 
     def prepare(self, files: MemoryFiles) -> None:
         """Changes one disk from now on."""
@@ -119,17 +134,35 @@ class Mutant:
                 each()
             waiting[:] = held
             held.clear()
-            step = step_of(kind, path, sys._getframe(1))
-            self.seen[step] = self.seen.get(step, 0) + 1
-            if step in self._swapped:
-                held.append(effect)
-                self.changed_at.append(files.operations)
-            elif step in self._removed:
-                self.changed_at.append(files.operations)
-            else:
+            how = self._change_of(kind, path, sys._getframe(1))
+            if how is None:
                 effect()
+                return
+            self._note_change(files.operations)
+            if how == "swapped":
+                held.append(effect)
+            elif kind in SYNCS and files.has_unsynced(path):
+                self.was_idle = False
 
         files.carry_out_by(carry_out)
+
+    def _change_of(self, kind: str, path: str, frame: FrameType) -> str | None:
+        if self._is_whole:
+            self.seen.add(step_of(kind, path, frame))
+            return None
+        if (kind, kind_of(path)) not in self._kinds and kind != "remove":
+            return None
+        step = step_of(kind, path, frame)
+        return "removed" if step in self._removed else "swapped" if step in self._swapped else None
+
+    def _note_change(self, operation: int) -> None:
+        # Further and further apart: the whole workload is looked at.
+        if not self._near or operation >= self._near[-1] + NEAR * len(self._near):
+            self._near.append(operation)
+
+    def wants(self, operation: int) -> bool:
+        """Whether the moment lies right behind a change."""
+        return self._is_whole or any(0 < operation - at < NEAR for at in self._near[-2:])
 
 
 def step_of(kind: str, path: str, frame: FrameType) -> Step:
@@ -192,22 +225,29 @@ def all_sites() -> Sites:
     scenarios: dict[Step, frozenset[str]] = {}
     for name, scenario in SCENARIOS.items():
         source, mutant = new_source(), Mutant(())
-        moments = scenario(source, 0, mutant.prepare)
-        _trial(source, mutant, name).run(moments[::5], 1, 0)
+        moments = scenario(source, 0, mutant)
+        Trial(source, mutant).run(moments[::SAMPLE], 1, 0)
         for step in mutant.seen:
             scenarios[step] = scenarios.get(step, frozenset()) | {name}
     mutant = Mutant(())
-    for seed in range(5 * LIVES):
+    for seed in range(2 * LIVES):
         StoreLife(seed, prepare=mutant.prepare).run(STEPS)
     run_lives(range(LOG_LIVES), LOG_STEPS, prepare=mutant.prepare)
     return Sites(scenarios, frozenset(mutant.seen))
 
 
 class Judgement:
-    """Runs the simulations with some steps changed, until a rule breaks."""
+    """Runs the simulations with some steps changed, until a rule breaks.
+
+    Of workloads what lies right behind a change is looked at, and the lives of stores and feeds.
+
+    Attributes:
+        was_idle: no sync that was removed had anything to make durable.
+    """
 
     def __init__(self, sites: Sites, mutations: Collection[Mutation], states: int) -> None:
-        self._sites = sites
+        """`states`: to be looked at after a cut."""
+        self.was_idle = True
         self._mutations = mutations
         self._states = states
         self._tried = 0
@@ -219,79 +259,40 @@ class Judgement:
         ]
         self._is_in_lives = not steps or any(step in sites.in_lives for step in steps)
 
-    def run(self, seeds: range) -> Verdict:
-        """All of them: first what lies right behind a change, then the lives, then the rest."""
+    def run(self, seeds: range, *, has_lives: bool = True) -> Verdict:
+        """Tries one seed after the other."""
         for seed in seeds:
-            verdict = self._until_broken(seed, len(seeds))
-            if verdict is not None:
-                return verdict
+            try:
+                self._workloads(seed)
+                if has_lives:
+                    self._lives(seed)
+            except Violation as violation:
+                return Verdict(violation.rule, seed, self._tried, str(violation))
+            except Exception as error:  # the workload itself did not get through
+                what = f"{type(error).__name__}: {error}"
+                return Verdict("broken", seed, self._tried, what)
         return Verdict("", len(seeds), self._tried)
 
-    def run_near(self, seeds: range) -> Verdict:
-        """Only what lies right behind a change, in as many states as `states` says."""
-        for seed in seeds:
-            verdict = self._attempt(seed, partial(self._near, seed))
-            if verdict is not None:
-                return verdict
-        return Verdict("", len(seeds), self._tried)
-
-    def _until_broken(self, seed: int, count: int) -> Verdict | None:
-        for attempt in (
-            partial(self._near, seed),
-            partial(self._lives, seed),
-            partial(self._rest, seed, count),
-        ):
-            verdict = self._attempt(seed, attempt)
-            if verdict is not None:
-                return verdict
-        return None
-
-    def _attempt(self, seed: int, attempt: Callable[[], None]) -> Verdict | None:
-        try:
-            attempt()
-        except Violation as violation:
-            return Verdict(violation.rule, seed, self._tried, str(violation))
-        except Exception as error:  # the workload itself did not get through
-            return Verdict("broken", seed, self._tried, f"{type(error).__name__}: {error}")
-        return None
-
-    def _near(self, seed: int) -> None:
+    def _workloads(self, seed: int) -> None:
         for name in self._names:
-            source, mutant, moments = self._recorded(name, seed)
-            at = mutant.changed_at[:: -(-len(mutant.changed_at) // MAX_NEAR) or 1]
-            near = {one + ahead for one in at for ahead in range(1, NEAR)}
-            chosen = [moment for moment in moments if moment.operation in near]
-            self._run(name, chosen, seed, mutant, source)
-
-    def _rest(self, seed: int, count: int) -> None:
-        """The seeds share the moments."""
-        for name in self._names:
-            source, mutant, moments = self._recorded(name, seed)
-            self._run(name, moments[seed % count :: count], seed, mutant, source)
-
-    def _recorded(self, name: str, seed: int) -> tuple[Source, Mutant, list[Moment]]:
-        source, mutant = new_source(), Mutant(self._mutations)
-        return source, mutant, SCENARIOS[name](source, seed, mutant.prepare)
-
-    def _run(
-        self, name: str, moments: Sequence[Moment], seed: int, mutant: Mutant, source: Source
-    ) -> None:
-        self._tried += _trial(source, mutant, name).run(moments, self._states, seed).states
+            source, mutant = new_source(), Mutant(self._mutations)
+            moments = SCENARIOS[name](source, seed, mutant)
+            if not self._mutations:
+                moments = moments[seed % SAMPLE :: SAMPLE]
+            trial = Trial(source, mutant, models=MODELS, has_flips=False)
+            self._tried += trial.run(moments, self._states, seed).states
+            self.was_idle = self.was_idle and mutant.was_idle
 
     def _lives(self, seed: int) -> None:
         if not self._is_in_lives:
             return
         mutant = Mutant(self._mutations)
-        for number in range(seed * LIVES, (seed + 1) * LIVES):
-            one = StoreLife(number, prepare=mutant.prepare)
-            one.run(STEPS)
-            self._tried += one.states
         for number in range(seed * LOG_LIVES, (seed + 1) * LOG_LIVES):
-            for _, violation in run_lives(
-                range(number, number + 1), LOG_STEPS, prepare=mutant.prepare
-            ):
+            one = range(number, number + 1)
+            for _, violation in run_lives(one, LOG_STEPS, prepare=mutant.prepare):
                 raise violation
-
-
-def _trial(source: Source, mutant: Mutant, name: str) -> Trial:
-    return Trial(source, mutant.prepare, has_flips=name == "life")
+        for number in range(seed * LIVES, (seed + 1) * LIVES):
+            life = StoreLife(number, prepare=mutant.prepare)
+            life.run(STEPS)
+            self._tried += life.states
+        self.was_idle = self.was_idle and mutant.was_idle

@@ -30,6 +30,8 @@ from tests.simulation.store_process import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from protozorfs.store.memory_disk import CutModel
+
 DRAWS_PER_STATE = 3  # of cuts, to find one more state that differs from the others
 FLIPPED_EVERY = 3  # of the states, one more with a wrong bit is looked at
 
@@ -74,9 +76,12 @@ class Workload:
         process.keep_times(turn)
         process.visit(keeps=turn == 2)
         process.keep_beside(b"kept %d" % turn)
-        if turn == 0:
-            for feed_id in (feed_id_of(seed_of(1)), FOLLOWED):
+        if turn in (0, 3):
+            process.sync(turn + 1)
+            for feed_id in (feed_id_of(seed_of(turn + 1)), FOLLOWED):
                 process.rest(feed_id)
+            process.fetch(turn + 1)  # without a head that is newer
+            process.rest(FOLLOWED)
         if turn == 2:
             process = self._killed(process, turn)
         if turn % 2:
@@ -94,12 +99,15 @@ class Workload:
     def _killed(self, process: Process, turn: int) -> Process:
         """It is killed, and what it left is checked in part, then wholly, over another kill."""
         process.append(turn, self._blocks())
-        for steps in (1, 2):
+        for steps, is_closed in ((1, False), (1, True), (9, False)):
             self._files.kill()
             process = Process.open(self._files, self.told, self._source, was_power_cut=False)
             for number in process.logs:
                 process.check(feed_id_of(seed_of(number)), steps)
             process.check(FOLLOWED, steps)
+            if is_closed:
+                process.close()
+                assert not process.failures, process.failures
         return process
 
     def _blocks(self) -> list[bytes]:
@@ -110,18 +118,44 @@ class Workload:
         return blocks
 
 
-def moments_of(
-    source: Source, seed: int, rounds: int, prepare: Callable[[MemoryFiles], None] | None = None
+class Changes:
+    """Changes no disk, and takes every moment; made for those that do otherwise."""
+
+    def prepare(self, files: MemoryFiles) -> None:
+        """Changes a disk before it is used."""
+
+    def wants(self, operation: int) -> bool:
+        """Whether the disk is to be looked at as it is before that operation."""
+        return True
+
+
+NO_CHANGES = Changes()
+
+
+def record(
+    files: MemoryFiles, told: Told, run: Callable[[], None], changes: Changes = NO_CHANGES
 ) -> list[Moment]:
-    """Runs the workload once; the disk and what was told at each of its operations."""
-    files, found = MemoryFiles(seed), list[Moment]()
-    if prepare is not None:
-        prepare(files)
-    workload = Workload(files, source, seed)
-    files.watch(lambda number: found.append(Moment(number, files.clone(), workload.told.clone())))
-    workload.run(rounds)
-    found.append(Moment(files.operations, files.clone(), workload.told.clone()))
+    """Runs a workload once; the disk and what was told at each of its operations."""
+    found = list[Moment]()
+
+    def watch(number: int) -> None:
+        if changes.wants(number):
+            found.append(Moment(number, files.clone(), told.clone()))
+
+    changes.prepare(files)
+    files.watch(watch)
+    run()
+    watch(files.operations)
     return found
+
+
+def moments_of(
+    source: Source, seed: int, rounds: int, changes: Changes = NO_CHANGES
+) -> list[Moment]:
+    """The moments of a whole life."""
+    files = MemoryFiles(seed)
+    workload = Workload(files, source, seed)
+    return record(files, workload.told, lambda: workload.run(rounds), changes)
 
 
 class Figures(NamedTuple):
@@ -139,13 +173,21 @@ class Trial:
     def __init__(
         self,
         source: Source,
-        prepare: Callable[[MemoryFiles], None] | None = None,
+        changes: Changes = NO_CHANGES,
         *,
+        models: Sequence[CutModel] = (),
         has_flips: bool = True,
     ) -> None:
-        """`prepare`: changes each disk before it is used. `has_flips`: bits are wrong in some."""
+        """
+        Args:
+            source: of the followed feed.
+            changes: of each disk.
+            models: of the power cuts, by turns; all are drawn from by default.
+            has_flips: a bit is wrong in some of the states.
+        """
         self._source = source
-        self._prepare = prepare
+        self._changes = changes
+        self._models = models
         self._has_flips = has_flips
         self._flips = 0
 
@@ -160,30 +202,36 @@ class Trial:
             choice = random.Random(seed * 1_000_003 + moment.operation)
             seen: set[bytes] = set()
             self._try(moment, None, choice)
-            for _ in range(states * DRAWS_PER_STATE):
+            for number in range(states * DRAWS_PER_STATE):
                 cut = choice.getrandbits(32)
+                model = self._models[number % len(self._models)] if self._models else None
                 files = moment.files.clone()
-                files.power_cut(random.Random(cut))
+                files.power_cut(random.Random(cut), model)
                 digest = files.digest()
                 if digest in seen:
                     continue
                 seen.add(digest)
-                self._try(moment, cut, choice)
+                self._try(moment, cut, choice, model)
                 if len(seen) == states:
                     full += 1
                     break
             total += 1 + len(seen)
         return Figures(len(moments), full, total, self._flips)
 
-    def _try(self, moment: Moment, cut: int | None, choice: random.Random) -> None:
+    def _try(
+        self,
+        moment: Moment,
+        cut: int | None,
+        choice: random.Random,
+        model: CutModel | None = None,
+    ) -> None:
         files, told = moment.files.clone(), moment.told.clone()
-        if self._prepare is not None:
-            self._prepare(files)
+        self._changes.prepare(files)
         lives = choice.getrandbits(32)
         if cut is None:
             files.kill()
         else:
-            files.power_cut(random.Random(cut))
+            files.power_cut(random.Random(cut), model)
         try:
             self._lives(files, told, random.Random(lives), was_power_cut=cut is not None)
         except Violation as violation:

@@ -24,7 +24,7 @@ from protozorfs.names import own_id_name
 from protozorfs.store import FeedDirectory, FilePool, MemoryFiles, Store
 from protozorfs.store.format import is_old_format, open_names
 from protozorfs.store.keys import load_or_make_key_pair
-from protozorfs.store.layout import feed_path
+from protozorfs.store.layout import SECRET_FILES, feed_path
 from protozorfs.store.making import FEEDS
 from protozorfs.store.name_records import NameRow
 from protozorfs.store.placement import PLACED_WITH_NODE, Placement
@@ -122,10 +122,15 @@ class Source:
 
 
 class Checked(NamedTuple):
-    """Blocks of a feed that were checked behind an unclean stop, and that this was kept."""
+    """Blocks of a feed that were checked behind an unclean stop.
 
-    blocks: frozenset[int]
-    is_durable: bool
+    Attributes:
+        noted: so that no kill takes it.
+        durable: nor a power cut, until more is noted.
+    """
+
+    noted: frozenset[int]
+    durable: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -136,11 +141,13 @@ class Told:
         names: what they were told of names.
         judges: and of each feed of our own.
         made: those whose keys must be there.
+        have_key_twice: those whose keys are in both files.
         doubtful: those of which a directory failed to sync once.
         fetched: the blocks of the followed feed that they have.
         dropped: those that were given back.
         node_key: the public key of the node, as peers know it.
         other_key: that of the store which this one is a copy of.
+        has_names_twice: nothing has happened since a change of names returned.
         has_format: the store was open once, and says of which format it is.
         clean: the feeds that were marked clean and not written to since: True if a power cut takes
             nothing of that.
@@ -149,17 +156,19 @@ class Told:
         is_kept: a visited feed was given a name, and is not to go any more.
         copies: the feeds of our own that must take themselves for copies (True), or may (False).
         damaged: the feeds of our own, or the followed one, of which something is wrong.
-        aside: of a feed that is cut, what its data was before.
+        aside: of a feed that is cut, what its data was before, and how much of that is durable.
     """
 
     names: NamesJudge = field(default_factory=NamesJudge)
     judges: dict[int, Judge] = field(default_factory=dict)
     made: set[int] = field(default_factory=set)
+    have_key_twice: set[int] = field(default_factory=set)
     doubtful: set[int] = field(default_factory=set)
     fetched: set[int] = field(default_factory=set)
     dropped: set[int] = field(default_factory=set)
     node_key: bytes = b""
     other_key: bytes = b""
+    has_names_twice: bool = False
     has_format: bool = False
     clean: dict[FeedId, bool] = field(default_factory=dict)
     checked: dict[FeedId, Checked] = field(default_factory=dict)
@@ -167,7 +176,7 @@ class Told:
     is_kept: bool = False
     copies: dict[int, bool] = field(default_factory=dict)
     damaged: set[FeedId] = field(default_factory=set)
-    aside: dict[FeedId, bytes] = field(default_factory=dict)
+    aside: dict[FeedId, tuple[bytes, int]] = field(default_factory=dict)
 
     def clone(self) -> Told:
         """For another end of the story."""
@@ -175,11 +184,13 @@ class Told:
             self.names.clone(),
             {number: judge.clone() for number, judge in self.judges.items()},
             set(self.made),
+            set(self.have_key_twice),
             set(self.doubtful),
             set(self.fetched),
             set(self.dropped),
             self.node_key,
             self.other_key,
+            self.has_names_twice,
             self.has_format,
             dict(self.clean),
             dict(self.checked),
@@ -189,6 +200,13 @@ class Told:
             set(self.damaged),
             dict(self.aside),
         )
+
+    def notes(self, feed_id: FeedId) -> frozenset[int]:
+        """Something is about to be noted about blocks; returns those that are noted as checked."""
+        noted = self.checked.get(feed_id, Checked(frozenset())).noted
+        if noted:
+            self.checked[feed_id] = Checked(noted)
+        return noted
 
     def writes(self, feed_id: FeedId) -> None:
         """Something is about to be written to a feed."""
@@ -270,20 +288,23 @@ class Process:
         with self._failing(lambda: names.failed(feed_id, left, *self._perhaps(name))):
             try:
                 self.logs[number] = Log.create(self.store.feed(feed_id), seed_of(number))
-                self.store.names.add(NameRow(name, feed_id, True, number, number))
+                with self._changing_names():
+                    self.store.names.add(NameRow(name, feed_id, True, number, number))
             except (StoreError, OSError):
                 self.logs.pop(number, None)
                 self.store.remove_feed(feed_id, with_secret=True)
                 raise
             names.returned(feed_id, name)
             self.told.made.add(number)
+            self.told.have_key_twice.add(number)
             self._shows_key()
 
     def follow(self) -> None:
         """The feed of the source gets a name."""
         self.told.names.begins(FOLLOWED, FOLLOWED_NAME)
         with self._refusing_name(FOLLOWED, FOLLOWED_NAME):
-            self.store.names.add(NameRow(FOLLOWED_NAME, FOLLOWED, False, 1, 1))
+            with self._changing_names():
+                self.store.names.add(NameRow(FOLLOWED_NAME, FOLLOWED, False, 1, 1))
             self.told.names.returned(FOLLOWED, FOLLOWED_NAME)
             self._shows_key()
 
@@ -294,7 +315,8 @@ class Process:
             return
         self.told.names.begins(feed_id, new)
         with self._refusing_name(feed_id, new):
-            self.store.names.rename(row.name, new)
+            with self._changing_names():
+                self.store.names.rename(row.name, new)
             self.told.names.returned(feed_id, new)
 
     def append(self, number: int, blocks: Sequence[bytes]) -> None:
@@ -305,6 +327,7 @@ class Process:
         with self._failing(judge.append_failed):
             self.logs[number].append(blocks)
             judge.append_returned()
+            self.told.have_key_twice.add(number)
 
     def sync(self, number: int) -> None:
         """Makes it durable, and shows that to peers."""
@@ -376,7 +399,8 @@ class Process:
             log.rest()
             if keeps:
                 names.begins(VISITED, VISITED_NAME)
-                store.names.add(NameRow(VISITED_NAME, VISITED, False, 1, 1))
+                with self._changing_names():
+                    store.names.add(NameRow(VISITED_NAME, VISITED, False, 1, 1))
                 store.end_visit(VISITED)
                 names.returned(VISITED, VISITED_NAME)
                 store.feed(VISITED).unmark_visited()
@@ -391,7 +415,7 @@ class Process:
         if log is None:
             return
         with self._failing():
-            if feed_id == FOLLOWED:
+            if feed_id == FOLLOWED and log.head != log.durable_head:
                 log.sync()
             rest = log.begin_rest()
             if rest is None:
@@ -408,6 +432,7 @@ class Process:
         log = self._log(feed_id)
         if log is None:
             return
+        before = self.told.notes(feed_id)
         with self._failing():
             blocks = set[int]()
             for _ in range(steps):
@@ -422,7 +447,7 @@ class Process:
                 progress.run()
             finally:
                 log.end_progress(progress)
-            self.told.checked[feed_id] = Checked(frozenset(blocks), is_durable=False)
+            self.told.checked[feed_id] = Checked(before | blocks)
 
     def _log(self, feed_id: FeedId) -> Log | None:
         if feed_id == FOLLOWED:
@@ -431,8 +456,11 @@ class Process:
 
     def keep_times(self, at: int) -> None:
         """Feeds have grown."""
+        times = [(feed_id_of(seed_of(number)), at) for number in self.logs]
         with self._failing():
-            self.store.names.set_mtimes([(feed_id_of(seed_of(number)), at) for number in self.logs])
+            if times:
+                with self._changing_names():
+                    self.store.names.set_mtimes(times)
 
     def remove(self, feed_id: FeedId) -> None:
         """A feed goes, with its name and its files, and of our own with its key."""
@@ -441,7 +469,8 @@ class Process:
             return
         self.told.names.begins(feed_id, None)
         with self._refusing_name(feed_id, None):
-            self.store.remove_name(row.name)
+            with self._changing_names():
+                self.store.remove_name(row.name)
             self.told.names.returned(feed_id, None)
             self.told.writes(feed_id)
             self.told.checked.pop(feed_id, None)
@@ -494,11 +523,13 @@ class Process:
         feed_id = feed_id_of(seed_of(number))
         judge, directory = self.told.judges[number], self.store.feed(feed_id)
         self.told.writes(feed_id)
-        self.told.aside[feed_id] = self.files.read(f"{directory.path}/data")
+        data = self.files.read(f"{directory.path}/data")
+        self.told.aside[feed_id] = data, sum(map(len, judge.blocks[: judge.durable]))
         self.told.judges[number] = judge.cut_begins()
         with self._failing():
             done = cut_feed(directory)
             self.told.judges[number] = judge.cut_to(done.length)
+            self.told.aside[feed_id] = data, len(data)
             self.told.damaged.discard(feed_id)
             self.told.clean[feed_id] = True
 
@@ -513,16 +544,17 @@ class Process:
             with self._failing():
                 self._close(self.follower)
         self.logs, self.follower = {}, None
+        self.told.has_names_twice = False
         self.store.names.close()
 
     def _close(self, log: Log) -> None:
+        checked = self.told.checked.pop(log.feed_id, None)  # a kill from here on may take it
         log.close()
-        checked = self.told.checked.pop(log.feed_id, None)
         if log.directory.is_marked_clean():
             if log.writes:
                 self.told.clean[log.feed_id] = True
         elif checked is not None:
-            self.told.checked[log.feed_id] = checked._replace(is_durable=True)
+            self.told.checked[log.feed_id] = Checked(checked.noted, checked.noted)
 
     def _rest(self, feed_id: FeedId) -> None:
         if feed_id == VISITED:
@@ -543,6 +575,12 @@ class Process:
         with self._failing(lambda: self.told.names.failed(feed_id, *self._perhaps(name))):
             yield
 
+    @contextmanager
+    def _changing_names(self) -> Iterator[None]:
+        self.told.has_names_twice = False
+        yield
+        self.told.has_names_twice = True
+
     def _perhaps(self, name: bytes | None) -> tuple[bytes | None, ...]:
         return (name,) if self.is_disk_failing else ()
 
@@ -561,12 +599,25 @@ def _judge_files(files: MemoryFiles, told: Told, *, was_power_cut: bool, flipped
     """Judges a store as it lies there, before anything is written to it."""
     if was_power_cut:
         told.clean = {feed_id: True for feed_id, is_durable in told.clean.items() if is_durable}
-        told.checked = {one: each for one, each in told.checked.items() if each.is_durable}
+        told.checked = {
+            one: each._replace(noted=each.durable) for one, each in told.checked.items()
+        }
     for path in files_below(files):
         if files.is_torn(path):
             raise Violation("torn", f"{path} is there in part")
     if told.has_format and not (files.exists("format") and files.read("format") == FORMAT):
         raise Violation("format", "the store does not say of which format it is")
+    is_twice = told.has_names_twice and not flipped.startswith("names")
+    if is_twice and files.read("names") != files.read("names.copy"):
+        raise Violation("twice", "one of the files of names lacks what the other has")
+    told.has_names_twice = False  # opening may write one of them anew
+    for number in told.have_key_twice:
+        feed_id = feed_id_of(seed_of(number))
+        if told.names.must_have_name(feed_id) and not flipped.startswith("secret"):
+            for name in SECRET_FILES:
+                path = f"{feed_path(feed_id)}/{name}"
+                if not files.exists(path) or files.read(path) != seed_of(number):
+                    raise Violation("twice", f"the key of feed {number} is not in {name}")
     if told.is_kept and files.exists(f"{feed_path(VISITED)}/visited"):
         raise Violation("visited", "a feed that has a name is marked as one to go")
     for feed_id in told.clean:
@@ -667,15 +718,16 @@ class _Look:
         if log.feed_id in self._told.clean and not (log.directory.is_marked_clean() and not doubt):
             raise Violation("clean", f"{log.directory.path} is checked after a clean stop")
         checked = self._told.checked.get(log.feed_id)
-        if checked is not None and doubt & checked.blocks:
-            raise Violation("checked", f"{doubt & checked.blocks} are checked again")
+        if checked is not None and doubt & checked.noted:
+            raise Violation("checked", f"{doubt & checked.noted} are checked again")
+        self._told.notes(log.feed_id)
 
     def _judge_aside(self, directory: FeedDirectory) -> None:
-        before = self._told.aside[directory.feed_id]
+        before, durable_bytes = self._told.aside[directory.feed_id]
         files, path = self._store.files, f"{directory.path}/data"
         cut = [name for name in files.listdir(directory.path) if name.startswith("data.")]
         kept = {int(name.split(".")[1]): files.read(f"{directory.path}/{name}") for name in cut}
-        size = next((at for at, content in kept.items() if before[at:] == content), len(before))
+        size = next((at for at, content in kept.items() if before[at:] == content), durable_bytes)
         if files.read(path)[:size] != before[:size]:
             raise Violation("aside", f"of {path} something was cut off that is kept nowhere")
 
@@ -684,7 +736,6 @@ class _Look:
         content = self._store.files.read(path) if self._store.files.exists(path) else b""
         if content not in self._told.beside and self._flipped != BESIDE:
             raise Violation("beside", f"{path} holds {content!r}, not any of {self._told.beside}")
-        self._told.beside = {content}
 
 
 def _judge_damaged(directory: FeedDirectory, judge: Judge) -> None:

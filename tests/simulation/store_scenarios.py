@@ -17,7 +17,7 @@ from protozorfs.log.format import decode_head_slot, encode_head_slot
 from protozorfs.store import MemoryFiles
 from protozorfs.store.heads import PAGE_BYTES, SLOT_BYTES, HeadKind, old_slot_offset, slot_offset
 from protozorfs.store.layout import feed_path
-from tests.simulation.store_life import Moment, moments_of
+from tests.simulation.store_life import NO_CHANGES, Changes, Moment, moments_of, record
 from tests.simulation.store_process import FOLLOWED, Process, Told, feed_id_of, files_below, seed_of
 from tests.unit.store.old_stores import SCHEMA
 
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from protozorfs.types import FeedId
     from tests.simulation.store_process import Source
 
-    Prepare: TypeAlias = Callable[[MemoryFiles], None]
-    Scenario: TypeAlias = Callable[[Source, int, Prepare | None], list[Moment]]
+    Scenario: TypeAlias = Callable[[Source, int, Changes], list[Moment]]
 
 OWN = (1, 2, 3)
 MARK_BYTES = 88  # of a clean mark of version 0.1.0
@@ -36,12 +35,12 @@ SINCE = ("names", "names.copy", "node_key.copy")  # files that it had not
 SINCE_OF_FEED = ("secret.copy", "sums", "tree_sums", "bitfield.log")
 
 
-def life(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]:
+def life(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[Moment]:
     """A whole life of a store, from its making on."""
-    return moments_of(source, seed, 4, prepare)
+    return moments_of(source, seed, 4, changes)
 
 
-def upgraded(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]:
+def upgraded(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[Moment]:
     made = _Made(source, seed)
     made.go_back_to_first_format()
 
@@ -57,10 +56,10 @@ def upgraded(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]
         process.append(3, [b"more"])
         made.close(process)
 
-    return made.recorded(run, prepare)
+    return made.recorded(run, changes)
 
 
-def moved(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]:
+def moved(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[Moment]:
     made = _Made(source, seed)
     made.take_for_copies()
     made.told.other_key, made.told.node_key = made.told.node_key, b""
@@ -78,10 +77,10 @@ def moved(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]:
         process.append(1, [b"still a copy"])
         made.close(process)
 
-    return made.recorded(run, prepare)
+    return made.recorded(run, changes)
 
 
-def adopted(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]:
+def adopted(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[Moment]:
     made = _Made(source, seed)
     made.take_for_copies()
 
@@ -94,11 +93,12 @@ def adopted(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]:
             process.append(number, [b"adopted"])
         made.close(process)
 
-    return made.recorded(run, prepare)
+    return made.recorded(run, changes)
 
 
-def damaged(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]:
+def damaged(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[Moment]:
     made = _Made(source, seed)
+    made.leave_unsynced()
     made.damage()
 
     def run() -> None:
@@ -114,7 +114,7 @@ def damaged(source: Source, seed: int, prepare: Prepare | None) -> list[Moment]:
             process.append(number, [b"mended"])
         made.close(process)
 
-    return made.recorded(run, prepare)
+    return made.recorded(run, changes)
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -140,16 +140,9 @@ class _Made:
         self.close(process)
         self._sync()
 
-    def recorded(self, run: Callable[[], None], prepare: Prepare | None) -> list[Moment]:
-        """The disk, and what was told, at each operation of what is run."""
-        self._sync()
-        files, told, found = self.files, self.told, list[Moment]()
-        if prepare is not None:
-            prepare(files)
-        files.watch(lambda number: found.append(Moment(number, files.clone(), told.clone())))
-        run()
-        found.append(Moment(files.operations, files.clone(), told.clone()))
-        return found
+    def recorded(self, run: Callable[[], None], changes: Changes) -> list[Moment]:
+        """The moments of what is run."""
+        return record(self.files, self.told, run, changes)
 
     def opened(self) -> Process:
         """A new run."""
@@ -201,7 +194,9 @@ class _Made:
                     files.remove(f"{path}/{since}")
             self._write(f"{path}/head", _old_heads(files.read(f"{path}/head")))
             self._write(f"{path}/clean", files.read(f"{path}/clean")[:MARK_BYTES])
+        self._sync()
         told.has_format = False
+        told.have_key_twice.clear()
 
     def take_for_copies(self) -> None:
         """It was copied, but for one feed, of which only the data was restored."""
@@ -210,7 +205,17 @@ class _Made:
             files.replace(path, files.read(path))  # another file of the same content
         with closing(files.open(f"{feed_path(_own(1))}/data")) as file:
             file.set_modified(1)
+        self._sync()
         told.copies = dict.fromkeys(OWN, True)
+
+    def leave_unsynced(self) -> None:
+        """It was killed, and nothing of that run was synced."""
+        process = self.opened()
+        for number in OWN:
+            for size in (400, 700, 30):
+                process.append(number, [self._choice.randbytes(size)])
+        process.fetch(1)
+        self.files.kill()
 
     def damage(self) -> None:
         """One bit is wrong in many files."""
@@ -220,10 +225,11 @@ class _Made:
             self._flip(f"{feed_path(feed_id)}/head", PAGE_BYTES, PAGE_BYTES + SLOT_BYTES)
             self._flip(f"{feed_path(feed_id)}/tree", 40, 80)
         self._flip(f"{feed_path(FOLLOWED)}/data", 0, 40)
-        self._flip(f"{feed_path(_own(2))}/data", 1300, 1400)
+        self._flip(f"{feed_path(_own(2))}/data", 3300, 3800)  # the last but one block
         self.told.damaged = {_own(1), _own(2), FOLLOWED}
         self.told.fetched.clear()
         self.told.clean.clear()
+        self.told.have_key_twice.remove(3)
 
     def _flip(self, path: str, first: int, last: int) -> None:
         """One bit of some bytes, of which at least one is not zero."""
