@@ -622,7 +622,7 @@ class Log(ReadableLog):
         self._write_mended()
         return PendingRest(
             files.directory,
-            (files.data, files.tree, files.heads.file),
+            (files.data, files.tree),
             held=encode_held(self._held_blocks()),
             mark=encode_at_rest(self._at_rest()),
             writes=files.writes,
@@ -693,7 +693,6 @@ class Log(ReadableLog):
                 self.sync()
                 files.sync(self._data)  # blocks that came since the head that is durable
                 files.sync(files.tree)
-                files.sync(files.heads.file)
                 try:
                     if modified_ns is not None:
                         files.heads.file.set_modified(modified_ns)
