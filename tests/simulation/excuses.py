@@ -55,7 +55,28 @@ class Excuse(NamedTuple):
         return found
 
 
-EXCUSES: tuple[Excuse, ...] = ()
+HEADS = "sync | head | log/sync.py run:"
+EXCUSES = (
+    # The order of removals: none of them is what another one rests on.
+    Excuse("remove", "names.db", "store/format.py were_made:", "swapped", ORDER),
+    Excuse("remove", "names.new", "store/names.py renew:", "swapped", ORDER),
+    Excuse("remove", "names.copy.new", "store/names.py renew:", "swapped", ORDER),
+    # before_write syncs the directory once more, for the clean mark, before it writes.
+    Excuse("remove", "place", "store/layout.py forget_place:", "swapped", ORDER),
+    # Such a mark is durable once the feed is closed, and saves no more than a check.
+    Excuse("rename", "clean", "log/feed.py end_rest:", "swapped", ORDER),
+    # The making ends with a sync of the directory.
+    Excuse("rename", "secret", "store/layout.py make:", "swapped", ORDER),
+    Excuse("rename", "secret.copy", "store/layout.py make:", "swapped", ORDER),
+    # A feed is made durable once more when it is closed after a repair or a cut.
+    Excuse("sync", "head", "log/feed_repair.py cut_feed:", "removed", COVERED, HEADS),
+    Excuse("sync", "head", "log/head_check.py mend_heads:", "removed", COVERED, HEADS),
+    Excuse("sync", "head", "log/feed_repair.py cut_feed:", "swapped", ORDER),
+    Excuse("sync", "head", "log/head_check.py mend_heads:", "swapped", ORDER),
+    # Notes that are lost cost another look at some blocks.
+    Excuse("sync", "bitfield.log", "log/check_steps.py run:", "removed", SOFTLY),
+    Excuse("sync_dir", "a feed", "log/check_steps.py run:", "removed", SOFTLY),
+)
 
 
 def excuse_of(mutation: Mutation) -> Excuse | None:

@@ -63,7 +63,7 @@ ORDERED = (*SYNCS, "write", "truncate", "rename", "remove")
 ROOT, FEED, BUCKET = "the store", "a feed", "feeds/*"  # directories, as they are shown
 LIVES, STEPS = 8, 40  # of stores, drawn for each seed after its workloads
 LOG_LIVES, LOG_STEPS = 25, 30  # of single feeds
-NEAR = 9  # operations behind a changed step that are looked at
+NEAR = (1, 2, 3, 4, 6, 8, 11, 15, 20)  # operations behind a changed step that are looked at
 SAMPLE = 12  # every so many operations of a workload that is not changed are looked at
 MODELS = (
     CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.0, has_rubbish=False),  # nothing is left
@@ -157,12 +157,12 @@ class Mutant(Changes):
 
     def _note_change(self, operation: int) -> None:
         # Further and further apart: the whole workload is looked at.
-        if not self._near or operation >= self._near[-1] + NEAR * len(self._near):
+        if not self._near or operation >= self._near[-1] + len(NEAR) * len(self._near):
             self._near.append(operation)
 
     def wants(self, operation: int) -> bool:
         """Whether the moment lies right behind a change."""
-        return self._is_whole or any(0 < operation - at < NEAR for at in self._near[-2:])
+        return self._is_whole or any(operation - at in NEAR for at in self._near[-3:])
 
 
 def step_of(kind: str, path: str, frame: FrameType) -> Step:

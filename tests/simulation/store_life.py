@@ -82,7 +82,7 @@ class Workload:
                 process.rest(feed_id)
             process.fetch(turn + 1)  # without a head that is newer
             process.rest(FOLLOWED)
-        if turn == 2:
+        if turn in (1, 2):
             process = self._killed(process, turn)
         if turn % 2:
             process.drop()
@@ -97,14 +97,16 @@ class Workload:
         return process
 
     def _killed(self, process: Process, turn: int) -> Process:
-        """It is killed, and what it left is checked in part, then wholly, over another kill."""
+        """It is killed, and what it left is checked wholly, or in part, over another kill."""
         process.append(turn, self._blocks())
-        for steps, is_closed in ((1, False), (1, True), (9, False)):
+        partly = ((1, False), (0, True))
+        for steps, is_closed in (*(partly if turn == 2 else ()), (9, False)):
             self._files.kill()
             process = Process.open(self._files, self.told, self._source, was_power_cut=False)
-            for number in process.logs:
-                process.check(feed_id_of(seed_of(number)), steps)
-            process.check(FOLLOWED, steps)
+            if steps:
+                for number in process.logs:
+                    process.check(feed_id_of(seed_of(number)), steps)
+                process.check(FOLLOWED, steps)
             if is_closed:
                 process.close()
                 assert not process.failures, process.failures

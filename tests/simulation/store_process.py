@@ -18,7 +18,7 @@ from protozorfs import crypto
 from protozorfs.errors import BlockUnavailable, StoreError
 from protozorfs.feeds.recovery import name_unnamed
 from protozorfs.log.feed import Log
-from protozorfs.log.feed_repair import cut_feed, repair_feed
+from protozorfs.log.feed_repair import cut_feed, plan_cut, repair_feed
 from protozorfs.log.proof_types import BlockRequest, Request, UpgradeRequest
 from protozorfs.names import own_id_name
 from protozorfs.store import FeedDirectory, FilePool, MemoryFiles, Store
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 POOL_LIMIT = 12
 SOURCE_SEED = b"\xaa" * 32
+FETCHED_FIRST, FETCHED_MORE = 9, 4  # blocks of the followed feed, at first and with each turn
 DROPPED = (2, 9)  # blocks of the followed feed
 # Files of which one bad bit may take nothing, and those of which it may refuse their feed's use.
 REDUNDANT = ("names", "names.copy", "head", "clean", "bitfield")
@@ -157,6 +158,7 @@ class Told:
         copies: the feeds of our own that must take themselves for copies (True), or may (False).
         damaged: the feeds of our own, or the followed one, of which something is wrong.
         aside: of a feed that is cut, what its data was before, and how much of that is durable.
+        cut_to: the length that such a feed is to have: as long as that it is whole.
     """
 
     names: NamesJudge = field(default_factory=NamesJudge)
@@ -177,6 +179,7 @@ class Told:
     copies: dict[int, bool] = field(default_factory=dict)
     damaged: set[FeedId] = field(default_factory=set)
     aside: dict[FeedId, tuple[bytes, int]] = field(default_factory=dict)
+    cut_to: dict[FeedId, int] = field(default_factory=dict)
 
     def clone(self) -> Told:
         """For another end of the story."""
@@ -199,6 +202,7 @@ class Told:
             dict(self.copies),
             set(self.damaged),
             dict(self.aside),
+            dict(self.cut_to),
         )
 
     def notes(self, feed_id: FeedId) -> frozenset[int]:
@@ -351,7 +355,8 @@ class Process:
             if self.follower.length < length:
                 self.source.upgrade(self.follower)
             held = self.follower.held
-            wanted = [i for i in range(length) if i % 5 != turn % 5 and not held.get(i)]
+            end = min(length, FETCHED_FIRST + FETCHED_MORE * turn)
+            wanted = [i for i in range(end) if i % 5 != turn % 5 and not held.get(i)]
             for start in range(0, len(wanted), 3):
                 some = wanted[start : start + 3]
                 self.source.send(self.follower, some)
@@ -526,6 +531,7 @@ class Process:
         data = self.files.read(f"{directory.path}/data")
         self.told.aside[feed_id] = data, sum(map(len, judge.blocks[: judge.durable]))
         self.told.judges[number] = judge.cut_begins()
+        self.told.cut_to[feed_id] = plan_cut(directory).length
         with self._failing():
             done = cut_feed(directory)
             self.told.judges[number] = judge.cut_to(done.length)
@@ -675,7 +681,7 @@ class _Look:
         if directory.feed_id in self._told.aside:
             self._judge_aside(directory)
         if self._flipped in MAY_REFUSE or directory.feed_id in self._told.damaged:
-            _judge_damaged(directory, judge)
+            _judge_damaged(directory, judge, self._told.cut_to.get(directory.feed_id))
             return
         self._process.logs[number] = log = Log.open(directory)
         self._judge_doubt(log)
@@ -738,7 +744,7 @@ class _Look:
             raise Violation("beside", f"{path} holds {content!r}, not any of {self._told.beside}")
 
 
-def _judge_damaged(directory: FeedDirectory, judge: Judge) -> None:
+def _judge_damaged(directory: FeedDirectory, judge: Judge, cut_to: int | None) -> None:
     """Some of it may be refused; nothing is wrong, and nothing published is gone."""
     try:
         log = Log.open(directory)
@@ -751,6 +757,8 @@ def _judge_damaged(directory: FeedDirectory, judge: Judge) -> None:
         except (StoreError, OSError):
             blocks.append(None)
     judge.opened_damaged(log.length, blocks)
+    if log.length == cut_to and None in blocks:
+        raise Violation("synced", f"the feed was cut to {cut_to} blocks, which are not all there")
     judge.shown(shown_head(log.durable_head))
     log.rest()
 
