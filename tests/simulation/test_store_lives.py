@@ -10,17 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from protozorfs.feeds.recovery import name_unnamed
-from protozorfs.log.feed import Log
-from protozorfs.store import MemoryFiles
-from protozorfs.store.layout import feed_path
-from protozorfs.store.memory_disk import ANY, SECTOR_BYTES, WRITES, CutModel
-from protozorfs.store.memory_files import Stopped
 from tests.simulation.judge import Violation
 from tests.simulation.log_life import told
 from tests.simulation.random_store_life import StoreLife
 from tests.simulation.store_life import NO_CHANGES, Trial, moments_of
-from tests.simulation.store_process import SimulatedStore, feed_id_of, new_source, seed_of
+from tests.simulation.store_process import new_source
 from tests.simulation.store_scenarios import adopted, damaged, moved, upgraded
 from tests.sizes import long_or_short
 
@@ -64,29 +58,6 @@ def test_what_befell_a_store_before_breaks_no_promise(scenario: Scenario, seed: 
         raise
     print(figures)
     assert figures.states >= figures.moments * 2
-
-
-def test_what_is_left_of_a_feed_whose_making_was_cut_off_can_be_opened() -> None:
-    anything = CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.5, has_rubbish=False)
-    for operation in range(1000):
-        files = MemoryFiles()
-        store = SimulatedStore(files)
-        files.fail_at(files.operations + operation)
-        try:
-            Log.create(store.feed(feed_id_of(seed_of(1))), seed_of(1))
-        except Stopped:
-            pass
-        else:
-            break
-        files.kill()
-        for seed in range(100 if files.exists(f"{feed_path(feed_id_of(seed_of(1)))}/place") else 1):
-            left = files.clone()
-            left.power_cut(random.Random(seed), anything)
-            store = SimulatedStore(left)
-            name_unnamed(store)
-            for directory in store.feeds():
-                assert Log.open(directory).length == 0
-    assert operation > 10
 
 
 def test_no_life_of_a_store_breaks_a_rule() -> None:
