@@ -97,6 +97,11 @@ class LogFiles:
             self.sync(self.heads.file)
             self.heads.confirm_fill()
 
+    def make_missing(self) -> None:
+        """Makes the files that the making of an owned feed did not get to; durable with a write."""
+        self.displacement()  # as they were before
+        self.directory.make_files()
+
     def keep_key(self, pair: KeyPair) -> None:
         """Sees to it, once in a run, that the key of an owned feed is there twice and right.
 

@@ -124,11 +124,15 @@ class FeedDirectory:
         self.mkdir()
         if seed is not None:
             write_new_seed(self.files, f"{self.path}/secret", seed)
-        for name in FEED_FILES:
-            self.files.open(f"{self.path}/{name}", create=True).close()
+        self.make_files()
         if seed is not None:
             self._placement.begin()
         self.sync_place()
+
+    def make_files(self) -> None:
+        """Makes those files of the feed that are not there; durable with `sync_place`."""
+        for name in FEED_FILES:
+            self.files.open(f"{self.path}/{name}", create=True).close()
 
     def mkdir(self) -> None:
         """Makes the directory, empty; until `sync_place` a power cut may take all of it away."""
