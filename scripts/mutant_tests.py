@@ -85,7 +85,7 @@ class Covering(NamedTuple):
             if edit.is_imported and not found:
                 return self.seconds
         else:
-            found = set(lines.get(edit.line, ()))
+            found = set(lines.get(edit.line) or lines.get(edit.own_line) or [])
         return {test: self.seconds[test] for test in found & self.seconds.keys()}
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -55,6 +56,7 @@ class Edit(NamedTuple):
 
     Attributes:
         line: where the statement begins that it is in; counts from 1.
+        own_line: where it stands itself: Python counts a condition on several lines from there.
         is_imported: the statement runs when the module is imported, not in a function.
     """
 
@@ -62,6 +64,7 @@ class Edit(NamedTuple):
     end: int
     text: str
     line: int
+    own_line: int
     is_imported: bool
 
 
@@ -221,7 +224,8 @@ class _Visitor:
         return self._at(self._start(node), self._end(node), text)
 
     def _at(self, start: int, end: int, text: str) -> Edit:
-        return Edit(start, end, text, self._line, not self._functions)
+        own_line = bisect_right(self._starts, start)
+        return Edit(start, end, text, self._line, own_line, not self._functions)
 
     def _text(self, node: ast.expr) -> str:
         return self._source[self._start(node) : self._end(node)].decode()

@@ -38,11 +38,12 @@ COVERING = Covering(
 
 
 def edit(line: int, *, is_imported: bool = False) -> Edit:
-    return Edit(0, 1, "", line, is_imported)
+    return Edit(0, 1, "", line, line + 1, is_imported)
 
 
 def test_a_line_has_the_tests_that_run_it() -> None:
     assert COVERING.tests_of("f.py", edit(1), "h") == {"a": 1.0}
+    assert COVERING.tests_of("f.py", edit(0), "h") == {"a": 1.0}, "a condition on several lines"
     assert COVERING.tests_of("f.py", edit(3), "h") == {}
     assert COVERING.tests_of("g.py", edit(1), "h") == {}
 
@@ -71,7 +72,9 @@ def test_a_larger_sample_begins_with_the_smaller_one() -> None:
 
 def test_a_difference_shows_whole_lines() -> None:
     source = b"a = 1\nb = c < d\n"
-    mutant = Mutant("name", "f.py", Edit(source.index(b"<"), source.index(b"<") + 1, "<=", 2, True))
+    mutant = Mutant(
+        "name", "f.py", Edit(source.index(b"<"), source.index(b"<") + 1, "<=", 2, 2, True)
+    )
     shown = difference(mutant, source, Verdict("name", "h", KILLED, 0.1))
     assert shown == "f.py:2 name killed\n-b = c < d\n+b = c <= d"
 

@@ -73,12 +73,11 @@ def test_what_no_test_should_notice_is_left_alone(source: str) -> None:
 
 def test_a_mistake_is_where_its_statement_begins() -> None:
     source = b"x = 1\ndef f():\n    return g(\n        a,\n        2,\n    )\n"
-    places = {(edit.text, edit.line, edit.is_imported) for edit in edits_of(source)}
-    assert places == {("2", 1, True), ("0", 1, True), ("None", 3, False), *_numbers(3)}
-
-
-def _numbers(line: int) -> set[tuple[str, int, bool]]:
-    return {("3", line, False), ("1", line, False)}
+    places = {(edit.text, edit.line, edit.own_line, edit.is_imported) for edit in edits_of(source)}
+    assert places == {
+        *(("2", 1, 1, True), ("0", 1, 1, True), ("None", 3, 3, False)),
+        *(("3", 3, 5, False), ("1", 3, 5, False)),
+    }
 
 
 def test_every_mutant_of_a_module_compiles_and_has_a_name_that_stays(tmp_path: Path) -> None:
