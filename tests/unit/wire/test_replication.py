@@ -231,6 +231,19 @@ def test_a_want_is_answered_by_a_range_or_by_whole_words_up_to_the_last_block(
     assert sent == ([] if told is None else [told])
 
 
+def test_the_widest_want_is_answered_by_the_widest_bitfield(replica: Replica, line: Line) -> None:
+    held = Bitfield()
+    held.set_range(WANT_BLOCKS - 1, WANT_BLOCKS)
+    replica.send_held(held, WANT_BLOCKS, 0, WANT_BLOCKS)
+    ((kind, body),) = line.take()
+    assert kind == m.BITFIELD
+    assert replica.receive(kind, body) == Announced()
+    assert replica.remote_has(WANT_BLOCKS - 1)
+    wider = m.BitfieldMessage(0, bytes(WANT_BLOCKS // 8 + 4))
+    with pytest.raises(RemoteProtocolError, match="a bitfield of 65537 words"):
+        replica.receive(m.BITFIELD, m.encode_bitfield(wider))
+
+
 def test_a_bitfield_ends_what_a_range_told_from_the_first_block_on(replica: Replica) -> None:
     held = Bitfield()
     held.set_range(70, 71)
