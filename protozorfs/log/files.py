@@ -97,11 +97,6 @@ class LogFiles:
             self.sync(self.heads.file)
             self.heads.confirm_fill()
 
-    def make_missing(self) -> None:
-        """Makes the files that the making of an owned feed did not get to; durable with a write."""
-        self.displacement()  # as they were before
-        self.directory.make_files()
-
     def keep_key(self, pair: KeyPair) -> None:
         """Sees to it, once in a run, that the key of an owned feed is there twice and right.
 
@@ -229,6 +224,8 @@ class LogFiles:
         self.directory.files.replace(f"{self.directory.path}/{name}", content)
 
     def _sync_place(self) -> None:
+        if self._is_owned:  # the making may have got only to the key
+            self.directory.make_files()
         self.directory.sync_place()
         self._is_place_synced = True
         self._was_left_unclean = False

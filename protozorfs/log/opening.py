@@ -129,7 +129,6 @@ def _length_at_rest(files: LogFiles) -> int:
 
 def _with_first_head(files: LogFiles, key_pair: KeyPair) -> StoredHeads:
     """Begins an owned feed with a head of length 0: from the first block on none means damage."""
-    files.make_missing()  # so that their names are synced with the next line
     files.before_write()
     files.heads.file.truncate(0)
     head = sign_head((), 0, 0, key_pair.secret_key)
