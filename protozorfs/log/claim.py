@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from protozorfs.errors import DecodeError, StoreFull
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.held_file import CHECKSUM_BYTES, HeldBlocks, decode_held
-from protozorfs.log.held_log import NO_BASE, Change
+from protozorfs.log.held_log import NO_BASE, UNKNOWN_SIZE, Change
 
 if TYPE_CHECKING:
     from protozorfs.log.files import LogFiles
@@ -26,7 +26,7 @@ class Claim(NamedTuple):
     Attributes:
         held: the blocks that are thought to be here.
         in_doubt: those that are to be checked.
-        held_bytes: the size of `held`; None if that is not noted.
+        held_bytes: the size of `held`; None if that must be counted.
         base: the checksum of the `bitfield` file, or zeros.
         is_noted: what has changed since that file is known.
         end: behind the last block of which anything is noted.
@@ -48,7 +48,9 @@ def read_claim(files: LogFiles, length: int, *, is_owned: bool) -> Claim:
     if is_owned:  # what is appended is not noted
         held.set_range(blocks.length, length)
         in_doubt.set_range(blocks.length, length)
+    changes: list[int | None] = []
     for note in notes.notes if notes is not None else ():
+        changes.append(_change_of_size(note, held))
         _apply(note, held, in_doubt, length if is_owned else 0)
     end = max(blocks.length, *(note.end for note in notes.notes)) if notes else blocks.length
     for bits in (held, in_doubt):
@@ -57,7 +59,7 @@ def read_claim(files: LogFiles, length: int, *, is_owned: bool) -> Claim:
         in_doubt.set_range(0, length)
     held_bytes: int | None = None
     if notes is not None and notes.is_whole and end <= length and not is_owned:
-        held_bytes = blocks.held_bytes + sum(map(_change_of_size, notes.notes))
+        held_bytes = _total(blocks.held_bytes, changes)
     return Claim(held, in_doubt, held_bytes, base, notes is not None, end)
 
 
@@ -123,5 +125,24 @@ def _apply(note: Note, held: Bitfield, in_doubt: Bitfield, owned_length: int) ->
         in_doubt.set_range(start, owned_length)
 
 
-def _change_of_size(note: Note) -> int:
-    return {Change.HELD: note.size, Change.LOST: -note.size}.get(note.change, 0)
+def _change_of_size(note: Note, held: Bitfield) -> int | None:
+    """How many more bytes are held after a note than before it, when `held` was; None: unknown.
+
+    Its size is that only if it changes what counts of all of its blocks. A note before it that
+    could not be written is missing, and of that the size is not known.
+    """
+    change, start, end, size = note
+    if change in (Change.BEGIN, Change.CHECKED):
+        return 0
+    if change == Change.LOST:
+        is_known = held.first_unset(start) >= end
+    else:
+        is_known = held.first_set(start, end) is None
+    if not is_known or size >= UNKNOWN_SIZE:
+        return None
+    return -size if change == Change.LOST else size
+
+
+def _total(size: int, changes: list[int | None]) -> int | None:
+    known = [change for change in changes if change is not None]
+    return size + sum(known) if len(known) == len(changes) else None

@@ -9,7 +9,7 @@ Integers are little-endian.
 
     offset  size
          0     2  kind
-         2     6  size of the blocks in bytes
+         2     6  size of the blocks in bytes; 2**48 - 1: as many or more, or unknown
          8     8  first block
         16     8  block behind the last
         24     8  the first bytes of the keyed BLAKE2b-256 of the record's number (8) and bytes 0 to
@@ -40,7 +40,7 @@ MAX_RECORDS = 16_384  # then `bitfield` is written anew; so many are read in 60 
 NO_BASE = bytes(32)
 _BODY = Struct("<QQQ")  # kind and size in the first
 _KIND_BITS = 16
-_MAX_SIZE = (1 << 48) - 1
+UNKNOWN_SIZE = (1 << 48) - 1  # greater ones are not told apart
 _NUMBER = Struct("<Q")
 _SUM_BYTES = 8
 
@@ -58,7 +58,10 @@ class Change(IntEnum):
 
 
 class Note(NamedTuple):
-    """One record: what happened to blocks `[start, end)`, of `size` bytes together."""
+    """One record: what happened to blocks `[start, end)`, of `size` bytes together.
+
+    From `UNKNOWN_SIZE` on the size says nothing.
+    """
 
     change: Change
     start: int
@@ -155,7 +158,7 @@ class HeldLog:
             self.file.fdatasync()
 
     def _write(self, note: Note, number: int, base: bytes) -> None:
-        kind_and_size = note.change | max(0, min(note.size, _MAX_SIZE)) << _KIND_BITS
+        kind_and_size = note.change | max(0, min(note.size, UNKNOWN_SIZE)) << _KIND_BITS
         body = _BODY.pack(kind_and_size, note.start, note.end)
         self.file.pwrite(body + _sum(body, number, base), number * RECORD_BYTES)
 

@@ -17,7 +17,7 @@ from protozorfs.log.checking import Leaf, Unchecked, wrong_blocks
 from protozorfs.log.claim import fold_notes
 from protozorfs.log.hashing import UNSIGNED, signed
 from protozorfs.log.held_file import HeldBlocks
-from protozorfs.log.held_log import Change
+from protozorfs.log.held_log import UNKNOWN_SIZE, Change
 from protozorfs.log.seek import Located, Unknown
 from protozorfs.log.sums import PIECE_BYTES, Span
 
@@ -449,16 +449,16 @@ class ReadableLog:
         lost = list(self._held.ranges(start, end))
         for first, last in lost:
             self._lost.append((first, last))
-            before = self._held_bytes
             try:
                 size = self.block_span(last - 1)[1] - self.block_span(first)[0]
             except BlockUnavailable:
                 self._held.clear_range(first, last)
                 self._recount()
+                size = UNKNOWN_SIZE  # others of this way may be gone with them, and are not noted
             else:
                 self._forget(first, last, size)
             self._is_damaged = self._is_damaged or self.is_owned
-            self._note_finding(Change.LOST, first, last, before - self._held_bytes)
+            self._note_finding(Change.LOST, first, last, size)
 
     def _note_finding(self, change: Change, start: int, end: int, size: int) -> None:
         """Notes that blocks `[start, end)` were found wrong, or here, and count as that now.

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from protozorfs.errors import StoreFull
 from protozorfs.log import held_log
-from protozorfs.log.held_log import Change, HeldLog
+from protozorfs.log.claim import read_claim
+from protozorfs.log.files import LogFiles
+from protozorfs.log.held_log import NO_BASE, UNKNOWN_SIZE, Change, HeldLog, Note
 from protozorfs.store import MemoryFiles
 from tests.unit.log.feed_tools import (
     block_pair,
     check_all,
     check_whole,
     content,
+    create_followed,
     create_owned,
     directory,
     fetch,
@@ -101,6 +106,72 @@ def test_findings_that_no_space_is_found_for_are_looked_for_again(
     log = reopen(files)
     assert log.in_doubt.count(0, 200) == 200
     assert held(check_all(log)) == set(range(1, 200, 2))
+
+
+def check_held_bytes(files: MemoryFiles, indexes: set[int]) -> None:
+    """After a kill, and after a clean stop, whose mark says it, too."""
+    for _ in range(2):
+        files.kill()
+        log = check_all(reopen(files))
+        assert held(log) == indexes
+        assert log.held_bytes == sum(len(BLOCKS[index]) for index in indexes)
+        log.close()
+
+
+def fails_once(files: MemoryFiles, log: Log, source: Log, index: int) -> None:
+    """Fetches a block that cannot be noted, while all else can be written."""
+    files.fail_at(files.operations, errno.EROFS)
+    with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
+        fetch(source, log, index)
+    files.fail_at(None)
+
+
+def test_blocks_that_could_not_be_noted_are_not_missing_from_what_is_held() -> None:
+    """What is noted of their loss is not of blocks that counted before."""
+    source, files = owned_with(BLOCKS), MemoryFiles()
+    log = reopen(files)
+    upgrade(source, log)
+    fails_once(files, log, source, 7)
+    check_held_bytes(files, set())
+
+
+def test_a_block_whose_loss_could_not_be_noted_counts_once_when_it_has_come_again() -> None:
+    source, files = owned_with(BLOCKS), MemoryFiles()
+    log = reopen(files)
+    upgrade(source, log)
+    for index in (7, 9):
+        fetch(source, log, index)
+    files.kill()
+    log = reopen(files)
+    files.open(f"{directory(files).path}/data").pwrite(b"?", log.block_span(7)[0])
+    files.fail_at(files.operations, errno.EROFS)
+    assert log.read(log.block_span(7)[0], 1) == b""
+    files.fail_at(None)
+    fetch(source, log, 7)
+    check_held_bytes(files, {7, 9})
+
+
+@pytest.mark.parametrize(
+    ("notes", "held_bytes"),
+    [
+        ([Note(Change.HELD, 0, 4, 40), Note(Change.LOST, 1, 3, 20)], 20),
+        ([Note(Change.HELD, 0, 4, 40), Note(Change.CHECKED, 0, 4), Note(Change.CUT, 4, 9)], 40),
+        ([Note(Change.LOST, 1, 3, 20)], None),
+        ([Note(Change.HELD, 0, 2, 20), Note(Change.LOST, 1, 3, 20)], None),
+        ([Note(Change.HELD, 0, 2, 20), Note(Change.HELD, 1, 2, 10)], None),
+        ([Note(Change.HELD, 0, 4, 40), Note(Change.CUT, 3, 9)], None),
+        ([Note(Change.HELD, 0, 4, 1 << 60)], None),
+        ([Note(Change.HELD, 0, 4, 40), Note(Change.LOST, 0, 4, UNKNOWN_SIZE)], None),
+    ],
+)
+def test_bytes_held_are_told_only_by_notes_that_fit_one_another(
+    notes: list[Note], held_bytes: int | None
+) -> None:
+    files = LogFiles(create_followed(MemoryFiles()).directory, is_owned=False)
+    files.held_log.begin(NO_BASE)
+    for note in notes:
+        files.held_log.note(*note)
+    assert read_claim(files, 10, is_owned=False).held_bytes == held_bytes
 
 
 def test_records_beyond_the_limit_are_missed() -> None:
