@@ -215,11 +215,16 @@ class Directory:
             apply_move(self.durable, move)
         self.pending.clear()
 
-    def fail_sync(self, choice: random.Random) -> None:
-        """The first of what is pending is durable, and the rest never will be."""
-        for move in self.pending[: choice.randint(0, len(self.pending))]:
+    def fail_sync(self, choice: random.Random, *, is_full: bool) -> None:
+        """The first of what is pending is durable, and the rest never will be.
+
+        `is_full`: only space was missing. Then file systems keep the rest, as they do with no bytes
+        of a file, and a later sync makes it durable.
+        """
+        count = choice.randint(0, len(self.pending))
+        for move in self.pending[:count]:
             apply_move(self.durable, move)
-        self.pending.clear()
+        self.pending = self.pending[count:] if is_full else []
 
     def cut(self, kept: Sequence[Move]) -> None:
         """The machine stopped; of what is pending, `kept` has survived."""

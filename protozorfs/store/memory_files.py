@@ -119,7 +119,16 @@ class _Disk:
             raise Stopped
         if failed is not None:
             failed()
-        raise _failed(_FAILURES.get(str(self.failure), self.failure))
+        raise _failed(self._error)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what fails does so for want of space."""
+        return self._error in DISK_FULL
+
+    @property
+    def _error(self) -> str | int:
+        return _FAILURES.get(str(self.failure), self.failure)
 
     def look(self) -> None:
         """Counts one call that changes nothing; raises if it is the one that is to fail."""
@@ -447,7 +456,10 @@ class MemoryFiles:
             directory.sync()
             self._disk.committed = self._disk.moves
 
-        self._disk.operation("sync_dir", path, sync, lambda: directory.fail_sync(self._disk.choice))
+        def fail() -> None:
+            directory.fail_sync(self._disk.choice, is_full=self._disk.is_full)
+
+        self._disk.operation("sync_dir", path, sync, fail)
 
     def sync_all(self) -> None:
         """What was freed is free at once; nothing is relied on to be durable by this."""

@@ -204,6 +204,25 @@ def test_any_call_fails_with_any_error(number: int) -> None:
             call()
 
 
+@pytest.mark.parametrize(("number", "left"), [(errno.EIO, {"", "a"}), (errno.ENOSPC, {""})])
+def test_a_name_is_kept_for_a_later_sync_where_only_space_was_missing(
+    number: int, left: set[str]
+) -> None:
+    seen = set()
+    for seed in range(20):
+        files = MemoryFiles(seed)
+        files.replace("a", b"")
+        files.remove("a")
+        files.fail_at(files.operations, number)
+        with pytest.raises((StoreFull, OSError)):
+            files.sync_dir("")
+        files.fail_at(None)
+        files.sync_dir("")
+        files.power_cut(random.Random(seed))
+        seen.add("".join(files.listdir("")))
+    assert seen == left
+
+
 def test_a_lasting_failure_ends_when_it_is_taken_back() -> None:
     files = MemoryFiles()
     files.fail_at(1, errno.EROFS, is_lasting=True)
