@@ -83,7 +83,8 @@ def note_claim(files: LogFiles, claim: Claim, length: int) -> None:
                 return
         notes.clear()
     with suppress(StoreFull, OSError):
-        notes.begin(claim.base, in_doubt=length)
+        # What is claimed of blocks that are cut off is not of those that get their numbers.
+        notes.begin(claim.base, in_doubt=max(length, claim.end))
 
 
 def fold_notes(files: LogFiles, blocks: HeldBlocks, *, is_owned: bool) -> None:

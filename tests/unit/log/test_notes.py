@@ -10,8 +10,10 @@ import pytest
 
 from protozorfs.errors import StoreFull
 from protozorfs.log import held_log
-from protozorfs.log.claim import read_claim
+from protozorfs.log.bitfield import Bitfield
+from protozorfs.log.claim import note_claim, read_claim
 from protozorfs.log.files import LogFiles
+from protozorfs.log.held_file import HeldBlocks
 from protozorfs.log.held_log import NO_BASE, UNKNOWN_SIZE, Change, HeldLog, Note
 from protozorfs.store import MemoryFiles
 from tests.unit.log.feed_tools import (
@@ -172,6 +174,19 @@ def test_bytes_held_are_told_only_by_notes_that_fit_one_another(
     for note in notes:
         files.held_log.note(*note)
     assert read_claim(files, 10, is_owned=False).held_bytes == held_bytes
+
+
+def test_what_was_held_beyond_the_end_is_in_doubt_when_the_feed_grows_where_no_note_is_left() -> (
+    None
+):
+    files = LogFiles(create_followed(MemoryFiles()).directory, is_owned=False)
+    before = Bitfield()
+    before.set_range(0, 10)
+    files.renew_held(HeldBlocks(10, 100, False, before, Bitfield()))
+    files.held_log.clear()
+    note_claim(files, read_claim(files, 5, is_owned=False), 5)
+    claim = read_claim(files, 10, is_owned=False)
+    assert not any(claim.held.get(index) > claim.in_doubt.get(index) for index in range(10))
 
 
 def test_records_beyond_the_limit_are_missed() -> None:
