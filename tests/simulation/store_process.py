@@ -680,7 +680,9 @@ class _Look:
         judge = self._told.judges[number]
         if directory.feed_id in self._told.aside:
             self._judge_aside(directory)
-        if self._flipped in MAY_REFUSE or directory.feed_id in self._told.damaged:
+        has_only_copy = self._flipped == "secret.copy" and number not in self._told.have_key_twice
+        is_refusable = self._flipped in MAY_REFUSE or has_only_copy
+        if is_refusable or directory.feed_id in self._told.damaged:
             _judge_damaged(directory, judge, self._told.cut_to.get(directory.feed_id))
             return
         self._process.logs[number] = log = Log.open(directory)
