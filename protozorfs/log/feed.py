@@ -617,12 +617,12 @@ class Log(ReadableLog):
             and not self._in_doubt.segments
         )
         is_safe = self.is_recovered and not files.directory.has_failed_sync
-        if not (is_unmarked and is_settled and is_safe):
+        if not (is_unmarked and is_settled and is_safe and self._is_head_there()):
             return None
         self._write_mended()
         return PendingRest(
             files.directory,
-            (files.data, files.tree),
+            (files.data, files.tree, files.heads.file),
             held=encode_held(self._held_blocks()),
             mark=encode_at_rest(self._at_rest()),
             writes=files.writes,
@@ -674,7 +674,7 @@ class Log(ReadableLog):
         """Syncs, marks the files clean and closes them. A second call does nothing.
 
         As long as something is in doubt since an unclean stop, there is no mark: the next run goes
-        on with the check.
+        on with the check. Nor is there one beside a head of which not even the roots are here.
 
         `modified_ns`: what the file `head` is to say of when it was written, if this run wrote.
 
@@ -693,11 +693,14 @@ class Log(ReadableLog):
                 self.sync()
                 files.sync(self._data)  # blocks that came since the head that is durable
                 files.sync(files.tree)
+                # Of length 0 there is no durable head: what takes a lost append back may be new.
+                files.sync(files.heads.file)
+                is_to_be_checked = bool(self._in_doubt.segments) or not self._is_head_there()
                 try:
                     if modified_ns is not None:
                         files.heads.file.set_modified(modified_ns)
                 finally:  # there are file systems that keep no such times
-                    if self._in_doubt.segments:
+                    if is_to_be_checked:
                         self._note_checked()
                         files.sync_notes()
                     else:
@@ -705,6 +708,13 @@ class Log(ReadableLog):
             files.sync_mark()  # one that was placed while the feed was open
         finally:
             self._files.close()
+
+    def _is_head_there(self) -> bool:
+        """Whether the newest head in the file is this feed's: it is what the next run opens.
+
+        Of a followed feed it may be one whose roots were lost, or one that failed to be written.
+        """
+        return self._files.heads.newest_length() == self.length
 
     def keep_beside(self, name: str, content: bytes) -> None:
         """Replaces a file that is kept beside the log; durable on return."""

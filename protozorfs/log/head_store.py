@@ -76,6 +76,11 @@ class HeadStore:
         self._bare = [parity for parity in range(2) if not all(map(any, paged[parity]))]
         return StoredHeads(signed, durable, lost_signed + lost_durable)
 
+    def newest_length(self) -> int:
+        """Of the newest signed head in the file; 0 without one. Raises OSError."""
+        signed, _ = _whole(HeadKind.SIGNED, read_slots(self.file)[HeadKind.SIGNED])
+        return signed[0].head.length if signed else 0
+
     @property
     def must_fill(self) -> bool:
         """Whether a write may fail in a slot without an older head, and then count all the same."""

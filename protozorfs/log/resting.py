@@ -35,7 +35,7 @@ class PendingRest(PinnedFiles):
         mark: bytes,
         writes: int,
     ) -> None:
-        """`files`: all that the mark vouches for; of the heads, the newest one is durable."""
+        """`files`: all that the mark vouches for."""
         super().__init__(files)
         self.writes = writes
         self.held = held

@@ -55,6 +55,7 @@ class _Disk:
     def __init__(self) -> None:
         self.operations = 0
         self.looks = 0
+        self.failures = 0  # calls that were refused
         self.moves = 0  # changes of directories
         self.committed = 0  # as many of them were made before the last sync
         self.inodes = 0
@@ -117,6 +118,7 @@ class _Disk:
         if self.failure == "stop":
             self.is_stopped = True
             raise Stopped
+        self.failures += 1
         if failed is not None:
             failed()
         raise _failed(self._error)
@@ -135,6 +137,7 @@ class _Disk:
         self.check_running()
         number, self.looks = self.looks, self.looks + 1
         if number == self.fail_look_at:
+            self.failures += 1
             raise _failed(self.look_failure)
 
     def check_running(self) -> None:
@@ -297,6 +300,11 @@ class MemoryFiles:
     def looks(self) -> int:
         """How many other calls were made so far; `exists` and `free_space` do not count."""
         return self._disk.looks
+
+    @property
+    def failures(self) -> int:
+        """How many calls were refused so far, whatever became of that."""
+        return self._disk.failures
 
     def fail_at(
         self,

@@ -239,6 +239,7 @@ class Process:
         self.logs: dict[int, Log] = {}
         self.follower: Log | None = None
         self.failures: list[str] = []
+        self._refused = files.failures  # calls, before this run
 
     @classmethod
     def open(
@@ -331,7 +332,9 @@ class Process:
         with self._failing(judge.append_failed):
             self.logs[number].append(blocks)
             judge.append_returned()
-            self.told.have_key_twice.add(number)
+            # The first append of a run mends the key; one that the disk refuses that goes on.
+            if self.files.failures == self._refused:
+                self.told.have_key_twice.add(number)
 
     def sync(self, number: int) -> None:
         """Makes it durable, and shows that to peers."""
@@ -483,6 +486,8 @@ class Process:
         if self.store.names.by_feed_id(feed_id) is None:
             with self._failing():
                 self.store.remove_feed(feed_id, with_secret=True)
+                if feed_id == FOLLOWED:
+                    self.told.beside = {b""}
 
     def settle(self, number: int) -> None:
         """Nothing newer of a feed that may be a copy is elsewhere."""
@@ -568,7 +573,7 @@ class Process:
         elif feed_id == FOLLOWED:
             self.told.fetched.clear()
             self.told.dropped.clear()
-            self.told.beside = {b""}
+            self.told.beside.add(b"")  # as long as not all of it is removed, it may come back
             follower, self.follower = self.follower, None
             if follower is not None:
                 follower.rest()

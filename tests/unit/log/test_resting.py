@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from protozorfs.log.feed import Log
 from protozorfs.log.format import NODE_BYTES
 from protozorfs.store import MemoryFiles
 from protozorfs.store.memory_files import Stopped
@@ -25,8 +26,6 @@ from tests.unit.log.feed_tools import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from protozorfs.log.feed import Log
 
 BLOCKS = [b"%d" % number * 40 for number in range(30)]
 
@@ -95,6 +94,47 @@ def test_a_power_cut_after_a_clean_stop_costs_a_feed_that_was_at_rest_nothing(
         log = reopen(files)
         assert directory(files).is_marked_clean()
         assert in_doubt(log) == []
+
+
+@pytest.mark.parametrize("mark", [rest, Log.close])
+def test_no_power_cut_after_a_clean_stop_brings_a_lost_append_back(
+    mark: Callable[[Log], object],
+) -> None:
+    for seed in range(40):
+        files, choice = MemoryFiles(), random.Random(seed)
+        create_owned(files).append([b"not synced"])
+        files.power_cut(choice)
+        log = check_all(reopen(files))
+        length = log.length
+        if length:
+            continue
+        mark(log)
+        log.close()
+        assert directory(files).is_marked_clean()
+        files.power_cut(choice)
+        assert reopen(files).length == length
+        assert directory(files).is_marked_clean(), seed
+
+
+@pytest.mark.parametrize("mark", [rest, Log.close])
+def test_nothing_is_marked_clean_beside_a_head_whose_roots_are_gone(
+    mark: Callable[[Log], object],
+) -> None:
+    files = MemoryFiles()
+    followed(files)
+    files.kill()
+    files.open(f"{directory(files).path}/tree").truncate(0)
+    files.open(f"{directory(files).path}/data").truncate(0)
+    log = reopen(files)
+    assert log.length == 0
+    log.keep_beside("record", b"written")
+    mark(log)
+    assert not directory(files).is_marked_clean()
+    upgrade(owned_with(BLOCKS), log)
+    log.close()
+    assert directory(files).is_marked_clean()
+    assert reopen(files).length == len(BLOCKS)
+    assert directory(files).is_marked_clean()
 
 
 def test_what_is_written_after_the_mark_takes_it_back() -> None:
