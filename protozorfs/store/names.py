@@ -436,10 +436,10 @@ class _Copy:
             if self._has_lost_name or not may_overwrite:
                 raise
             self._overwrite(content)
-        else:
-            self._has_lost_name = True  # should the sync fail: a power cut brings the old file back
-            self._files.sync_dir(parent_of(self.path))
-            self._has_lost_name = False
+        # Written over or not: a file that this run or a killed one has made may not keep its name.
+        self._has_lost_name = True  # should the sync fail: a power cut brings the old file back
+        self._files.sync_dir(parent_of(self.path))
+        self._has_lost_name = False
         self.is_whole = self.is_durable = True
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from protozorfs.errors import (
 )
 from protozorfs.names import own_id_name
 from protozorfs.store import names as names_module
+from protozorfs.store.memory_disk import ANY, WRITES, CutModel
 from protozorfs.store.memory_files import MemoryFiles, Stopped
 from protozorfs.store.name_records import (
     RECORD_BYTES,
@@ -375,6 +376,26 @@ def test_every_flipped_bit_in_one_file_is_mended_from_the_other() -> None:
             assert opened(files) == kept
             assert files.read(path) == whole
             assert files.read(NAMES_FILE) == files.read(COPY_FILE)
+
+
+@pytest.mark.parametrize("path", BOTH)
+def test_a_missing_file_that_is_made_on_a_full_disk_keeps_its_name(path: str) -> None:
+    """It is made under its own name where there is no space for another file that takes it."""
+    files = MemoryFiles()
+    names = Names(files)
+    names.add(row(b"a", 1))
+    names.close()
+    files.remove(path)
+    files.sync_dir("")
+
+    files.fail_at(files.operations, "full")
+    names = Names(files)
+    names.add(row(b"b", 2))
+    assert set(files.listdir("")) == set(BOTH)
+    files.power_cut(random.Random(1), CutModel(512, WRITES, ANY, 0.0, has_rubbish=False))
+
+    assert set(files.listdir("")) == set(BOTH)
+    assert files.read(NAMES_FILE) == files.read(COPY_FILE)
 
 
 @pytest.mark.parametrize("path", BOTH)
