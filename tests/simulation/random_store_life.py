@@ -249,6 +249,7 @@ class StoreLife:
         """Opens the store; that may fail or be stopped, any number of times."""
         while self._choice.random() < 0.25:
             self._arm("stop" if self._choice.random() < 0.5 else self._choice.choice(ERRORS))
+            self._told.has_names_twice = False  # a feed may get a name, in one file only
             try:
                 name_unnamed(Process(self._files, self._told.clone(), self._source).store)
             except (Stopped, StoreError, OSError) as error:

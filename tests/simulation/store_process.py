@@ -619,7 +619,7 @@ def _judge_files(files: MemoryFiles, told: Told, *, was_power_cut: bool, flipped
     if told.has_format and not (files.exists("format") and files.read("format") == FORMAT):
         raise Violation("format", "the store does not say of which format it is")
     is_twice = told.has_names_twice and not flipped.startswith("names")
-    if is_twice and files.read("names") != files.read("names.copy"):
+    if is_twice and _content(files, "names") != _content(files, "names.copy"):
         raise Violation("twice", "one of the files of names lacks what the other has")
     told.has_names_twice = False  # opening may write one of them anew
     for number in told.have_key_twice:
@@ -634,7 +634,12 @@ def _judge_files(files: MemoryFiles, told: Told, *, was_power_cut: bool, flipped
     for feed_id in told.clean:
         path = f"{feed_path(feed_id)}/clean"
         if flipped != "clean" and told.names.must_have_name(feed_id):
-            check_mark(files.read(path) if files.exists(path) else b"")
+            check_mark(_content(files, path))
+
+
+def _content(files: MemoryFiles, path: str) -> bytes:
+    """Of a file; nothing if it is missing."""
+    return files.read(path) if files.exists(path) else b""
 
 
 class _Look:
@@ -746,7 +751,7 @@ class _Look:
 
     def _judge_beside(self, log: Log) -> None:
         path = f"{log.directory.path}/{BESIDE}"
-        content = self._store.files.read(path) if self._store.files.exists(path) else b""
+        content = _content(self._process.files, path)
         if content not in self._told.beside and self._flipped != BESIDE:
             raise Violation("beside", f"{path} holds {content!r}, not any of {self._told.beside}")
 
