@@ -64,7 +64,7 @@ def test_no_life_of_a_store_breaks_a_rule() -> None:
     first = long_or_short(random.randrange(1 << 32), 0)
     print("seeds from", first)
     states = flips = errors = 0
-    for seed in range(first, first + long_or_short(3000, 12)):
+    for seed in range(first, first + long_or_short(3000, 100)):
         life = StoreLife(seed)
         try:
             life.run(STEPS)
