@@ -254,6 +254,7 @@ class StoreLife:
                 name_unnamed(Process(self._files, self._told.clone(), self._source).store)
             except (Stopped, StoreError, OSError) as error:
                 self.story.append(f"{type(error).__name__} while opening")
+            self._told.has_names_twice = False  # it may have come to one of them
             self._cut_or_kill(self._choice.choice(("kill", "power cut")))
         self.story.append("open")
         self._process = self._open(self._files, self._told, was_cut=self._was_cut)

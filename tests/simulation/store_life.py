@@ -251,6 +251,7 @@ class Trial:
             files.fail_at(files.operations + choice.randint(0, 8))
             with suppress(Stopped):
                 self._open(files, told.clone(), was_power_cut=was_power_cut)
+            told.has_names_twice = False  # it may have come to one of them
             if choice.random() < 0.7:
                 files.power_cut(choice)
                 was_power_cut = True
