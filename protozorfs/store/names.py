@@ -247,8 +247,7 @@ class Names:
         """
         if self._has_changed or self._gone:
             try:
-                if not self._are_durable:
-                    self._mend(self._whole_content())
+                self._make_durable()
                 self._append([END])
             except (StoreFull, OSError) as error:  # the next run writes them anew, that is all
                 logger.warning("the names of the store were not left cleanly: %s", error)
@@ -278,9 +277,7 @@ class Names:
 
     def _change(self, changes: Sequence[Change]) -> None:
         """Makes changes durable in both files; after an error in none."""
-        self._has_changed = True
-        if not self._are_durable:
-            self._mend(self._whole_content())
+        self._make_durable()
         self._begin_anew_if_long()
         try:
             self._append(changes)
@@ -294,6 +291,24 @@ class Names:
             logger.warning("the names of the store are written anew: %s", error)
             self._mend(self._whole_content())
             self._append(changes)
+
+    def _make_durable(self) -> None:
+        """Returns when both files are whole, and no power cut takes anything of them.
+
+        Raises:
+            StoreFull, OSError: one of them could not be written.
+        """
+        is_first, self._has_changed = not self._has_changed, True
+        if is_first and self._are_durable:
+            # A run that was killed may have put one in its place, whole and ended as the other.
+            try:
+                self._files.sync_dir(parent_of(NAMES_FILE))
+            except (StoreFull, OSError) as error:
+                logger.warning("the files of names are written anew: %s", error)
+                for copy in self._copies:
+                    copy.lose_name()
+        if not self._are_durable:
+            self._mend(self._whole_content())
 
     def _append(self, changes: Sequence[Change]) -> None:
         changes = [*map(gone_change, self._gone), *changes]
@@ -441,6 +456,11 @@ class _Copy:
         self._files.sync_dir(parent_of(self.path))
         self._has_lost_name = False
         self.is_whole = self.is_durable = True
+
+    def lose_name(self) -> None:
+        """The directory could not be synced: the file is to be another one."""
+        self.is_durable = False
+        self._has_lost_name = True
 
     def close(self) -> None:
         """Closes the file; it is opened again when it is needed."""

@@ -398,6 +398,36 @@ def test_a_missing_file_that_is_made_on_a_full_disk_keeps_its_name(path: str) ->
     assert files.read(NAMES_FILE) == files.read(COPY_FILE)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("path", BOTH)
+def test_a_file_that_a_killed_run_has_put_in_its_place_keeps_its_name(
+    path: str, fails: bool
+) -> None:
+    """Both have ended then, but the directory was not synced; and that may fail (`fails`)."""
+    for operation in range(8):
+        files = MemoryFiles()
+        names = Names(files)
+        names.add(row(b"a", 1))
+        names.close()
+        files.remove(path)
+        files.sync_dir("")
+        files.fail_at(files.operations + operation, "stop")
+        with suppress(Stopped):
+            Names(files)
+        files.kill()
+        files.fail_at(None)
+
+        names = Names(files)
+        if fails:
+            files.fail_at(files.operations, "io")
+        names.add(row(b"b", 2))
+        files.power_cut(random.Random(1), CutModel(512, WRITES, ANY, 0.0, has_rubbish=False))
+
+        assert {*BOTH} <= set(files.listdir("")), operation
+        assert files.read(NAMES_FILE) == files.read(COPY_FILE)
+        assert [one.name for one in opened(files)[0]] == [b"a", b"b"]
+
+
 @pytest.mark.parametrize("path", BOTH)
 def test_one_file_may_be_missing_or_cannot_be_read(path: str) -> None:
     files = MemoryFiles()
