@@ -17,7 +17,7 @@ from protozorfs.log.held_log import NO_BASE, UNKNOWN_SIZE, Change
 
 if TYPE_CHECKING:
     from protozorfs.log.files import LogFiles
-    from protozorfs.log.held_log import Note
+    from protozorfs.log.held_log import HeldLog, Note
 
 
 class Claim(NamedTuple):
@@ -29,6 +29,7 @@ class Claim(NamedTuple):
         held_bytes: the size of `held`; None if that must be counted.
         base: the checksum of the `bitfield` file, or zeros.
         is_noted: what has changed since that file is known.
+        is_doubt_noted: the notes say what is in doubt; else all is, since some of them are lost.
         end: behind the last block of which anything is noted.
     """
 
@@ -37,6 +38,7 @@ class Claim(NamedTuple):
     held_bytes: int | None
     base: bytes
     is_noted: bool
+    is_doubt_noted: bool
     end: int
 
 
@@ -55,12 +57,13 @@ def read_claim(files: LogFiles, length: int, *, is_owned: bool) -> Claim:
     end = max(blocks.length, *(note.end for note in notes.notes)) if notes else blocks.length
     for bits in (held, in_doubt):
         bits.clear_range(length, end)
-    if notes is None or not notes.is_whole:  # a note that is lost may be of any block
+    is_doubt_noted = notes is not None and notes.is_doubt_whole
+    if not is_doubt_noted:  # a note that is lost may be of any block
         in_doubt.set_range(0, length)
     held_bytes: int | None = None
     if notes is not None and notes.is_whole and end <= length and not is_owned:
         held_bytes = _total(blocks.held_bytes, changes)
-    return Claim(held, in_doubt, held_bytes, base, notes is not None, end)
+    return Claim(held, in_doubt, held_bytes, base, notes is not None, is_doubt_noted, end)
 
 
 def note_claim(files: LogFiles, claim: Claim, length: int) -> None:
@@ -75,16 +78,23 @@ def note_claim(files: LogFiles, claim: Claim, length: int) -> None:
     files.held_base = claim.base
     notes = files.held_log
     if claim.is_noted:
-        if claim.end <= length:
+        if claim.end <= length or _note_cut(notes, length, claim.end):
+            if not claim.is_doubt_noted and notes.has_room():
+                with suppress(StoreFull, OSError):  # what is checked from now on then counts
+                    notes.note(Change.BEGIN, 0, length)
             return
-        with suppress(StoreFull, OSError):
-            if notes.has_room():
-                notes.note(Change.CUT, length, claim.end)
-                return
         notes.clear()
     with suppress(StoreFull, OSError):
         # What is claimed of blocks that are cut off is not of those that get their numbers.
         notes.begin(claim.base, in_doubt=max(length, claim.end))
+
+
+def _note_cut(notes: HeldLog, start: int, end: int) -> bool:
+    with suppress(StoreFull, OSError):
+        if notes.has_room():
+            notes.note(Change.CUT, start, end)
+            return True
+    return False
 
 
 def fold_notes(files: LogFiles, blocks: HeldBlocks, *, is_owned: bool) -> None:

@@ -16,7 +16,8 @@ Integers are little-endian.
                   23; the key is the checksum of the `bitfield` file that the log follows, or zeros
 
     kind         blocks [first, last)
-       1  begin    are in doubt; all that changes from now on is noted
+       1  begin    are in doubt; all that changes from now on is noted. The first record is one, and
+                   so is the next one behind a damaged record, which may have been of any block
        2  held     are written, yet to be synced
        3  lost     are not held any more
        4  checked  were checked behind an unclean stop
@@ -70,10 +71,17 @@ class Note(NamedTuple):
 
 
 class Notes(NamedTuple):
-    """What an earlier run has noted. `is_whole`: no record is damaged, or beyond the limit."""
+    """What an earlier run has noted.
+
+    Attributes:
+        notes: all that can be read.
+        is_whole: no record is damaged, or beyond the limit.
+        is_doubt_whole: none is behind the last `Change.BEGIN`: what is in doubt is all said.
+    """
 
     notes: list[Note]
     is_whole: bool
+    is_doubt_whole: bool
 
 
 class HeldLog:
@@ -104,7 +112,9 @@ class HeldLog:
         if not notes or notes[0].change != Change.BEGIN:
             return None
         self._base, self._count, self._last = base, count, None
-        return Notes(notes, len(notes) == count and len(content) <= MAX_RECORDS * RECORD_BYTES)
+        begun = max(at for at, note in enumerate(found) if note and note.change == Change.BEGIN)
+        has_all = len(content) <= MAX_RECORDS * RECORD_BYTES
+        return Notes(notes, has_all and None not in found, has_all and None not in found[begun:])
 
     def begin(self, base: bytes, in_doubt: int = 0) -> None:
         """Notes everything from now on; the `bitfield` file of that checksum has all before it.

@@ -78,8 +78,26 @@ def test_a_damaged_record_is_passed_over_and_a_damaged_beginning_is_none() -> No
         else:
             assert found is not None
             assert not found.is_whole
+            assert not found.is_doubt_whole
             left = [start for start in (1, 3, 5) if start // 2 + 1 != at // RECORD_BYTES]
             assert [note.start for note in found.notes[1:]] == left
+
+
+def test_behind_a_damaged_record_a_new_beginning_says_what_is_in_doubt() -> None:
+    files = MemoryFiles()
+    log = make(files)
+    log.begin(BASE)
+    log.note(Change.HELD, 1, 2, 9)
+    log.note(Change.LOST, 1, 2, 9)
+    files.flip_bit("bitfield.log", 8 * RECORD_BYTES)
+    again = make(files)
+    again.load(BASE)
+    again.note(Change.BEGIN, 0, 5)
+    again.note(Change.CHECKED, 0, 3)
+    found = make(files).load(BASE)
+    assert found is not None
+    assert found.is_doubt_whole
+    assert not found.is_whole  # how many bytes are held is not known
 
 
 def test_a_torn_end_is_gone_on_behind() -> None:

@@ -56,6 +56,25 @@ def follower_without_notes(indexes: range) -> MemoryFiles:
     return files
 
 
+def test_what_is_checked_behind_notes_that_a_power_cut_tore_is_not_checked_again() -> None:
+    source, files = owned_with(BLOCKS), MemoryFiles()
+    log = reopen(files)
+    upgrade(source, log)
+    for index in range(0, 20, 2):
+        log.apply_all([block_pair(source, log, index)])
+    files.flip_bit(f"{directory(files).path}/bitfield.log", 8 * 2 * held_log.RECORD_BYTES)
+    files.kill()
+    log = check_all(reopen(files))
+    progress = log.begin_progress()
+    progress.run()
+    log.end_progress(progress)
+    files.kill()
+    log = reopen(files)
+    assert not log.in_doubt.segments
+    assert held(log) == set(range(0, 20, 2))
+    assert log.held_bytes == sum(map(len, BLOCKS[0:20:2]))
+
+
 def test_more_findings_than_notes_are_all_known_after_a_kill(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
