@@ -81,7 +81,7 @@ class Writer:
             raise NotWritable(
                 "blocks of it are damaged; a follower that has them can bring them back"
             )
-        self._surroundings.check_store()
+        self._surroundings.check_store_often()
         log.check_present()
         await self._newest_check.run(feed, self._surroundings)
         self._check_history()  # peers were asked for it

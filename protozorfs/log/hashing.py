@@ -74,7 +74,7 @@ def tree_hash(roots: Iterable[TreeNode]) -> TreeHash:
 
 def byte_length_of(roots: Iterable[TreeNode]) -> int:
     """The sum of the roots' sizes: the byte length of the feed."""
-    return sum(root.size for root in roots)
+    return sum([root.size for root in roots])  # of a few, without a generator's frames
 
 
 def signable(tree_hash: TreeHash, length: int, fork: int) -> bytes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
 from protozorfs.errors import StoreGone
-from protozorfs.feeds.presence import Presence
+from protozorfs.feeds.presence import SURE_SECONDS, Presence
 from protozorfs.feeds.registry import Feeds
 from protozorfs.options import Options
 from protozorfs.store.layout import Store
@@ -130,3 +131,29 @@ async def test_a_store_in_whose_place_another_one_is_takes_nothing(
         await presence.look()
         presence.check()
     assert [message.rpartition(" ")[2] for message in caplog.messages] == ["store", "again"]
+
+
+def test_appends_ask_now_and_then_whether_the_store_is_there(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking for each would be a tenth of the time of a small one."""
+    asked = []
+    now = time.monotonic()
+    with Store(path) as store:
+        is_deleted = store.is_deleted
+
+        def ask() -> bool:
+            asked.append(1)
+            return is_deleted()
+
+        monkeypatch.setattr(store, "is_deleted", ask)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        presence = Presence(store)
+        for _ in range(100):
+            presence.check_often()
+        assert len(asked) == 1
+        (path / "lock").unlink()
+        now += SURE_SECONDS
+        for _ in range(2):
+            with pytest.raises(StoreGone):
+                presence.check_often()
