@@ -143,7 +143,7 @@ class Told:
         judges: and of each feed of our own.
         made: those whose keys must be there.
         have_key_twice: those whose keys are in both files.
-        doubtful: those of which a directory failed to sync once.
+        doubtful: the feeds of which a directory failed to sync once: an older mark may come back.
         fetched: the blocks of the followed feed that they have.
         dropped: those that were given back.
         node_key: the public key of the node, as peers know it.
@@ -165,7 +165,7 @@ class Told:
     judges: dict[int, Judge] = field(default_factory=dict)
     made: set[int] = field(default_factory=set)
     have_key_twice: set[int] = field(default_factory=set)
-    doubtful: set[int] = field(default_factory=set)
+    doubtful: set[FeedId] = field(default_factory=set)
     fetched: set[int] = field(default_factory=set)
     dropped: set[int] = field(default_factory=set)
     node_key: bytes = b""
@@ -603,7 +603,8 @@ class Process:
         except (StoreError, OSError) as error:
             self.failures.append(f"{type(error).__name__}: {error}")
             told()
-            failed = {one for one, log in self.logs.items() if log.directory.has_failed_sync}
+            logs = [*self.logs.values(), *([self.follower] if self.follower else [])]
+            failed = {log.feed_id for log in logs if log.directory.has_failed_sync}
             self.told.doubtful |= failed
 
 
@@ -678,7 +679,8 @@ class _Look:
     def _judge_owned(self, number: int) -> None:
         directory = self._store.feed(feed_id_of(seed_of(number)))
         is_made = number in self._told.made  # else its making was cut off somewhere
-        is_sure = is_made and number not in {*self._told.doubtful, *self._told.copies}
+        is_doubtful = directory.feed_id in self._told.doubtful or number in self._told.copies
+        is_sure = is_made and not is_doubtful
         if not directory.is_owned():
             if not is_made:
                 return
@@ -705,7 +707,8 @@ class _Look:
         self._process.follower = log = Log.open(self._store.feed(FOLLOWED))
         self._judge_doubt(log)
         self._judge_beside(log)
-        is_sure = log.directory.is_marked_clean() or not self._was_power_cut
+        is_clean = log.directory.is_marked_clean() and FOLLOWED not in told.doubtful
+        is_sure = is_clean or not self._was_power_cut
         claimed = {i for i in range(log.length) if log.held.get(i) and not log.in_doubt.get(i)}
         held = set()
         for index in range(log.length):
