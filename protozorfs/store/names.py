@@ -95,6 +95,8 @@ class Names:
         self._record_count = len(found.content or b"") // RECORD_BYTES
         self._has_changed = False
         self._gone: list[FeedId] = []  # forgotten, and not yet said in the files
+        # Of an earlier run, whose last sync may have failed: the first one of this run covers it.
+        self._unsure_end = (found.content or b"")[-RECORD_BYTES:] if found.has_ended else b""
         self.is_complete = self._known.is_complete
         if not self.is_complete:
             logger.warning(
@@ -312,17 +314,18 @@ class Names:
 
     def _append(self, changes: Sequence[Change]) -> None:
         changes = [*map(gone_change, self._gone), *changes]
-        data = encode_records(changes, self._next_sequence)
+        data = self._unsure_end + encode_records(changes, self._next_sequence)
         size = self._record_count * RECORD_BYTES
         try:
             for copy in self._copies:
-                copy.append(data, size)
+                copy.append(data, size - len(self._unsure_end))
         except BaseException:
             for copy in self._copies:
                 copy.cut(size)
             raise
         self._record_count += len(changes)
         self._next_sequence += len(changes)
+        self._unsure_end = b""
         self._gone.clear()
 
     def _mend(self, content: bytes | None) -> None:
@@ -337,6 +340,7 @@ class Names:
             changes = self._known.changes()
             content = encode_records(changes, self._next_sequence)
             self._next_sequence += len(changes)
+            self._unsure_end = b""
             for copy in self._copies:
                 copy.is_durable = False
         self._record_count = len(content) // RECORD_BYTES

@@ -355,6 +355,23 @@ def test_a_clean_end_takes_a_refused_change_back_that_could_not_be_before(operat
     assert opened(files)[0] == (row(b"a" if refused else b"b", 1),)
 
 
+@pytest.mark.parametrize("operation", range(4))
+def test_an_end_that_a_failed_sync_has_lost_makes_no_hole(operation: int) -> None:
+    """Both files look whole to the next run, which cannot know of the error."""
+    for seed in range(20):
+        files = MemoryFiles(seed)
+        names = Names(files)
+        names.add(row(b"a", 1))
+        files.fail_at(files.operations + operation, "io", is_lasting=True)
+        names.close()
+        files.fail_at(None)
+        names = Names(files)
+        names.rename(b"a", b"b")
+        files.power_cut(random.Random(seed))
+        assert files.read(NAMES_FILE) == files.read(COPY_FILE)
+        assert opened(files)[0] == (row(b"b", 1),)
+
+
 def refuse(*_: object) -> None:
     raise OSError("no")
 
