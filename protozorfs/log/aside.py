@@ -38,7 +38,7 @@ def keep_aside(files: LogFiles, length: int, byte_length: int) -> None:
                 copy.pwrite(file.pread(min(CHUNK_BYTES, size - at), at), at - start)
             copy.truncate(size - start)
             copy.fdatasync()
-        directory.files.sync_dir(directory.path)
+        directory.sync()
         logger.error(
             "feed %s is damaged, or was replaced by an older state: %d bytes that may belong to it"
             " are cut off, and kept in %s",

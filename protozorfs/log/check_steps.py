@@ -91,5 +91,5 @@ class ProgressSync(PinnedFiles):
         """Blocks until the files survive a power cut. Raises StoreFull, OSError."""
         for file in self._files:
             self._sync(file)
-        self._directory.files.sync_dir(self._directory.path)
+        self._directory.sync()
         self.is_done = True

@@ -182,7 +182,7 @@ class LogFiles:
     def sync_notes(self) -> None:
         """Returns when what was noted survives a power cut. Raises StoreFull, OSError."""
         self.held_log.sync()
-        self.directory.files.sync_dir(self.directory.path)
+        self.directory.sync()
 
     def place_mark(self) -> None:
         """Marks the files clean with what was prepared for it; raises OSError if they are not."""
@@ -195,7 +195,7 @@ class LogFiles:
         """Returns when a mark, if there is one, survives a power cut. Raises StoreFull, OSError."""
         if self.is_marked_clean and not self._is_mark_durable:
             if self._is_place_synced:
-                self.directory.files.sync_dir(self.directory.path)
+                self.directory.sync()
             else:  # a followed feed's directory is as new
                 self._sync_place()
             self._is_mark_durable = True

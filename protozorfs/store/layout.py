@@ -29,7 +29,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from protozorfs import descriptors
@@ -169,28 +169,42 @@ class FeedDirectory:
         """The feed has a name now; durable on return."""
         if self.is_marked_visited():
             self.files.remove(f"{self.path}/{VISITED_FILE}")
+            self.sync()
+
+    def sync(self) -> None:
+        """Makes the names in it durable. For any thread.
+
+        Raises:
+            StoreFull: they are not durable yet. File systems keep names that they found no space
+                for in memory, and may be asked again.
+            OSError: nothing is written to the feed any more.
+        """
+        with self._final_unless_full():
             self.files.sync_dir(self.path)
+
+    @contextmanager
+    def _final_unless_full(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreFull:
+            raise
+        except BaseException:
+            self.sync_failed()
+            raise
 
     def sync_place(self) -> None:
         """Makes it durable that there is such a directory, with all that is in it.
 
         Raises:
-            StoreFull: it is not durable yet. File systems keep names that they found no space for
-                in memory, and may be asked again.
-            OSError: nothing is written to the feed any more.
+            StoreFull, OSError: as for `sync`.
         """
-        try:
+        with self._final_unless_full():
             self.files.sync_dir(self.path)
             self.files.sync_dir(self._bucket)
             for path in (self._bucket, FEEDS):  # which are never removed: once in a run
                 if not self.pool.is_durable(path):
                     self.files.sync_dir(parent_of(path))
                     self.pool.note_durable(path)
-        except StoreFull:
-            raise
-        except BaseException:
-            self.sync_failed()
-            raise
 
     @property
     def _bucket(self) -> str:
@@ -301,17 +315,11 @@ class FeedDirectory:
         """Takes that back; must return before the first write of a run.
 
         Raises:
-            StoreFull, OSError: as for `sync_place`.
+            StoreFull, OSError: as for `sync`.
         """
         with suppress(FileNotFoundError):  # no space was found only for making that durable
             self.files.remove(f"{self.path}/{CLEAN_FILE}")
-        try:
-            self.files.sync_dir(self.path)
-        except StoreFull:
-            raise
-        except BaseException:
-            self.sync_failed()
-            raise
+        self.sync()
 
     def sync_failed(self) -> None:
         """A sync of one of the feed's files failed: this run must not write to them any more."""
@@ -335,7 +343,7 @@ class FeedDirectory:
             if name not in last:
                 self.files.remove(f"{self.path}/{name}")
         if last:
-            self.files.sync_dir(self.path)  # not every file system keeps the order of removals
+            self.sync()  # not every file system keeps the order of removals
         for name in last:
             self.files.remove(f"{self.path}/{name}")
         self.files.rmdir(self.path)

@@ -44,7 +44,7 @@ SHARED = {
     "store/heads.py": "*",
     "store/placement.py": "*",
     "store/keys.py": ("write_seed", "write_new_seed", "_write_checked_seed", "_write_over"),
-    "store/layout.py": ("sync_place", "prepare_mark", "place_mark", "sync_removal"),
+    "store/layout.py": ("sync", "sync_place", "prepare_mark", "place_mark", "sync_removal"),
     "log/files.py": (
         "sync",
         "replace",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from protozorfs import crypto
-from protozorfs.errors import NotRemovable, StoreCorrupt, StoreLocked, UsageError
+from protozorfs.errors import NotRemovable, StoreCorrupt, StoreFull, StoreLocked, UsageError
 from protozorfs.store.keys import load_or_make_key_pair, write_seed
 from protozorfs.store.layout import FeedDirectory, Store
 from protozorfs.store.lock import StoreLock, read_holder
@@ -24,6 +24,7 @@ from protozorfs.types import Address, FeedId, NodeKey
 from tests.unit.store.roots import root_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PAIR = crypto.key_pair(bytes(range(32)))
@@ -172,6 +173,32 @@ def test_the_clean_mark_survives_and_its_removal_too() -> None:
         directory.unmark_clean()
         files.power_cut(random.Random(seed))
         assert not directory.is_marked_clean()
+
+
+@pytest.mark.parametrize("change", ["sync_place", "unmark_clean", "unmark_visited", "remove"])
+def test_a_directory_that_failed_to_be_synced_takes_nothing_more(change: str) -> None:
+    def made(files: MemoryFiles) -> FeedDirectory:
+        directory = FeedDirectory(FilePool(files), FEED_ID, {FEED_ID})
+        directory.make(PAIR.seed)
+        directory.mark_clean(b"")
+        return directory
+
+    files = MemoryFiles()
+    directory, kinds = made(files), list[str]()
+
+    def carry_out(kind: str, _: str, effect: Callable[[], None]) -> None:
+        kinds.append(kind)
+        effect()
+
+    files.carry_out_by(carry_out)
+    getattr(directory, change)()
+    for failure, is_final in (("io", True), ("full", False)):
+        files = MemoryFiles()
+        directory = made(files)
+        files.fail_at(files.operations + kinds.index("sync_dir"), failure)
+        with pytest.raises((StoreFull, OSError)):
+            getattr(directory, change)()
+        assert directory.has_failed_sync == is_final
 
 
 def test_keys_are_made_once_and_bad_ones_are_corrupt() -> None:
