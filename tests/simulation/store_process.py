@@ -143,7 +143,8 @@ class Told:
         judges: and of each feed of our own.
         made: those whose keys must be there.
         have_key_twice: those whose keys are in both files.
-        doubtful: the feeds of which a directory failed to sync once: an older mark may come back.
+        doubtful: the feeds of which a directory failed to sync once: an older mark may come back,
+            and a file be lost.
         fetched: the blocks of the followed feed that they have.
         dropped: those that were given back.
         node_key: the public key of the node, as peers know it.
@@ -566,7 +567,9 @@ class Process:
             if log.writes:
                 self.told.clean[log.feed_id] = True
         elif checked is not None:
-            self.told.checked[log.feed_id] = Checked(checked.noted, checked.noted)
+            is_synced = not log.directory.has_failed_sync
+            durable = checked.noted if is_synced else checked.durable
+            self.told.checked[log.feed_id] = checked._replace(durable=durable)
 
     def _rest(self, feed_id: FeedId) -> None:
         if feed_id == VISITED:
@@ -603,8 +606,8 @@ class Process:
         except (StoreError, OSError) as error:
             self.failures.append(f"{type(error).__name__}: {error}")
             told()
-            logs = [*self.logs.values(), *([self.follower] if self.follower else [])]
-            failed = {log.feed_id for log in logs if log.directory.has_failed_sync}
+            feeds = (FOLLOWED, *(feed_id_of(seed_of(number)) for number in self.told.judges))
+            failed = {each for each in feeds if self.store.feed(each).has_failed_sync}
             self.told.doubtful |= failed
 
 
@@ -626,7 +629,8 @@ def _judge_files(files: MemoryFiles, told: Told, *, was_power_cut: bool, flipped
     told.has_names_twice = False  # opening may write one of them anew
     for number in told.have_key_twice:
         feed_id = feed_id_of(seed_of(number))
-        if told.names.must_have_name(feed_id) and not flipped.startswith("secret"):
+        is_sure = told.names.must_have_name(feed_id) and feed_id not in told.doubtful
+        if is_sure and not flipped.startswith("secret"):
             for name in SECRET_FILES:
                 path = f"{feed_path(feed_id)}/{name}"
                 if not files.exists(path) or files.read(path) != seed_of(number):

@@ -4,13 +4,16 @@ upgraded    version 0.1.0 left it: names in SQLite, heads in one page, no key tw
 moved       it was copied or restored: feeds take themselves for copies, one is settled
 adopted     the same, and the user says that it is no copy
 damaged     bits are wrong in it: it is scrubbed, repaired, and one feed of our own cut
+killed      nothing of its last run was synced: all is checked, and that kept
+full        now and then there is no space, at any operation; what is asked for next succeeds
 """
 
 from __future__ import annotations
 
+import errno
 import random
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from protozorfs.log.format import decode_head_slot, encode_head_slot
@@ -22,7 +25,7 @@ from tests.simulation.store_process import FOLLOWED, Process, Told, feed_id_of, 
 from tests.unit.store.old_stores import SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from protozorfs.types import FeedId
     from tests.simulation.store_process import Source
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     Scenario: TypeAlias = Callable[[Source, int, Changes], list[Moment]]
 
 OWN = (1, 2, 3)
+FULL_TURNS = 16
+MAX_AHEAD = 12  # of the operation that finds no space
 MARK_BYTES = 88  # of a clean mark of version 0.1.0
 SINCE = ("names", "names.copy", "node_key.copy")  # files that it had not
 SINCE_OF_FEED = ("secret.copy", "sums", "tree_sums", "bitfield.log")
@@ -47,6 +52,8 @@ def upgraded(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[M
     def run() -> None:
         process = made.opened()
         for number in OWN:
+            with made.full_once(process):  # perhaps while its heads are written for the first time
+                process.append(number, [b"refused"])
             process.append(number, [b"after" * number])
         process.sync(1)
         process.rename(feed_id_of(seed_of(2)), b"new name")
@@ -117,8 +124,65 @@ def damaged(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[Mo
     return made.recorded(run, changes)
 
 
+def killed(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[Moment]:
+    made = _Made(source, seed)
+    made.leave_unsynced()
+
+    def run() -> None:
+        process = made.opened()
+        for feed_id in (FOLLOWED, *map(_own, OWN)):
+            process.check(feed_id, 9)
+        process.append(1, [b"checked"])
+        process.sync(1)
+        process.fetch(2)
+        process.rest(_own(2))
+        process.rest(FOLLOWED)
+        process.append(2, [b"rested"])
+        process.fetch(3)
+        process = made.restarted(process)
+        process.check(FOLLOWED, 9)
+        process.check(_own(2), 9)
+        process.close()
+        assert not process.failures, process.failures
+        process = made.opened()
+        process.append(3, [b"at last"])
+        made.close(process)
+
+    return made.recorded(run, changes)
+
+
+def full(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[Moment]:
+    made = _Made(source, seed)
+
+    def run() -> None:
+        process = made.opened()
+        for turn in range(FULL_TURNS):
+            number = OWN[turn % 2]
+            with made.full_once(process):
+                process.append(number, made.some_blocks())
+            process.append(number, made.some_blocks())
+            with made.full_once(process):
+                process.sync(number)
+            if turn % 2:
+                process.sync(number)
+            with made.full_once(process):
+                process.rename(_own(number), b"refused %d" % turn)
+            process.rename(_own(number), b"renamed %d" % turn)
+            with made.full_once(process):
+                process.fetch(turn)
+            process.fetch(turn)
+            with made.full_once(process):
+                process.rest(FOLLOWED if turn % 2 else _own(number))
+        made.close(process)
+        process = made.opened()
+        process.append(1, [b"there is room"])
+        made.close(process)
+
+    return made.recorded(run, changes)
+
+
 SCENARIOS: dict[str, Scenario] = {
-    each.__name__: each for each in (life, upgraded, moved, adopted, damaged)
+    each.__name__: each for each in (life, upgraded, moved, adopted, damaged, killed, full)
 }
 
 
@@ -148,6 +212,26 @@ class _Made:
         """A new run."""
         self.files.kill()
         return Process.open(self.files, self.told, self._source, was_power_cut=False)
+
+    def restarted(self, process: Process) -> Process:
+        """A new run, behind a kill of that one."""
+        assert not process.failures, process.failures
+        return self.opened()
+
+    @contextmanager
+    def full_once(self, process: Process) -> Iterator[None]:
+        """In the body one operation, any of the first ones, finds no space, if it comes to it."""
+        ahead = self._choice.randrange(MAX_AHEAD)
+        self.files.fail_at(self.files.operations + ahead, errno.ENOSPC)
+        yield
+        self.files.fail_at(None)
+        process.failures.clear()
+
+    def some_blocks(self) -> list[bytes]:
+        """One block, or more."""
+        return [self._choice.randbytes(self._choice.choice((1, 200, 900)))] * self._choice.choice(
+            (1, 1, 3)
+        )
 
     def close(self, process: Process) -> None:
         """A clean stop, after which nothing has failed."""
