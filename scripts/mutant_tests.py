@@ -296,6 +296,8 @@ def run(tree: Path, tests: Sequence[str], seconds: float) -> Outcome:
         return int(pytest.main(arguments, plugins=[_Selection(tests), _Failures(failed)]))
 
     code = forked(work, seconds, log)
+    if code == pytest.ExitCode.INTERNAL_ERROR:  # there was no memory left to say what has failed
+        code = FAILED
     if code not in (PASSED, FAILED, NOT_IMPORTED, TIMED_OUT):
         raise RuntimeError(f"pytest ends with {code}: {log.read_text(errors='replace')}")
     return Outcome(code, failed.read_text() if failed.exists() else None)

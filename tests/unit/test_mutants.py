@@ -22,6 +22,7 @@ from scripts.mutant_tests import (
     Covering,
     Outcome,
     forked,
+    run,
 )
 from scripts.mutants import KILLED, Verdict, _affordable, difference, sample
 from scripts.mutating import Edit, Mutant
@@ -130,6 +131,16 @@ def test_a_slow_process_is_not_late(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(mutant_tests, "STALL_SECONDS", 0.3)
     assert forked(work, 5.0, tmp_path / "log") == PASSED
+
+
+def test_a_mistake_that_leaves_no_memory_to_say_so_is_noticed(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "tests").mkdir(parents=True)
+    (tree / "tests" / "conftest.py").write_text(
+        "def pytest_runtest_makereport(): raise MemoryError\n"
+    )
+    (tree / "tests" / "test_one.py").write_text("def test_one(): pass\n")
+    assert run(tree, ["tests/test_one.py::test_one"], 5.0).code == FAILED
 
 
 def test_a_bench_runs_tests_with_a_mistake_and_without(tmp_path: Path) -> None:
