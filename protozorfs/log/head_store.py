@@ -182,15 +182,16 @@ def _that_count(kind: HeadKind, copies: list[tuple[int, Head]]) -> list[tuple[in
     Of signed heads the older: a write that failed in the middle was refused, and whoever appended
     was told so. Of durable ones the newer: all that it says was synced before it was written.
     """
-    older, newer = min(copies, key=_sequence), max(copies, key=_sequence)
+    older, newer = sorted((copies[0], copies[-1]), key=_sequence_and_length)
     if kind is HeadKind.DURABLE:
         return [newer]
     is_told_apart = older[0] != newer[0] or older == newer
     return [older] if is_told_apart else []  # a refused one, and one that a power cut tore
 
 
-def _sequence(copy: tuple[int, Head]) -> int:
-    return copy[0]
+def _sequence_and_length(copy: tuple[int, Head]) -> tuple[int, int]:
+    sequence, head = copy
+    return sequence, head.length
 
 
 def _decoded_copy(kind: HeadKind, record: bytes) -> tuple[int, Head] | None:
