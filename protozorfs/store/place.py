@@ -171,7 +171,11 @@ def encode_place(place: Place) -> bytes:
         changed = _NOT_THERE if file.changed_ns is None else file.changed_ns
         lines.append(f"file {name} {file.inode} {file.birth_ns} {changed}")
     body = "".join(f"{line}\n" for line in lines).encode()
-    return body + f"sum {blake2b_256(body).hex()}\n".encode()
+    return body + _sum_line(body).encode()
+
+
+def _sum_line(body: bytes) -> str:
+    return f"sum {blake2b_256(body).hex()}\n"
 
 
 def decode_place(data: bytes, key: str) -> Place:
@@ -186,11 +190,10 @@ def decode_place(data: bytes, key: str) -> Place:
             return _decode_first(lines, key)
         body = "".join(lines[:-1]).encode()
         (_, machine), (_, volume), *files = (line.split() for line in lines[1:-1])
-        (_, checksum) = lines[-1].split()
         places = {name: _decode_file(numbers) for _, name, *numbers in files}
     except (ValueError, IndexError) as error:
         raise DecodeError("it does not say where it was made") from error
-    if checksum != blake2b_256(body).hex():
+    if lines[-1] != _sum_line(body):
         raise DecodeError("it is damaged")
     return Place(Whereabouts(_known(machine), _known(volume)), places)
 

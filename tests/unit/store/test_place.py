@@ -56,11 +56,8 @@ def test_no_changed_byte_of_a_place_is_believed(place: Place, draw: st.DataObjec
     data = bytearray(encode_place(place))
     at = draw.draw(st.integers(0, len(data) - 1))
     data[at] ^= 1 << draw.draw(st.integers(0, 7))
-    try:
-        found = decode_place(bytes(data), "secret")
-    except DecodeError:
-        return
-    assert found == place, "in the case of the checksum's digits, at most"
+    with pytest.raises(DecodeError):
+        decode_place(bytes(data), "secret")
 
 
 @given(st.binary(max_size=200))
