@@ -62,7 +62,7 @@ NOT_COPIED = (".git", ".venv", ".cache", ".*_cache", "__pycache__", "node_module
 COUNT = 300
 RECORD_SECONDS = 3600.0
 # Of a core, for one mutant, of the tests of its package, and of others: more hardly tell more.
-NEAR_SECONDS, FAR_SECONDS = 4.0, 1.0
+NEAR_SECONDS, FAR_SECONDS = 10.0, 2.0
 SLOWNESS = 5.0  # of a test with a mistake in what it tests, at most
 START_SECONDS = 20.0
 NICENESS = 19

@@ -62,13 +62,15 @@ SYNCS = ("sync", "sync_dir")
 ORDERED = (*SYNCS, "write", "truncate", "rename", "remove")
 ROOT, FEED, BUCKET = "the store", "a feed", "feeds/*"  # directories, as they are shown
 LIVES, STEPS = 8, 40  # of stores, drawn for each seed after its workloads
-LOG_LIVES, LOG_STEPS = 25, 30  # of single feeds
-NEAR = (1, 2, 3, 4, 6, 8, 11, 15, 20)  # operations behind a changed step that are looked at
+LOG_LIVES, LOG_STEPS = 70, 30  # of single feeds
+NEAR = (*range(1, 16), 20)  # operations behind a changed step that are looked at
+NEXT = (1, 2, 3)  # the same, of a sync that comes one step late: then all is as without a change
 SAMPLE = 12  # every so many operations of a workload that is not changed are looked at
 MODELS = (
     CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.0, has_rubbish=False),  # nothing is left
     CutModel(SECTOR_BYTES, WRITES, JOURNAL, survival=0.0, has_rubbish=False),  # but names
     CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.5, has_rubbish=True),  # anything may be
+    CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.7, has_rubbish=False),
     CutModel(PAGE_BYTES, MOMENTS, JOURNAL, survival=0.9, has_rubbish=False),
 )
 REMOVAL, REMOVED_LAST = "store/layout.py remove:", ("secret", "secret.copy", "visited")
@@ -121,6 +123,8 @@ class Mutant(Changes):
         self._swapped = {step for step, how in mutations if how == "swapped"}
         self._kinds = {step[:2] for step, _ in mutations}
         self._near: list[int] = []  # where what follows is looked at
+        is_late = all(step.kind in SYNCS and how == "swapped" for step, how in mutations)
+        self._distances = NEXT if is_late else NEAR
         self._is_whole = not mutations
 
     def prepare(self, files: MemoryFiles) -> None:
@@ -157,12 +161,13 @@ class Mutant(Changes):
 
     def _note_change(self, operation: int) -> None:
         # Further and further apart: the whole workload is looked at.
-        if not self._near or operation >= self._near[-1] + len(NEAR) * len(self._near):
+        rest = len(NEAR) * len(self._near)
+        if not self._near or operation >= self._near[-1] + rest:
             self._near.append(operation)
 
     def wants(self, operation: int) -> bool:
         """Whether the moment lies right behind a change."""
-        return self._is_whole or any(operation - at in NEAR for at in self._near[-3:])
+        return self._is_whole or any(operation - at in self._distances for at in self._near[-3:])
 
 
 def step_of(kind: str, path: str, frame: FrameType) -> Step:

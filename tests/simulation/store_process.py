@@ -665,6 +665,8 @@ class _Look:
         has_key = told.node_key in (b"", store.node_key.public_key)
         if not has_key:
             raise Violation("key", "the node has another key")
+        if not (self._flipped or store.names.is_complete):
+            raise Violation("name", "some are said to be lost, and none is")
         told.names.opened([(row.name, row.feed_id) for row in store.names.all()])
         for directory in store.feeds():
             if store.names.by_feed_id(directory.feed_id) is None:

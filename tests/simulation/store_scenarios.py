@@ -5,6 +5,7 @@ moved       it was copied or restored: feeds take themselves for copies, one is 
 adopted     the same, and the user says that it is no copy
 damaged     bits are wrong in it: it is scrubbed, repaired, and one feed of our own cut
 killed      nothing of its last run was synced: all is checked, and that kept
+shrunk      a power cut took the only blocks of feeds of our own, and left their heads
 full        now and then there is no space, at any operation; what is asked for next succeeds
 """
 
@@ -20,12 +21,13 @@ from protozorfs.log.format import decode_head_slot, encode_head_slot
 from protozorfs.store import MemoryFiles
 from protozorfs.store.heads import PAGE_BYTES, SLOT_BYTES, HeadKind, old_slot_offset, slot_offset
 from protozorfs.store.layout import feed_path
+from protozorfs.store.memory_disk import ANY, SECTOR_BYTES, WRITES, CutModel
 from tests.simulation.store_life import NO_CHANGES, Changes, Moment, moments_of, record
 from tests.simulation.store_process import FOLLOWED, Process, Told, feed_id_of, files_below, seed_of
 from tests.unit.store.old_stores import SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from protozorfs.types import FeedId
     from tests.simulation.store_process import Source
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
     Scenario: TypeAlias = Callable[[Source, int, Changes], list[Moment]]
 
 OWN = (1, 2, 3)
+LOST = (4, 5)  # more feeds of our own
+NOTHING_IS_LEFT = CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.0, has_rubbish=False)
 FULL_TURNS = 16
-MAX_AHEAD = 12  # of the operation that finds no space
+MAX_AHEAD = 18  # of the operation that finds no space
+FIRST_HEAD = 16  # the operation of a first append to a feed of version 0.1.0 that writes its head
 MARK_BYTES = 88  # of a clean mark of version 0.1.0
 SINCE = ("names", "names.copy", "node_key.copy")  # files that it had not
 SINCE_OF_FEED = ("secret.copy", "sums", "tree_sums", "bitfield.log")
@@ -51,8 +56,8 @@ def upgraded(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[M
 
     def run() -> None:
         process = made.opened()
-        for number in OWN:
-            with made.full_once(process):  # perhaps while its heads are written for the first time
+        for number in OWN:  # the first one while its head is written, the others anywhere
+            with made.full_once(process, FIRST_HEAD if number == OWN[0] else None):
                 process.append(number, [b"refused"])
             process.append(number, [b"after" * number])
         process.sync(1)
@@ -151,6 +156,30 @@ def killed(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[Mom
     return made.recorded(run, changes)
 
 
+def shrunk(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[Moment]:
+    made = _Made(source, seed)
+    process = made.opened()
+    for number in LOST:
+        process.create(number)
+        process.append(number, [b"lost"])
+        with closing(made.files.open(f"{feed_path(_own(number))}/head")) as file:
+            file.fdatasync()  # as the kernel does it whenever it likes
+    made.files.power_cut(random.Random(seed), NOTHING_IS_LEFT)
+    for number in LOST:
+        made.told.judges[number].opened(0, [], b"", was_power_cut=True)
+
+    def run() -> None:
+        process = made.opened()
+        process.rest(_own(LOST[0]))
+        made.close(process)
+        process = made.opened()
+        for number in LOST:
+            process.append(number, [b"another"])
+        made.close(process)
+
+    return made.recorded(run, changes)
+
+
 def full(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[Moment]:
     made = _Made(source, seed)
 
@@ -173,8 +202,8 @@ def full(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[Momen
             process.fetch(turn)
             with made.full_once(process):
                 process.rest(FOLLOWED if turn % 2 else _own(number))
-        made.close(process)
-        process = made.opened()
+        process = made.opened_full()
+        process.rename(_own(1), b"room")
         process.append(1, [b"there is room"])
         made.close(process)
 
@@ -182,7 +211,7 @@ def full(source: Source, seed: int, changes: Changes = NO_CHANGES) -> list[Momen
 
 
 SCENARIOS: dict[str, Scenario] = {
-    each.__name__: each for each in (life, upgraded, moved, adopted, damaged, killed, full)
+    each.__name__: each for each in (life, upgraded, moved, adopted, damaged, killed, shrunk, full)
 }
 
 
@@ -213,15 +242,42 @@ class _Made:
         self.files.kill()
         return Process.open(self.files, self.told, self._source, was_power_cut=False)
 
+    def opened_full(self) -> Process:
+        """A new run behind a kill, which finds no space for other files of names."""
+        self.files.kill()
+        failing = list[int]()
+        for _ in range(2):  # where there is no space for the first, the second comes later
+            failing.append(self._next_names(failing))
+        self.files.fail_at(failing[0], errno.ENOSPC, also=failing)
+        process = Process.open(self.files, self.told, self._source, was_power_cut=False)
+        self.files.fail_at(None)
+        return process
+
+    def _next_names(self, failing: Sequence[int]) -> int:
+        """The operation that makes the next file of names, if those fail."""
+        files, found = self.files.clone(), list[int]()
+
+        def carry_out(kind: str, path: str, effect: Callable[[], None]) -> None:
+            if kind == "create" and path in ("names.new", "names.copy.new"):
+                found.append(files.operations - 1)
+            effect()
+
+        files.carry_out_by(carry_out)
+        if failing:
+            files.fail_at(failing[0], errno.ENOSPC, also=failing)
+        Process(files, self.told.clone(), self._source)
+        return found[0]
+
     def restarted(self, process: Process) -> Process:
         """A new run, behind a kill of that one."""
         assert not process.failures, process.failures
         return self.opened()
 
     @contextmanager
-    def full_once(self, process: Process) -> Iterator[None]:
+    def full_once(self, process: Process, ahead: int | None = None) -> Iterator[None]:
         """In the body one operation, any of the first ones, finds no space, if it comes to it."""
-        ahead = self._choice.randrange(MAX_AHEAD)
+        if ahead is None:
+            ahead = self._choice.randrange(MAX_AHEAD)
         self.files.fail_at(self.files.operations + ahead, errno.ENOSPC)
         yield
         self.files.fail_at(None)
@@ -303,7 +359,8 @@ class _Made:
 
     def damage(self) -> None:
         """One bit is wrong in many files."""
-        for path in ("names.copy", "node_key", f"{feed_path(_own(3))}/secret.copy"):
+        keys = (f"{feed_path(_own(1))}/secret", f"{feed_path(_own(3))}/secret.copy")
+        for path in ("names.copy", "node_key", *keys):
             self._flip(path, 0, len(self.files.read(path)))
         for feed_id in (_own(1), FOLLOWED):
             self._flip(f"{feed_path(feed_id)}/head", PAGE_BYTES, PAGE_BYTES + SLOT_BYTES)
@@ -313,7 +370,8 @@ class _Made:
         self.told.damaged = {_own(1), _own(2), FOLLOWED}
         self.told.fetched.clear()
         self.told.clean.clear()
-        self.told.have_key_twice.remove(3)
+        self.told.have_key_twice -= {1, 3}
+        self.told.copies[1] = False  # while its key is another file than the one that was known
 
     def _flip(self, path: str, first: int, last: int) -> None:
         """One bit of some bytes, of which at least one is not zero."""

@@ -15,7 +15,7 @@ from tests.simulation.log_life import told
 from tests.simulation.random_store_life import StoreLife
 from tests.simulation.store_life import NO_CHANGES, Trial, moments_of
 from tests.simulation.store_process import new_source
-from tests.simulation.store_scenarios import adopted, damaged, full, killed, moved, upgraded
+from tests.simulation.store_scenarios import SCENARIOS, life
 from tests.sizes import long_or_short
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def test_a_store_that_is_cut_anywhere_keeps_its_promises(seed: int) -> None:
     assert figures.states >= figures.moments * 2  # one after a kill, and one or more after a cut
 
 
-@pytest.mark.parametrize("scenario", [upgraded, moved, adopted, damaged, killed, full])
+@pytest.mark.parametrize("scenario", [each for each in SCENARIOS.values() if each is not life])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_befell_a_store_before_breaks_no_promise(scenario: Scenario, seed: int) -> None:
     source = new_source()
