@@ -33,8 +33,8 @@ def evidence_text(store: Path, feed_id: FeedId) -> str:
         root = Beneath(open_way(store), str(store))
     except FileNotFoundError:
         raise nothing from None
-    with closing(root):
-        directory = FeedDirectory(FilePool(RealFiles(root)), feed_id)
+    with closing(root), closing(FilePool(RealFiles(root))) as pool:
+        directory = FeedDirectory(pool, feed_id)
         if not directory.exists():
             raise nothing
         return export_evidence(directory)

@@ -63,7 +63,8 @@ def count_mended(found: Mapping[FeedId | None, Sequence[Finding]]) -> int:
 
 def planned_cut(root: Beneath, feed_id: FeedId) -> Cut:
     """What a cut of that feed would do. Raises StoreError, OSError."""
-    return plan_cut(FeedDirectory(FilePool(ReadOnlyFiles(root)), feed_id))
+    with closing(FilePool(ReadOnlyFiles(root))) as pool:
+        return plan_cut(FeedDirectory(pool, feed_id))
 
 
 def repair(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from protozorfs.errors import StoreCorrupt
@@ -42,16 +43,17 @@ EVIDENCE_DAMAGED = Kind(
 
 def check_evidence(files: Files, feed_id: FeedId) -> Iterator[Finding]:
     """What the files of evidence prove, or that one proves nothing."""
-    directory = FeedDirectory(FilePool(files), feed_id)
-    for name, load in (
-        (FILE_NAME, load_proofs),
-        (HEADS_FILE_NAME, load_two_heads),
-        (LATER_FILE_NAME, load_later_fork),
-    ):
-        path = f"{directory.path}/{name}"
-        try:
-            if load(directory) is not None:
-                what = "it proves a fork"
-                yield Finding(kind=FORKED, path=path, what=what, feed_id=feed_id)
-        except StoreCorrupt as error:
-            yield Finding(kind=EVIDENCE_DAMAGED, path=path, what=error.what, feed_id=feed_id)
+    with closing(FilePool(files)) as pool:
+        directory = FeedDirectory(pool, feed_id)
+        for name, load in (
+            (FILE_NAME, load_proofs),
+            (HEADS_FILE_NAME, load_two_heads),
+            (LATER_FILE_NAME, load_later_fork),
+        ):
+            path = f"{directory.path}/{name}"
+            try:
+                if load(directory) is not None:
+                    what = "it proves a fork"
+                    yield Finding(kind=FORKED, path=path, what=what, feed_id=feed_id)
+            except StoreCorrupt as error:
+                yield Finding(kind=EVIDENCE_DAMAGED, path=path, what=error.what, feed_id=feed_id)

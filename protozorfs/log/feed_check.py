@@ -7,7 +7,7 @@ keeps what that would write in memory. Then the files themselves are compared wi
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import DecodeError, StoreCorrupt
@@ -165,10 +165,17 @@ def check_feed(files: Files, feed_id: FeedId) -> Iterator[Finding | Progress]:
     Raises:
         OSError: a file cannot be read.
     """
-    directory = FeedDirectory(FilePool(files), feed_id)
+    overlay = OverlayFiles(files)  # to open it on trial
+    with closing(FilePool(files)) as pool, closing(FilePool(overlay)) as trial_pool:
+        trial = FeedDirectory(trial_pool, feed_id)
+        yield from _check_files(FeedDirectory(pool, feed_id), overlay, trial)
+
+
+def _check_files(
+    directory: FeedDirectory, overlay: OverlayFiles, trial: FeedDirectory
+) -> Iterator[Finding | Progress]:
+    files, feed_id = directory.files, directory.feed_id
     held_by = _Files(feed_id, directory.path, directory.file("data"), directory.file("tree"))
-    overlay = OverlayFiles(files)
-    trial = FeedDirectory(FilePool(overlay), feed_id)
     is_owned = directory.is_owned()
     key, secret = _check_secret(directory, held_by)
     yield from secret

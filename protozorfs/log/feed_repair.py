@@ -7,7 +7,7 @@ that. An owned feed loses no byte by a repair; a cut is another thing, and must 
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from protozorfs.errors import NotWritable, StoreCorrupt
@@ -187,5 +187,5 @@ class _Beginning:
 
 def _opened_on_trial(directory: FeedDirectory) -> Opened:
     """The feed as it would be opened; nothing is written. Raises StoreCorrupt."""
-    overlay = OverlayFiles(directory.files)
-    return open_files(FeedDirectory(FilePool(overlay), directory.feed_id))
+    with closing(FilePool(OverlayFiles(directory.files))) as pool:
+        return open_files(FeedDirectory(pool, directory.feed_id))

@@ -570,6 +570,7 @@ class Store:
     def close(self) -> None:
         """Closes everything and gives the lock back. Logs must be closed before."""
         self.known_peers.close()
+        self.pool.close()
         self.names.close()
         self.lock.release()
         self._directory.close()

@@ -85,6 +85,11 @@ class FilePool:
             if not file.is_pinned and not file.take_used():
                 file.close()
 
+    def close(self) -> None:
+        """Closes all of its files; none may be pinned. They can be used again."""
+        for file in list(self._open):
+            file.close()
+
     def make_room(self) -> None:
         """Closes files until one more may be opened. Pinned ones may exceed the limit."""
         chances = 2 * len(

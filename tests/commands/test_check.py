@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 SEED = bytes(range(32))
 OWN = FeedId(crypto.key_pair(SEED).public_key)
+FEEDS, DESCRIPTORS = 30, 45
 FIELDS = ["format", "store", "repair", "exit_code", "feeds", "bytes", "errors", "notes", "findings"]
 
 
@@ -347,3 +350,25 @@ def test_a_store_that_cannot_be_opened_is_left(store: Path) -> None:
     assert code == 4
     assert errors.startswith("protozorfs: the store cannot be opened, so that no feed was repaired")
     assert states(json.loads(text)) == {"format-damaged": "left", "bitfield-damaged": "left"}
+
+
+def test_many_feeds_are_checked_and_repaired_with_few_descriptors(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with Store(path) as opened:
+        for number in range(FEEDS):
+            seed = bytes([number]) * 32
+            feed_id = FeedId(crypto.key_pair(seed).public_key)
+            log = Log.create(opened.feed(feed_id), seed)
+            opened.names.add(NameRow(b"feed %d" % number, feed_id, True, 1, 1))
+            log.append([b"block"])
+            log.close()
+            (path / feed_path(feed_id) / "clean").unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + DESCRIPTORS, hard))
+    try:
+        done = [check(path)[0], check("--repair", "--yes", path)[0], check(path)[0]]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert done == [0, 0, 0]
+    assert len(os.listdir("/proc/self/fd")) == before
