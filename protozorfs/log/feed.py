@@ -625,6 +625,7 @@ class Log(ReadableLog):
             (files.data, files.tree, files.heads.file),
             held=encode_held(self._held_blocks()),
             mark=encode_at_rest(self._at_rest()),
+            is_place_synced=files.is_place_synced,
             writes=files.writes,
         )
 

@@ -60,8 +60,8 @@ class LogFiles:
         self.is_marked_clean = directory.is_marked_clean()
         self._is_mark_durable = True
         self.writes = 0  # times that something was about to be written
-        self._is_place_synced = is_just_made or (self.is_made and self.is_marked_clean)
-        self._was_left_unclean = self.is_made and not self._is_place_synced
+        self.is_place_synced = is_just_made or (self.is_made and self.is_marked_clean)
+        self._was_left_unclean = self.is_made and not self.is_place_synced
         self._is_key_kept = False
 
     def before_write(self) -> None:
@@ -185,8 +185,9 @@ class LogFiles:
         self.directory.sync()
 
     def place_mark(self) -> None:
-        """Marks the files clean with what was prepared for it; raises OSError if they are not."""
+        """Marks the files clean with what `PendingRest` has prepared; raises OSError if not."""
         self.directory.place_mark()
+        self.is_place_synced = True
         self._is_mark_durable = False
         self.held_log.end()
         self.is_marked_clean = True
@@ -194,10 +195,7 @@ class LogFiles:
     def sync_mark(self) -> None:
         """Returns when a mark, if there is one, survives a power cut. Raises StoreFull, OSError."""
         if self.is_marked_clean and not self._is_mark_durable:
-            if self._is_place_synced:
-                self.directory.sync()
-            else:  # a followed feed's directory is as new
-                self._sync_place()
+            self.directory.sync()
             self._is_mark_durable = True
 
     def renew_held(self, blocks: HeldBlocks) -> None:
@@ -219,7 +217,7 @@ class LogFiles:
         if not self.is_made:
             self.directory.mkdir()
             self.is_made = True
-        if not self._is_place_synced:
+        if not self.is_place_synced:
             self._sync_place()
         self.directory.files.replace(f"{self.directory.path}/{name}", content)
 
@@ -227,7 +225,7 @@ class LogFiles:
         if self._is_owned:  # the making may have got only to the key
             self.directory.make_files()
         self.directory.sync_place()
-        self._is_place_synced = True
+        self.is_place_synced = True
         self._was_left_unclean = False
 
     def _forget_pages(self) -> None:

@@ -34,14 +34,16 @@ class PendingRest(PinnedFiles):
         held: bytes,
         mark: bytes,
         writes: int,
+        is_place_synced: bool,
     ) -> None:
-        """`files`: all that the mark vouches for."""
+        """`files`: all that the mark vouches for. `is_place_synced`: that of their directory."""
         super().__init__(files)
         self.writes = writes
         self.held = held
         self.is_held_kept = self.is_done = False
         self._directory = directory
         self._mark = mark
+        self._is_place_synced = is_place_synced
 
     def run(self) -> None:
         """Syncs everything, and writes what is to be kept. Raises StoreFull, OSError."""
@@ -50,5 +52,7 @@ class PendingRest(PinnedFiles):
         directory = self._directory
         directory.files.replace(f"{directory.path}/{HELD_FILE}", self.held)
         self.is_held_kept = True
+        if not self._is_place_synced:  # a later run takes what is marked clean for durable
+            directory.sync_place()
         directory.prepare_mark(self._mark)
         self.is_done = True

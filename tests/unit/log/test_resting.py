@@ -11,6 +11,7 @@ import pytest
 from protozorfs.log.feed import Log
 from protozorfs.log.format import NODE_BYTES
 from protozorfs.store import MemoryFiles
+from protozorfs.store.memory_disk import ANY, SECTOR_BYTES, WRITES, CutModel
 from protozorfs.store.memory_files import Stopped
 from tests.unit.log.feed_tools import (
     check_all,
@@ -27,6 +28,7 @@ from tests.unit.log.feed_tools import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NOTHING_IS_LEFT = CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.0, has_rubbish=False)
 BLOCKS = [b"%d" % number * 40 for number in range(30)]
 
 
@@ -223,3 +225,15 @@ def test_a_stop_while_the_mark_is_made_loses_nothing(make: object, is_power_cut:
             if make is owned:
                 assert content(log)[:30] == BLOCKS
             log.close()
+
+
+def test_what_is_marked_clean_at_rest_has_a_durable_place_in_the_next_run() -> None:
+    """That run takes the mark for one of a clean stop, and has nothing to sync."""
+    files = MemoryFiles()
+    assert rest(followed(files))
+    files.kill()
+    log = reopen(files)
+    upgrade(owned_with([*BLOCKS, b"more"]), log)
+    log.close()
+    files.power_cut(random.Random(0), NOTHING_IS_LEFT)
+    assert reopen(files).length == len(BLOCKS) + 1
