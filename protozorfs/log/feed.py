@@ -688,7 +688,7 @@ class Log(ReadableLog):
             has_failed = files.directory.has_failed_sync
             can_be_clean = not has_failed and self._state.length == self.length
             if can_be_clean and files.is_made and not files.is_marked_clean:
-                if self._has_leavings:
+                if self._has_leavings or self._has_unsynced_cut:
                     self._remove_leavings()
                 self._nodes.flush()  # old nodes, over those of answers that could not be stored
                 self.sync()

@@ -171,3 +171,26 @@ def test_a_directory_whose_mark_could_not_be_removed_durably_is_not_written_to()
         files.power_cut(random.Random(seed))
         check_whole(reopen(files), BLOCKS)
         files.kill()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_recovery_cut_off_stays_off_behind_a_sync_that_found_no_space(seed: int) -> None:
+    """The cache shows the file cut, and the disk does not: a later run cuts it again."""
+    files = MemoryFiles(seed)
+    log = create_owned(files)
+    path = f"{log.directory.path}/data"
+    files.kill()
+    file = files.open(path)
+    file.pwrite(b"left of an append that failed", 0)
+    file.fdatasync()
+    log = reopen(files)
+    files.fail_at(files.operations, "full", is_lasting=True)
+    with suppress(StoreFull):
+        log.close()
+    files.fail_at(None)
+    files.kill()
+    reopen(files).close()
+    files.power_cut(random.Random(seed))
+    log = reopen(files)
+    assert log.directory.is_marked_clean()
+    assert not log.displacement()
