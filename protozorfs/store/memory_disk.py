@@ -215,16 +215,18 @@ class Directory:
             apply_move(self.durable, move)
         self.pending.clear()
 
-    def fail_sync(self, choice: random.Random, *, is_full: bool) -> None:
+    def fail_sync(self, choice: random.Random, *, is_full: bool) -> bool:
         """The first of what is pending is durable, and the rest never will be.
 
         `is_full`: only space was missing. Then file systems keep the rest, as they do with no bytes
-        of a file, and a later sync makes it durable.
+        of a file, and a later sync makes it durable. Returns whether there is a rest that is lost.
         """
         count = choice.randint(0, len(self.pending))
         for move in self.pending[:count]:
             apply_move(self.durable, move)
-        self.pending = self.pending[count:] if is_full else []
+        rest = self.pending[count:]
+        self.pending = rest if is_full else []
+        return bool(rest) and not is_full
 
     def cut(self, kept: Sequence[Move]) -> None:
         """The machine stopped; of what is pending, `kept` has survived."""

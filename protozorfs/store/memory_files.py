@@ -66,6 +66,7 @@ class _Disk:
         self.is_lasting = False
         self.also: Collection[int] = ()
         self.is_stopped = False
+        self.has_lost_names = False
         self.generation = 0  # raised by a kill: files opened before are dead
         self.choice = random.Random(0)  # what failed writes and syncs do all the same
         self.watcher: Callable[[int], None] | None = None
@@ -76,6 +77,7 @@ class _Disk:
         other.operations, other.looks = self.operations, self.looks
         other.moves, other.committed, other.inodes = self.moves, self.committed, self.inodes
         other.choice.setstate(self.choice.getstate())
+        other.has_lost_names = self.has_lost_names
         return other
 
     def operation(
@@ -361,6 +363,7 @@ class MemoryFiles:
         """
         self.kill()
         cut_tree(self._root, choice, model or draw_model(choice), self._disk.committed)
+        self._disk.has_lost_names = False
 
     def clone(self) -> MemoryFiles:
         """A disk of the same content, synced and not, at rest: as after a kill."""
@@ -372,6 +375,11 @@ class MemoryFiles:
     def digest(self) -> bytes:
         """32 bytes that tell apart what users see: all names and contents."""
         return _digest(self._root)
+
+    @property
+    def has_lost_names(self) -> bool:
+        """A sync of a directory has failed: real file systems take no more writes after that."""
+        return self._disk.has_lost_names
 
     def has_unsynced(self, path: str) -> bool:
         """Whether a sync of the file or directory would make something durable."""
@@ -465,7 +473,8 @@ class MemoryFiles:
             self._disk.committed = self._disk.moves
 
         def fail() -> None:
-            directory.fail_sync(self._disk.choice, is_full=self._disk.is_full)
+            if directory.fail_sync(self._disk.choice, is_full=self._disk.is_full):
+                self._disk.has_lost_names = True
 
         self._disk.operation("sync_dir", path, sync, fail)
 

@@ -176,6 +176,9 @@ class StoreLife:
         self.story.append("close")
         self._process.close()
         self._note_failures(0)
+        if self._files.has_lost_names:
+            self._stop("power cut")
+            return
         self._files.kill()
         self._look()
         self._reopen()
@@ -224,6 +227,8 @@ class StoreLife:
         self._reopen()
 
     def _cut_or_kill(self, how: str) -> None:
+        if self._files.has_lost_names:  # only a restart of the machine makes it writable again
+            how = "power cut"
         self.story.append(how)
         self._disarm()
         for _ in range(self._fan):
