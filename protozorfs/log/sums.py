@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from protozorfs.crypto import HAS_FAST_CHECKSUM, checksum
 from protozorfs.errors import StoreFull
+from protozorfs.log.bitfield import runs_of_indexes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from protozorfs.store import File
 
@@ -118,8 +119,9 @@ class SumFile:
         try:
             if max(new) < self._least and not self._file.size():
                 return
-            for first, sums in _runs(new):
-                self._file.pwrite(b"".join(sums), first * SUM_BYTES)
+            for first, end in runs_of_indexes(new):
+                sums = b"".join(new[number] for number in range(first, end))
+                self._file.pwrite(sums, first * SUM_BYTES)
         except (StoreFull, OSError):
             self._is_given_up = True  # it is full, or may not be written to
         self.forget()
@@ -184,7 +186,7 @@ class DataSums:
                 return
         if not self._sums.is_used:
             return
-        if len(values) > 1 and sum(map(len, values)) < len(values) * SMALL_BYTES:
+        if sum(map(len, values)) < len(values) * SMALL_BYTES:
             values = (b"".join(values),)
         for value in values:
             at = 0
@@ -246,18 +248,3 @@ class DataSums:
         """Writes the sums of all that was verified, and closes their file."""
         self.forget()
         self._sums.close()
-
-
-def _runs(sums: dict[int, bytes]) -> Iterator[tuple[int, list[bytes]]]:
-    """Sums of parts that follow one another: the number of the first, and all of them."""
-    run: list[bytes] = []
-    first = end = -1
-    for number in sorted(sums):
-        if number != end:
-            if run:
-                yield first, run
-            first, run = number, []
-        run.append(sums[number])
-        end = number + 1
-    if run:
-        yield first, run
