@@ -261,3 +261,13 @@ def test_an_adopted_copy_is_in_its_place_and_keeps_the_key_of_its_node(tmp_path:
         assert not store.displaced()
     with Store(tmp_path / "moved") as store:
         assert store.node_key == node_key
+
+
+def test_a_feed_that_has_a_name_already_is_named_without_a_change() -> None:
+    files = MemoryFiles()
+    pool = FilePool(files)
+    directory = FeedDirectory(pool, FeedId(bytes(32)))
+    directory.make()
+    before = files.operations
+    directory.unmark_visited()
+    assert files.operations == before

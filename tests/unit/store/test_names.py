@@ -21,6 +21,7 @@ from protozorfs.errors import (
 )
 from protozorfs.names import own_id_name
 from protozorfs.store import names as names_module
+from protozorfs.store.files import FreeSpace
 from protozorfs.store.memory_disk import ANY, WRITES, CutModel
 from protozorfs.store.memory_files import MemoryFiles, Stopped
 from protozorfs.store.name_records import (
@@ -713,3 +714,20 @@ def test_a_record_of_another_size_than_its_kind_has_is_refused(kind: Kind) -> No
     files.replace(NAMES_FILE, strange)
     with pytest.raises(StoreCorrupt):
         Names(files)
+
+
+@pytest.mark.parametrize(("spare", "is_begun_anew"), [(-1, False), (0, True)])
+def test_a_long_log_is_begun_anew_only_where_both_files_have_room(
+    monkeypatch: pytest.MonkeyPatch, spare: int, is_begun_anew: bool
+) -> None:
+    monkeypatch.setattr(names_module, "MIN_STALE_RECORDS", 3)
+    needed = 1 + 9  # the beginning, and a record for each name
+    free = names_module.BEGIN_SPACE_BYTES + 2 * needed * RECORD_BYTES + spare
+    monkeypatch.setattr(MemoryFiles, "free_space", lambda _: FreeSpace(free, free))
+    files = MemoryFiles()
+    names = Names(files)
+    for number in range(9):
+        names.add(row(b"%d" % number, number))
+    for number in range(60):
+        names.set_mtimes([(feed_id(1), number)])
+    assert (len(files.read(NAMES_FILE)) < 40 * RECORD_BYTES) == is_begun_anew

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,3 +116,16 @@ def test_a_file_that_is_no_database_is_said_and_stays(caplog: pytest.LogCaptureF
     assert not names.is_complete
     assert f"/store/{OLD_NAMES_FILE} is damaged (it is no database)" in caplog.text
     assert files.read(OLD_NAMES_FILE) == garbage
+
+
+def test_a_row_whose_name_no_file_can_have_is_left_out(tmp_path: Path) -> None:
+    old_files(tmp_path, 2, is_clean=True)
+    with closing(sqlite3.connect(tmp_path / OLD_NAMES_FILE)) as connection:
+        for number, name in enumerate((b"a/b", b"..", b"a\0b"), 7):
+            connection.execute(
+                "INSERT INTO names VALUES (?, ?, 0, 1, 1)", (name, bytes([number]) * 32)
+            )
+        connection.commit()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    files = memory_store({OLD_NAMES_FILE: (tmp_path / OLD_NAMES_FILE).read_bytes()})
+    assert {*read_old_names(files).known.rows.values()} == {row(0), row(1)}

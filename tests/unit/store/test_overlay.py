@@ -171,3 +171,22 @@ def test_a_read_only_port_opens_what_may_only_be_read(tmp_path: Path) -> None:
     assert files.listdir("d") == ["b"]
     assert (tmp_path / "a").read_bytes() == b"below"
     assert os.listdir(tmp_path / "d") == []
+
+
+def test_a_file_that_was_cut_within_a_page_grows_with_zeros() -> None:
+    files = OverlayFiles(MemoryFiles())
+    file = files.open("a", create=True)
+    size = 3 * PAGE_BYTES + 1
+    file.pwrite(b"x" * 4 * PAGE_BYTES, 0)
+    file.truncate(size)
+    file.pwrite(b"y", 4 * PAGE_BYTES)
+    whole = b"x" * size + bytes(PAGE_BYTES - 1) + b"y"
+    assert file.pread(len(whole) + 1, 0) == whole
+
+
+def test_a_hole_behind_the_end_of_a_file_takes_no_memory() -> None:
+    below = MemoryFiles()
+    below.open("a", create=True).pwrite(b"content", 0)
+    files = OverlayFiles(below, max_bytes=0)
+    files.open("a").punch_hole(100, 5)
+    assert files.read("a") == b"content"

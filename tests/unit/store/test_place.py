@@ -159,3 +159,12 @@ def test_what_real_tools_do_is_told_apart(feed: Path, command: str, why: str) ->
     assert why in found if why else not found
     placement.keep()
     assert not placement.displacement(), "once the place is taken for right"
+
+
+def test_a_stamp_says_what_the_system_says(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"content")
+    expected = (tmp_path / "a").stat()
+    stamp = RealFiles(tmp_path).stamp("a")
+    assert (stamp.inode, stamp.size) == (expected.st_ino, 7)
+    assert stamp.modified_ns == expected.st_mtime_ns
+    assert stamp.changed_ns == expected.st_ctime_ns

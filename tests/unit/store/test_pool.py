@@ -145,3 +145,18 @@ def test_where_no_descriptor_is_left_a_file_of_the_pool_makes_room(tmp_path: Pat
             os.close(each)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_file_takes_what_is_written_and_one_that_is_not_there_takes_nothing() -> None:
+    memory = MemoryFiles()
+    pool = FilePool(memory)
+    file = pool.file("a")
+    assert (file.allocated_bytes(), file.size(), file.modified_ns()) == (0, 0, 0)
+    assert not file.is_there(0)
+    assert file.pread(5, 0) == b""
+    assert not memory.exists("a")
+    file.pwrite(b"x" * 5000, 0)
+    assert file.allocated_bytes() >= 5000
+    assert file.size() == 5000
+    assert file.modified_ns() > 0
+    assert file.is_there(5000)

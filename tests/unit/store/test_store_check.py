@@ -14,7 +14,7 @@ from protozorfs import crypto
 from protozorfs.errors import StoreLocked
 from protozorfs.store.beneath import Beneath
 from protozorfs.store.layout import Store
-from protozorfs.store.name_records import RECORD_BYTES, NameRow
+from protozorfs.store.name_records import RECORD_BYTES, Change, NameRow, encode_records
 from protozorfs.store.numbers import KeptNumbers
 from protozorfs.store.read_only import ReadOnlyFiles
 from protozorfs.store.shared_lock import shared_lock
@@ -163,6 +163,15 @@ def test_names_damaged_in_one_file_are_told_from_lost_ones(path: Path) -> None:
     flip(path / "names", RECORD_BYTES + 7)
     flip(path / "names.copy", RECORD_BYTES + 9)
     assert findings(path) == {"names-lost": "names", "unnamed": DIRECTORY}
+
+
+def test_names_of_a_newer_version_cannot_be_told(path: Path) -> None:
+    record = encode_records([Change(99, b"")], 1)  # type: ignore[arg-type]
+    for name in ("names", "names.copy"):
+        (path / name).write_bytes(record)
+    assert [(one.kind.code, one.path) for one in check_own_files(ReadOnlyFiles(root_of(path)))] == [
+        ("names-lost", "names")
+    ]
 
 
 def test_what_does_not_belong_there_is_told(path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from protozorfs.errors import StoreLocked, StoreRefused, UsageError
 from protozorfs.store import making
 from protozorfs.store.layout import Store
-from protozorfs.store.trust import check_way, group_members, open_way
+from protozorfs.store.trust import check_way, group_members, open_way, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,3 +158,20 @@ def test_what_is_made_is_synced_with_all_directories_above(tmp_path: Path) -> No
         str(tmp_path / "a" / "b"),
         str(path),
     ]
+
+
+def test_names_in_a_directory_that_cannot_be_read_are_synced_with_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    descriptor = os.open(tmp_path, os.O_PATH)
+
+    def unreadable(*_: object, **__: object) -> int:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", unreadable)
+        patch.setattr(os, "sync", lambda: synced.append("all"))
+        sync_directory(descriptor)
+    os.close(descriptor)
+    assert synced == ["all"]
