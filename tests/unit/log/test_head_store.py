@@ -71,6 +71,10 @@ def test_an_empty_file_has_no_heads_and_has_lost_none() -> None:
     assert store.load() == ((), (), 0)
     assert store.newest_length() == 0
     assert not store.must_fill
+    store.write_signed(HEADS[1])
+    store.write_durable(store.file, HEADS[1])
+    heads = store.load()
+    assert [slot.sequence for slot in (*heads.signed, *heads.durable)] == [1, 1]
 
 
 def test_slots_of_which_no_copy_is_whole_are_counted() -> None:

@@ -93,6 +93,22 @@ def test_a_seek_in_the_right_half_is_counted_from_where_that_begins(
     assert indexes(proof.seek.nodes) == seek
 
 
+@pytest.mark.parametrize(("block", "offset"), [(0, 2), (4, 16), (2, 7)])
+def test_a_seek_to_a_sibling_on_the_way_needs_no_part_of_its_own(block: int, offset: int) -> None:
+    proof = WRITER.prove(Request(block=BlockRequest(block, 1), seek=SeekRequest(offset, 0)))
+    assert proof.block is not None
+    assert indexes(proof.block.nodes) == [2 * block + 2]
+    assert proof.seek is None
+
+
+@pytest.mark.parametrize(("padding", "seek"), [(0, [4, 6, 1]), (1, [6, 4, 1])])
+def test_padding_is_not_counted_of_any_block(padding: int, seek: list[int]) -> None:
+    """Byte 4 of blocks of 1, 2, 3 and 4 bytes, or of 0, 1, 2 and 3 without the padding."""
+    proof = SEVEN.prove(Request(seek=SeekRequest(4, padding), upgrade=UpgradeRequest(0, 7)))
+    assert proof.seek is not None
+    assert indexes(proof.seek.nodes) == seek
+
+
 @pytest.mark.parametrize("offset", [9, 36, 100])
 def test_a_seek_beside_the_node_is_refused(offset: int) -> None:
     with pytest.raises(InvalidRequest, match="not below"):

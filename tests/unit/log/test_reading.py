@@ -211,6 +211,18 @@ def test_lost_leaves_take_their_blocks_and_no_others() -> None:
     assert log.held_bytes == len(DATA) - STARTS[4]
 
 
+def test_a_block_to_which_no_way_leads_is_told_with_all_around_it() -> None:
+    files, log = follower_of(BLOCKS, *range(2, 8))
+    log.close()
+    for index in (4, 6):
+        files.open(path(files, "tree")).pwrite(b"?" * NODE_BYTES, index * NODE_BYTES)
+    log = reopen(files)
+    with pytest.raises(BlockUnavailable):
+        log.block(3)
+    assert log.take_lost() == [(2, 4)]
+    assert log.block(4) == BLOCKS[4]
+
+
 @pytest.mark.parametrize(
     ("noted", "held"), [([0, 1, 2, 3], [(0, 2)]), ([1, 2, 4, 5, 6], [(1, 2), (4, 7)]), ([3], [])]
 )
