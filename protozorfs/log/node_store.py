@@ -173,7 +173,8 @@ class NodeStore:
         for number, content in self._before.items():
             self._pages[number] = bytearray(content)
         for number, slots in self._written.items():
-            self._dirty[number] = _union(self._dirty.get(number), slots)
+            if number in self._before:  # else nothing of it is taken back
+                self._dirty[number] = _union(self._dirty.get(number), slots)
         self.commit()
 
     def erase(self, start: int, end: int) -> bool:

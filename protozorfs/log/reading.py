@@ -291,6 +291,7 @@ class ReadableLog:
             start, end = self.block_span(block_index)
         except BlockUnavailable:
             self._lose_unreachable()
+            self._lose_around(block_index)  # of nodes that are zeros nobody has told
             return None
         if not self._held.get(block_index):
             self._look_at([block_index])

@@ -46,6 +46,20 @@ def test_nodes_of_one_page_are_one_write() -> None:
     assert stored_in(file).node(5) is None
 
 
+def test_an_erasure_is_not_taken_back_with_what_came_after_it() -> None:
+    _, file, store = make()
+    store.put([node(1), node(3), node(500)])
+    store.flush()
+    store.commit()
+    store.erase(2, 4)
+    store.flush()  # its sync then fails for want of space, and it is not committed
+    store.forget_pages()
+    store.put([node(501)])
+    store.discard()
+    store.flush()
+    assert [stored_in(file).node(index) for index in (1, 3, 501)] == [node(1), None, None]
+
+
 def test_what_is_discarded_was_never_there() -> None:
     files, file, store = make()
     store.put([node(1), node(500)])

@@ -211,11 +211,12 @@ def test_lost_leaves_take_their_blocks_and_no_others() -> None:
     assert log.held_bytes == len(DATA) - STARTS[4]
 
 
-def test_a_block_to_which_no_way_leads_is_told_with_all_around_it() -> None:
+@pytest.mark.parametrize("left", [b"?", b"\0"], ids=["wrong", "lost"])
+def test_a_block_to_which_no_way_leads_is_told_with_all_around_it(left: bytes) -> None:
     files, log = follower_of(BLOCKS, *range(2, 8))
     log.close()
     for index in (4, 6):
-        files.open(path(files, "tree")).pwrite(b"?" * NODE_BYTES, index * NODE_BYTES)
+        files.open(path(files, "tree")).pwrite(left * NODE_BYTES, index * NODE_BYTES)
     log = reopen(files)
     with pytest.raises(BlockUnavailable):
         log.block(3)
