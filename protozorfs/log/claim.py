@@ -10,10 +10,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from protozorfs.crypto import blake2b_256
 from protozorfs.errors import DecodeError, StoreFull
 from protozorfs.log.bitfield import Bitfield
 from protozorfs.log.held_file import CHECKSUM_BYTES, HeldBlocks, decode_held
 from protozorfs.log.held_log import NO_BASE, UNKNOWN_SIZE, Change
+from protozorfs.store.layout import HELD_FILE
 
 if TYPE_CHECKING:
     from protozorfs.log.files import LogFiles
@@ -27,7 +29,7 @@ class Claim(NamedTuple):
         held: the blocks that are thought to be here.
         in_doubt: those that are to be checked.
         held_bytes: the size of `held`; None if that must be counted.
-        base: the checksum of the `bitfield` file, or zeros.
+        base: the checksum of the `bitfield` file, or zeros if there is none.
         is_noted: what has changed since that file is known.
         is_doubt_noted: the notes say what is in doubt; else all is, since some of them are lost.
         end: behind the last block of which anything is noted.
@@ -110,11 +112,15 @@ def fold_notes(files: LogFiles, blocks: HeldBlocks, *, is_owned: bool) -> None:
 
 
 def _read_held(files: LogFiles) -> tuple[HeldBlocks, bytes]:
+    nothing = HeldBlocks(0, 0, False, Bitfield(), Bitfield())
     try:
-        content = files.directory.files.read(f"{files.directory.path}/bitfield")
+        content = files.directory.files.read(f"{files.directory.path}/{HELD_FILE}")
+    except FileNotFoundError:
+        return nothing, NO_BASE
+    try:
         return decode_held(content), content[:CHECKSUM_BYTES]
-    except (DecodeError, FileNotFoundError):
-        return HeldBlocks(0, 0, False, Bitfield(), Bitfield()), NO_BASE
+    except DecodeError:  # no notes are of this one but those that this run begins
+        return nothing, blake2b_256(content)
 
 
 def _apply(note: Note, held: Bitfield, in_doubt: Bitfield, owned_length: int) -> None:

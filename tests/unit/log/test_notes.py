@@ -75,6 +75,27 @@ def test_what_is_checked_behind_notes_that_a_power_cut_tore_is_not_checked_again
     assert log.held_bytes == sum(map(len, BLOCKS[0:20:2]))
 
 
+def test_old_notes_are_not_taken_for_those_behind_a_damaged_bitfield() -> None:
+    """A power cut may bring them back, of the time when there was no such file."""
+    source, files = owned_with(BLOCKS[:10]), MemoryFiles()
+    log = reopen(files)
+    upgrade(source, log)
+    place = log.directory.path
+    log.apply_all([block_pair(source, log, index) for index in range(5)])
+    old = files.read(f"{place}/bitfield.log")
+    log.apply_all([block_pair(source, log, index) for index in range(5, 10)])
+    log.close()
+    files.replace(f"{place}/bitfield.log", old)
+    files.flip_bit(f"{place}/bitfield", 500)
+    files.remove(f"{place}/clean")
+    files.kill()
+    assert held(check_all(reopen(files))) == set(range(10))
+    files.kill()
+    log = reopen(files)
+    assert held(log) == set(range(10))
+    assert not log.in_doubt.segments
+
+
 def test_more_findings_than_notes_are_all_known_after_a_kill(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
