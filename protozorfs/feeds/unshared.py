@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UNSHARED_SECONDS = (
-    60.0  # for a tool that saves through a temporary file, and its user, to remove it
-)
+# For a tool that saves through a temporary file, and its user, to remove it.
+UNSHARED_SECONDS = 60.0
 
 
 class Unshared:

@@ -51,9 +51,8 @@ if TYPE_CHECKING:
     from protozorfs.types import Head
 
 
-RECOVERY_BYTES = (
-    16 * 1024
-)  # less free space than this is too little for a recovery: it is not tried
+# Less free space than this is too little for a recovery: it is not tried.
+RECOVERY_BYTES = 16 * 1024
 
 logger = logging.getLogger(__name__)
 

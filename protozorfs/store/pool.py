@@ -92,9 +92,8 @@ class FilePool:
 
     def make_room(self) -> None:
         """Closes files until one more may be opened. Pinned ones may exceed the limit."""
-        chances = 2 * len(
-            self._open
-        )  # after one round nobody was used since; then only pins are left
+        # After one round nobody was used since; then only pins are left.
+        chances = 2 * len(self._open)
         while len(self._open) >= self.limit and chances:
             chances -= 1
             candidate = next(iter(self._open))

@@ -28,7 +28,7 @@ from tests.simulation.log_life import run_lives
 from tests.simulation.random_store_life import StoreLife
 from tests.simulation.store_life import Changes, Trial
 from tests.simulation.store_process import new_source
-from tests.simulation.store_scenarios import SCENARIOS
+from tests.simulation.store_scenarios import NOTHING_IS_LEFT, SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -67,7 +67,7 @@ NEAR = (*range(1, 16), 20)  # operations behind a changed step that are looked a
 NEXT = (1, 2, 3)  # the same, of a sync that comes one step late: then all is as without a change
 SAMPLE = 12  # every so many operations of a workload that is not changed are looked at
 MODELS = (
-    CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.0, has_rubbish=False),  # nothing is left
+    NOTHING_IS_LEFT,
     CutModel(SECTOR_BYTES, WRITES, JOURNAL, survival=0.0, has_rubbish=False),  # but names
     CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.5, has_rubbish=True),  # anything may be
     CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.7, has_rubbish=False),

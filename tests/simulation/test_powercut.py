@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from protozorfs.store.memory_disk import ANY, SECTOR_BYTES, WRITES, CutModel, Inode
+from protozorfs.store.memory_disk import Inode
 from scripts.powercut import Violation, content_of, count_in, record_of
 from tests.simulation.record import Call, Replay
+from tests.simulation.store_scenarios import NOTHING_IS_LEFT
 from tests.sizes import long_or_short
 
-NOTHING = CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.0, has_rubbish=False)
 ROOT = Path(__file__).parents[2]
 FLAGS = long_or_short(["--every", "2"], ["--quick"])
 
@@ -57,7 +57,7 @@ def call(kind: str, path: str = "", *, inode: int = 0, data: bytes = b"", other:
 
 
 def content(replay: Replay, name: str) -> bytes | None:
-    entry = replay.survivor(random.Random(0), NOTHING).current.get(name)
+    entry = replay.survivor(random.Random(0), NOTHING_IS_LEFT).current.get(name)
     return bytes(entry.current) if isinstance(entry, Inode) else None
 
 

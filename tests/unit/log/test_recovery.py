@@ -213,23 +213,16 @@ def test_a_follower_goes_back_to_a_head_before_and_writes_it() -> None:
     assert log.length == 8
 
 
-def test_signed_heads_tell_what_is_whole_where_the_durable_ones_are_lost() -> None:
+@pytest.mark.parametrize(("lost", "left"), [(HeadKind.DURABLE, 8), (HeadKind.SIGNED, 5)])
+def test_heads_of_one_kind_tell_what_is_whole_where_the_others_are_lost(
+    lost: HeadKind, left: int
+) -> None:
     files = owner_with_a_tail(5, 3)
     for sequence in (0, 1):
-        at = slot_offset(HeadKind.DURABLE, sequence)
+        at = slot_offset(lost, sequence)
         files.open(path(files, "head")).pwrite(b"?" * 2 * SLOT_BYTES, at)
     log = reopen(files)
-    assert content(log) == BLOCKS[:8]
-    assert log.may_lack_heads
-
-
-def test_what_is_durable_is_not_left_out_where_the_signed_heads_are_lost() -> None:
-    files = owner_with_a_tail(5, 3)
-    for sequence in (0, 1):
-        at = slot_offset(HeadKind.SIGNED, sequence)
-        files.open(path(files, "head")).pwrite(b"?" * 2 * SLOT_BYTES, at)
-    log = reopen(files)
-    assert content(log) == BLOCKS[:5]
+    assert content(log) == BLOCKS[:left]
     assert log.may_lack_heads
 
 

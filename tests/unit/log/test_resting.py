@@ -11,8 +11,8 @@ import pytest
 from protozorfs.log.feed import Log
 from protozorfs.log.format import NODE_BYTES
 from protozorfs.store import MemoryFiles
-from protozorfs.store.memory_disk import ANY, SECTOR_BYTES, WRITES, CutModel
 from protozorfs.store.memory_files import Stopped
+from tests.simulation.store_scenarios import NOTHING_IS_LEFT
 from tests.unit.log.feed_tools import (
     check_all,
     check_whole,
@@ -28,7 +28,6 @@ from tests.unit.log.feed_tools import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NOTHING_IS_LEFT = CutModel(SECTOR_BYTES, WRITES, ANY, survival=0.0, has_rubbish=False)
 BLOCKS = [b"%d" % number * 40 for number in range(30)]
 
 
