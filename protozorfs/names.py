@@ -13,6 +13,7 @@ from protozorfs.types import MAX_NAME_BYTES, MAX_SAFE_INTEGER, FeedId
 LIVE_DIRECTORY = b".live"
 STATUS_DIRECTORY = b".protozorfs"
 RESERVED_NAMES = frozenset({LIVE_DIRECTORY, STATUS_DIRECTORY})
+SHORT_ID_DIGITS = 8  # of the name that a feed gets when none is given
 LIVE_START = b"@"  # between a name and the block that a live view starts with
 _MAX_BLOCK_DIGITS = 16  # of 2**53 - 1, the largest block number there can be
 _ID_LENGTHS = (ids.HEX_DIGITS, ids.ZBASE32_DIGITS)
@@ -53,6 +54,11 @@ def is_hidden(name: bytes) -> bool:
     A feed may have such a name, but is not made under it by CREATE or the commands.
     """
     return name.startswith(b".")
+
+
+def short_name(feed_id: FeedId) -> bytes:
+    """The name of a feed that was given none: the first digits of its ID."""
+    return own_id_name(feed_id)[:SHORT_ID_DIGITS]
 
 
 def own_id_name(feed_id: FeedId) -> bytes:

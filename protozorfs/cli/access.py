@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from protozorfs.types import FeedId
 
-SHORT_ID_DIGITS = 8  # of the name that a feed gets when none is given
-NEW_NAME = b"new-feed"  # of a feed that gets such a name, until its ID is known
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedLine:
@@ -100,11 +97,6 @@ def mount_point_of(store: Path) -> Path | None:
     if holder is None or holder.mount_point is None:
         return None
     return Path(holder.mount_point)
-
-
-def short_name(feed_id: FeedId) -> bytes:
-    """The name of a feed that was given none."""
-    return ids.format_hex(feed_id)[:SHORT_ID_DIGITS].encode()
 
 
 def split_path(argument: str) -> tuple[Path | None, bytes]:

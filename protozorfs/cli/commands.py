@@ -19,7 +19,6 @@ from protozorfs.cli.access import (
     check_new_name,
     mount_point_of,
     parse_id,
-    short_name,
     split_path,
 )
 from protozorfs.cli.adopting import store_commands
@@ -30,6 +29,7 @@ from protozorfs.cli.standard_files import complaining
 from protozorfs.cli.text import complain, printable, table
 from protozorfs.cli.through_mount import MountAccess
 from protozorfs.errors import DecodeError, FeedNameError, ProtozorfsError, UsageError
+from protozorfs.names import short_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

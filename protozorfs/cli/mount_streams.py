@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import select
 from typing import TYPE_CHECKING
 
 import click
 
 from protozorfs import ids
-from protozorfs.cli.access import NEW_NAME, short_name
 from protozorfs.cli.through_mount import MountAccess
 from protozorfs.errors import UsageError
 from protozorfs.feeds.why import AT_REST
+from protozorfs.names import short_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ FOLLOW_SECONDS = 0.2  # between two looks at the end of a file, which says nothi
 def write(name: str | None, mount_point: Path) -> None:
     """Copies standard input to a new feed."""
     mount = MountAccess(mount_point)
-    first_name = NEW_NAME if name is None else os.fsencode(name)
+    first_name = _unused_name() if name is None else os.fsencode(name)
     feed_id = mount.create(first_name)
     with open(mount.path(first_name), "ab", buffering=0) as feed:
         if name is None:
@@ -36,6 +37,11 @@ def write(name: str | None, mount_point: Path) -> None:
         click.echo(ids.format_hex(feed_id))
         say_what_is_read()
         _copy(0, feed.fileno(), follow=False)
+
+
+def _unused_name() -> bytes:
+    """For a feed whose ID is not known yet; no killed command has left it, no other takes it."""
+    return f"new-feed-{secrets.token_hex(4)}".encode()
 
 
 def say_what_is_read() -> None:

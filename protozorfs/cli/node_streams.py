@@ -11,7 +11,6 @@ import click
 import trio
 
 from protozorfs import app, ids
-from protozorfs.cli.access import NEW_NAME, short_name
 from protozorfs.cli.mount_streams import (
     CHUNK_BYTES,
     not_found,
@@ -56,9 +55,7 @@ async def _with_node(store: Path, options: Options, use: Callable[[Node], Awaita
 
 
 async def _write(node: Node, *, name: str | None, serve: bool) -> None:
-    feed = await node.feeds.create(NEW_NAME if name is None else os.fsencode(name))
-    if name is None:
-        await node.feeds.rename(NEW_NAME, short_name(feed.feed_id))
+    feed = await node.feeds.create(None if name is None else os.fsencode(name))
     click.echo(ids.format_hex(feed.feed_id))
     say_what_is_read()
     stream = node.write_stream(feed)

@@ -23,7 +23,7 @@ from protozorfs.feeds.surroundings import NodeSurroundings
 from protozorfs.feeds.visits import Visits
 from protozorfs.feeds.why import make_report
 from protozorfs.log.feed import Log
-from protozorfs.names import check_new_name, shown_name
+from protozorfs.names import check_new_name, short_name, shown_name
 from protozorfs.store.name_records import NameRow
 from protozorfs.store.numbers import KeptNumbers
 from protozorfs.types import FeedId
@@ -210,8 +210,8 @@ class Feeds:
 
     # changing
 
-    async def create(self, name: bytes) -> Feed:
-        """A new owned feed; its key is made and kept here.
+    async def create(self, name: bytes | None) -> Feed:
+        """A new owned feed; its key is made and kept here. Without a name: `names.short_name`.
 
         Raises:
             InvalidName: no feed may have that name.
@@ -223,12 +223,13 @@ class Feeds:
         async with self._changes.one():
             return await self._create(name)
 
-    async def _create(self, name: bytes) -> Feed:
+    async def _create(self, wanted: bytes | None) -> Feed:
         self._check_writable()
-        check_new_name(name)
-        self._store.names.check_free(name)  # before a key is made for it
         pair = crypto.key_pair(crypto.random_bytes(crypto.SEED_BYTES))
         feed_id = FeedId(pair.public_key)
+        name = short_name(feed_id) if wanted is None else wanted
+        check_new_name(name)
+        self._store.names.check_free(name)  # before the key is kept
         created_ns = time.time_ns()
         directory = self._store.feed(feed_id).apart()
         row = NameRow(name, feed_id, True, created_ns, created_ns)

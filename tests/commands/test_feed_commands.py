@@ -148,6 +148,12 @@ def test_write_then_read(commands: Commands) -> None:
     assert commands.run("ls").splitlines()[1].split()[:2] == [feed_id[:8], "owned"]
 
 
+def test_write_without_a_name_takes_no_name_that_a_killed_one_has_left(commands: Commands) -> None:
+    commands.run("new", "new-feed")
+    feed_id = commands.run("write", "--no-serve", *commands.alone, stdin="text")
+    assert commands.run("id", feed_id[:8]) == feed_id
+
+
 @pytest.mark.fuse
 def test_a_path_in_a_mount_is_a_name(tmp_path: Path) -> None:
     elsewhere = Commands(tmp_path / "elsewhere")

@@ -83,3 +83,8 @@ def test_names_of_views_from_a_block(name: bytes, block: int) -> None:
 )
 def test_names_without_a_block(name: bytes) -> None:
     assert names.split_live_name(name) is None
+
+
+def test_a_feed_that_was_given_no_name_has_one_that_starts_its_id() -> None:
+    feed_id = FeedId(bytes(range(0xA0, 0xC0)))
+    assert names.short_name(feed_id) == b"a0a1a2a3"

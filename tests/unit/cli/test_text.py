@@ -115,9 +115,3 @@ def test_a_text_that_is_no_id_is_a_mistake_of_the_user() -> None:
     assert access.parse_id(FEED_ID.hex()) == FEED_ID
     with pytest.raises(UsageError, match="not a feed ID"):
         access.parse_id("journal")
-
-
-def test_a_short_name_starts_the_id() -> None:
-    name = access.short_name(FEED_ID).decode()
-    assert len(name) == access.SHORT_ID_DIGITS
-    assert FEED_ID.hex().startswith(name)
