@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from protozorfs.log.feed import Log
 
 ALONE_COMMITS = 17  # of one writer in a row; then only in every 17th are others waited for
-FEW_BLOCKS = 4  # appended during one sync: somebody types, publish each at once
+FEW_BLOCKS = 1  # appended during one sync: somebody types, publish each at once
 MIN_PAUSE = 0.005  # seconds between two syncs of a feed that is written in bulk
 FULL_PAUSE = 5.0  # until it is tried again on a full disk, unless somebody waits for it
 PAUSE_SHARE = 3  # and at least this many times what the last sync took

@@ -30,6 +30,8 @@ class FakeSync:
         if self._log.sync_error is not None:
             raise self._log.sync_error
         self._log.synced.append(self.length)
+        if len(self._log.synced) < self._log.busy_syncs:
+            self._log.length += self._log.blocks_meanwhile
 
 
 class FakeLog:
@@ -43,6 +45,7 @@ class FakeLog:
         self.append_error: Exception | None = None
         self.sync_error: Exception | None = None
         self.rests = 0
+        self.busy_syncs = self.blocks_meanwhile = 0  # so many are appended during each but the last
         self._pending: FakeSync | None = None
         self.sync_began = trio.Event()
 
@@ -174,6 +177,21 @@ async def test_what_is_published_is_durable_first() -> None:
             assert log.synced[-1] == log.length
     assert seen == sorted(seen)
     assert seen[-1] == 20
+
+
+@pytest.mark.parametrize(("blocks_meanwhile", "is_paused"), [(1, False), (2, True)])
+async def test_syncs_of_a_feed_that_is_written_in_bulk_leave_time_between_them(
+    blocks_meanwhile: int, is_paused: bool, autojump_clock: trio.abc.Clock
+) -> None:
+    """Else quick syncs of a few blocks each would follow one another, and slow the appends down."""
+    log = FakeLog()
+    log.busy_syncs, log.blocks_meanwhile = 10, blocks_meanwhile
+    async with trio.open_nursery() as nursery:
+        log.commit([b"x"])
+        publisher_of(log, nursery, lambda: None).nudge()
+    assert len(log.synced) == 10
+    seconds = autojump_clock.current_time()
+    assert seconds >= 9 * commits.MIN_PAUSE if is_paused else seconds < commits.MIN_PAUSE
 
 
 async def test_a_failed_sync_ends_durability_for_good() -> None:
