@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 class NewestCheck:
-    """Done once in a run, by whoever appends first; others wait for it."""
+    """Done once in a run, by whoever appends first; others wait for it.
+
+    Attributes:
+        is_needed: it was not done yet.
+    """
 
     def __init__(self, *, is_needed: bool) -> None:
-        self._is_needed = is_needed
+        self.is_needed = is_needed
         self._is_settled = not is_needed
         self._running = trio.Lock()
 
@@ -27,10 +31,10 @@ class NewestCheck:
         Raises:
             NotWritable: nobody could be asked, and the store may be a copy, or a restored one.
         """
-        if not self._is_needed or surroundings.forces_appends:
+        if not self.is_needed or surroundings.forces_appends:
             return
         async with self._running:
-            if not self._is_needed:
+            if not self.is_needed:
                 return
             listener = surroundings.listener
             succeeded = listener is not None and await listener.check_newest(feed)
@@ -45,7 +49,7 @@ class NewestCheck:
                     f"{why}: it may be a copy or an old state, and nobody could be asked whether"
                     " the feed has grown elsewhere; if not, unmount it: protozorfs store adopt"
                 )
-            self._is_needed = False
+            self.is_needed = False
 
     def settle(self, feed: Feed) -> None:
         """Everything newer that was found is here: this is the feed's place from now on.
