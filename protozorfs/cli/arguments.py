@@ -88,11 +88,18 @@ def node_options(
 
 def no_store(path: str | os.PathLike[str]) -> UsageError:
     """What is said where a store was expected; a mount point is easily given in its place."""
-    entry = mounted_at(os.path.realpath(path))
-    if entry is None or entry.kind != FILE_SYSTEM_TYPE:
+    store = mounted_store(path)
+    if store is None:
         return UsageError(f"{path} is no store")
-    source = source_of_ascii(entry.source)
-    store = default_store() if source == DEFAULT_STORE else source  # or what `fsname` calls it
     return UsageError(
         f"{path} is no store, but where {store} is mounted: unmount it, and name the store"
     )
+
+
+def mounted_store(mount_point: str | os.PathLike[str]) -> Path | None:
+    """The store that is mounted there, or what `fsname` calls it; None if none is."""
+    entry = mounted_at(os.path.realpath(mount_point))
+    if entry is None or entry.kind != FILE_SYSTEM_TYPE:
+        return None
+    source = source_of_ascii(entry.source)
+    return default_store() if source == DEFAULT_STORE else Path(source)

@@ -22,7 +22,7 @@ from protozorfs.cli.access import (
     split_path,
 )
 from protozorfs.cli.adopting import store_commands
-from protozorfs.cli.arguments import store_argument, store_option
+from protozorfs.cli.arguments import mounted_store, store_argument, store_option
 from protozorfs.cli.check_command import CheckCommand, Repair, check_store
 from protozorfs.cli.signals import EXIT_SIGNAL, EndedBySignal
 from protozorfs.cli.standard_files import complaining
@@ -30,6 +30,7 @@ from protozorfs.cli.text import complain, printable, table
 from protozorfs.cli.through_mount import MountAccess
 from protozorfs.errors import DecodeError, FeedNameError, ProtozorfsError, UsageError
 from protozorfs.names import short_name
+from protozorfs.store.unwritable import is_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -167,6 +168,9 @@ def check(
         feed_id = ids.parse_feed_id(feed)
     except DecodeError:  # a name, then: no feed has the ID of another as its name
         feed_id = act(store, feed, lambda access, name: access.feed_id_of(name))
+        directory, _ = split_path(feed)
+        mounted = mounted_store(directory) if directory is not None else None
+        store = mounted if mounted is not None and is_store(mounted) else store
     click.echo(evidence_text(store, feed_id))
 
 

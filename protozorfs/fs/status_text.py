@@ -125,7 +125,7 @@ def _feed_lines(feeds: FeedsView) -> list[str]:
     lines = [f"feeds       {len(listed)}{': ' if listed else ''}{summary}"]
     frozen = [(name, feed.frozen_why) for name, feed in listed if feed.frozen_why]
     if frozen:
-        lines += ["", "frozen"]
+        lines += ["", "frozen; `protozorfs check --evidence NAME` prints the proof"]
         lines += [f"  {shown(name)}: {why}" for name, why in frozen[:MAX_LISTED]]
         lines += _and_more(len(frozen))
     damaged = [(name, _WHAT_HELPS[state]) for name, state in states if state in _WHAT_HELPS]

@@ -106,7 +106,7 @@ async def test_why_a_feed_is_frozen_is_said(feeds: KnownFeeds) -> None:
         "free space  plenty\n"
         "feeds       2: 1 frozen, 1 owned\n"
         "\n"
-        "frozen\n"
+        "frozen; `protozorfs check --evidence NAME` prints the proof\n"
         "  paul: two histories of it are signed\n"
     )
     told = json.loads(status_text.status_json(feeds))["feeds"]
