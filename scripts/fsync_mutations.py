@@ -17,6 +17,7 @@ from tests.simulation.mutations import Judgement, Mutation, Sites, Step, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+MORE_STATES = 10  # times as many states are looked at where fewer have shown nothing
 TRIAL_STATES = 2  # times as many of them as are asked for, where a trial is all that is run
 
 
@@ -69,7 +70,7 @@ def judged(mutation: Mutation, *, sites: Sites, seeds: range, states: int) -> Ro
     """Runs the simulation with a change, or the trial of what is said of it."""
     excuse = excuse_of(mutation)
     if excuse is None:
-        verdict = Judgement(sites, [mutation], states).run(seeds)
+        verdict = _searched([mutation], sites, seeds, states)
         return Row(mutation, verdict, None, bool(verdict.rule))
     trial = Judgement(sites, [mutation], TRIAL_STATES * states)
     alone = trial.run(seeds, has_lives=not sites.scenarios.get(mutation.step))
@@ -77,9 +78,17 @@ def judged(mutation: Mutation, *, sites: Sites, seeds: range, states: int) -> Ro
         return Row(mutation, alone, None, True)
     is_shown = trial.was_idle if excuse.name == IDLE else True
     if excuse.name == COVERED:
-        together = Judgement(sites, [mutation, *excuse.others(sites)], states).run(seeds)
+        together = _searched([mutation, *excuse.others(sites)], sites, seeds, states)
         is_shown = bool(together.rule)
     return Row(mutation, alone, excuse, is_shown)
+
+
+def _searched(mutations: list[Mutation], sites: Sites, seeds: range, states: int) -> Verdict:
+    """The rule that breaks, which is looked for in more states where it is not found soon."""
+    verdict = Judgement(sites, mutations, states).run(seeds)
+    if verdict.rule:
+        return verdict
+    return Judgement(sites, mutations, MORE_STATES * states).run(seeds)
 
 
 def noted(found: Iterable[Row], rows: list[Row]) -> Iterator[Row]:
