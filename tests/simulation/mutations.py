@@ -142,11 +142,12 @@ class Mutant(Changes):
             if how is None:
                 effect()
                 return
+            if how == "removed" and not files.has_unsynced(path):
+                return  # nothing is missing then
+            self.was_idle = False
             self._note_change(files.operations)
             if how == "swapped":
                 held.append(effect)
-            elif kind in SYNCS and files.has_unsynced(path):
-                self.was_idle = False
 
         files.carry_out_by(carry_out)
 
