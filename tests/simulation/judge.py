@@ -21,7 +21,8 @@ Of a whole store, judged in `store_process`:
     torn        a file that is put in the place of another one is never there in part
     format      a store that was open once says of which format it is
     twice       both files of names have each change that returned, and both of a key the key,
-                once a feed was made, or appended to by a run in which the disk refused nothing
+                once a feed was made, or appended to by a run in which the disk refused nothing;
+                both of the node's key it, and their place is kept, once the store was open
     key         the node has the key that peers know, and a feed of our own its secret
     place       a feed of our own takes itself for a copy if it is one, and only then
     removed     nothing is left of a feed whose removal returned

@@ -149,6 +149,7 @@ class Told:
         dropped: those that were given back.
         node_key: the public key of the node, as peers know it.
         other_key: that of the store which this one is a copy of.
+        has_node_key_twice: it is in both of its files, and it is said where they are.
         has_names_twice: nothing has happened since a change of names returned.
         has_format: the store was open once, and says of which format it is.
         clean: the feeds that were marked clean and not written to since: True if a power cut takes
@@ -171,6 +172,7 @@ class Told:
     dropped: set[int] = field(default_factory=set)
     node_key: bytes = b""
     other_key: bytes = b""
+    has_node_key_twice: bool = False
     has_names_twice: bool = False
     has_format: bool = False
     clean: dict[FeedId, bool] = field(default_factory=dict)
@@ -194,6 +196,7 @@ class Told:
             set(self.dropped),
             self.node_key,
             self.other_key,
+            self.has_node_key_twice,
             self.has_names_twice,
             self.has_format,
             dict(self.clean),
@@ -278,7 +281,7 @@ class Process:
         """Peers may know the node's key from now on, and it stays if this run has made it."""
         if self.store.is_new_node:
             self._shows_key()
-        self.told.has_format = True
+        self.told.has_node_key_twice = self.told.has_format = True
 
     def _shows_key(self) -> None:
         self.told.node_key = self.store.node_key.public_key
@@ -627,6 +630,13 @@ def _judge_files(files: MemoryFiles, told: Told, *, was_power_cut: bool, flipped
     if is_twice and _content(files, "names") != _content(files, "names.copy"):
         raise Violation("twice", "one of the files of names lacks what the other has")
     told.has_names_twice = False  # opening may write one of them anew
+    if flipped.startswith("node_key"):
+        told.has_node_key_twice = False
+    if told.has_node_key_twice:
+        seed = _content(files, "node_key")
+        copied = _content(files, "node_key.copy")[: len(seed)]
+        if not (seed and copied == seed and _content(files, "node_key_place")):
+            raise Violation("twice", "the node's key is not in both files, or has no place")
     for number in told.have_key_twice:
         feed_id = feed_id_of(seed_of(number))
         is_sure = told.names.must_have_name(feed_id) and feed_id not in told.doubtful

@@ -334,12 +334,13 @@ class _Made:
             self._write(f"{path}/head", _old_heads(files.read(f"{path}/head")))
             self._write(f"{path}/clean", files.read(f"{path}/clean")[:MARK_BYTES])
         self._sync()
-        told.has_format = False
+        told.has_format = told.has_node_key_twice = False
         told.have_key_twice.clear()
 
     def take_for_copies(self) -> None:
         """It was copied, but for one feed, of which only the data was restored."""
         files, told = self.files, self.told
+        told.has_node_key_twice = False
         for path in ("node_key", *(f"{feed_path(_own(number))}/secret" for number in OWN[1:])):
             files.replace(path, files.read(path))  # another file of the same content
         with closing(files.open(f"{feed_path(_own(1))}/data")) as file:
@@ -369,6 +370,7 @@ class _Made:
         self.told.damaged = {_own(1), _own(2), FOLLOWED}
         self.told.fetched.clear()
         self.told.clean.clear()
+        self.told.has_node_key_twice = False
         self.told.have_key_twice -= {1, 3}
         self.told.copies[1] = False  # while its key is another file than the one that was known
 
