@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from protozorfs.errors import BlockUnavailable, StoreCorrupt
+from protozorfs.log.check_steps import wrong_or_unreadable
 from protozorfs.log.checking import STEP_BYTES, Leaf, Unchecked, wrong_blocks
 from protozorfs.log.format import NODE_BYTES
 from protozorfs.log.hashing import leaf_hash
@@ -221,6 +223,29 @@ def test_steps_are_whole_pieces_and_none_is_made_twice() -> None:
     assert not unchecked
     unchecked.add(PIECE_BYTES, PIECE_BYTES + 1)
     assert list(unchecked.steps(0, 1 << 40)) == [(PIECE_BYTES, 2 * PIECE_BYTES)]
+
+
+def test_a_sector_that_cannot_be_read_makes_only_its_blocks_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = MemoryFiles().open("data", create=True)
+    contents = [b"one", b"two", b"three", b"four"]
+    file.pwrite(b"".join(contents), 0)
+    starts = [0, 3, 6, 11]
+    leaves = [
+        Leaf(index, start, len(content), leaf_hash(content))
+        for index, (start, content) in enumerate(zip(starts, contents, strict=True))
+    ]
+    leaves[3] = leaves[3]._replace(hash=leaf_hash(b"five"))
+    pread = file.pread
+
+    def fail(size: int, offset: int) -> bytes:
+        if offset <= 7 < offset + size:
+            raise OSError(errno.EIO, "a bad sector")
+        return pread(size, offset)
+
+    monkeypatch.setattr(file, "pread", fail)
+    assert wrong_or_unreadable(file, leaves) == leaves[2:]
 
 
 def test_a_leaf_that_claims_more_than_any_block_is_wrong_and_not_read() -> None:

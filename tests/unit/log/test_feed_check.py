@@ -235,6 +235,18 @@ def test_a_mark_of_another_moment_is_told() -> None:
         assert code in findings(changed)
 
 
+def test_a_mark_of_another_length_is_told_by_both_lengths() -> None:
+    files = owned()
+    length = reopen(files).length
+    older = files.read(f"{PATH}/clean")
+    log = reopen(files)
+    log.append([b"more"])
+    log.close()
+    files.replace(f"{PATH}/clean", older)
+    said = [each.what for each in check_feed(files, FEED_ID) if isinstance(each, Finding)]
+    assert f"it says {length} blocks, and the head says {length + 1}" in said
+
+
 def test_a_damaged_secret_is_told_and_the_rest_is_checked_all_the_same() -> None:
     for content in (b"", bytes(32), bytes(33)):
         files = owned()

@@ -32,6 +32,17 @@ def test_what_is_noted_is_read_and_gone_on_with() -> None:
     ]
 
 
+def test_the_kind_of_a_note_is_its_first_number() -> None:
+    """docs/formats.md: later versions read what this one has noted."""
+    for kind, change in enumerate(Change, start=1):
+        files = MemoryFiles()
+        log = make(files)
+        log.begin(BASE)
+        log.note(change, 3, 5)
+        record = files.read("bitfield.log")[-RECORD_BYTES:]
+        assert record[:24] == b"".join(number.to_bytes(8, "little") for number in (kind, 3, 5))
+
+
 def test_ranges_that_follow_one_another_are_one_record() -> None:
     files = MemoryFiles()
     log = make(files)
