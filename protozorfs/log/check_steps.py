@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from protozorfs.log.checking import Leaf
+    from protozorfs.log.sync import FileSyncs
     from protozorfs.store import FeedDirectory, File, PooledFile
 
 # Hashing so many small blocks takes 2 ms, in which no other thread runs. Large ones are hashed
@@ -81,9 +82,11 @@ class ProgressSync(PinnedFiles):
     `run` may be called in another thread.
     """
 
-    def __init__(self, directory: FeedDirectory, files: Sequence[PooledFile]) -> None:
+    def __init__(
+        self, syncs: FileSyncs, directory: FeedDirectory, files: Sequence[PooledFile]
+    ) -> None:
         """`files` of that directory; one of them may have been made in this run."""
-        super().__init__(files)
+        super().__init__(syncs, files)
         self._directory = directory
         self.is_done = False
 

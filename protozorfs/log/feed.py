@@ -249,7 +249,7 @@ class Log(ReadableLog):
             files.before_write()
             if self._must_rewrite:
                 self._rewrite()
-        self._pending_sync = PendingSync(head, files.data, files.tree, files.heads)
+        self._pending_sync = PendingSync(files.syncs, head, files.data, files.tree, files.heads)
         return self._pending_sync
 
     def _rewrite(self) -> None:
@@ -273,10 +273,8 @@ class Log(ReadableLog):
             if pending.head is not None:
                 self._durable_head = pending.head
                 self._has_unsynced_cut = False
-        elif pending.has_failed and pending.is_full:
+        elif pending.is_full:
             self._must_rewrite = True
-        elif pending.has_failed:
-            self._files.directory.sync_failed()
         return self._durable_head
 
     def sync(self) -> Head | None:
@@ -465,7 +463,9 @@ class Log(ReadableLog):
         """
         files = self._files
         files.check_syncs()
-        return ProgressSync(files.directory, (files.data, files.tree, files.held_log.file))
+        return ProgressSync(
+            files.syncs, files.directory, (files.data, files.tree, files.held_log.file)
+        )
 
     def end_progress(self, progress: ProgressSync) -> None:
         """Ends what `begin_progress` started.
@@ -474,7 +474,7 @@ class Log(ReadableLog):
             StoreError, OSError: it cannot be noted.
         """
         progress.release()
-        if progress.has_failed:
+        if progress.is_full:
             self._files.directory.sync_failed()
         if progress.is_done:
             self._note_checked()
@@ -620,6 +620,7 @@ class Log(ReadableLog):
             return None
         self._write_mended()
         return PendingRest(
+            files.syncs,
             files.directory,
             (files.data, files.tree, files.heads.file),
             held=encode_held(self._held_blocks()),
@@ -636,7 +637,7 @@ class Log(ReadableLog):
         """
         rest.release()
         files = self._files
-        if rest.has_failed:
+        if rest.is_full:
             files.directory.sync_failed()
         if not rest.is_held_kept:
             return

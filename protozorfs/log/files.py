@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from protozorfs.errors import StoreError, StoreFull, StoreGone
+from protozorfs.errors import StoreError, StoreGone
 from protozorfs.log.at_rest import encode_at_rest
 from protozorfs.log.head_store import HeadStore
 from protozorfs.log.held_file import CHECKSUM_BYTES, encode_held
 from protozorfs.log.held_log import NO_BASE, HeldLog
 from protozorfs.log.node_store import PAGE_BYTES, NodeStore
 from protozorfs.log.sums import PIECE_BYTES, SUM_BYTES, DataSums, SumFile
+from protozorfs.log.sync import FileSyncs
 from protozorfs.store.layout import HELD_FILE, HELD_LOG_FILE
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class LogFiles:
     ) -> None:
         """`is_just_made`: by this run, durably, and nothing else has touched them since."""
         self.directory = directory
+        self.syncs = FileSyncs(directory)
         self._is_owned = is_owned
         self._displacement: str | None = None if is_owned else ""
         self._is_place_forgotten = False  # so that what is written does not bring it back
@@ -157,20 +159,8 @@ class LogFiles:
             )
 
     def sync(self, file: File) -> None:
-        """Returns when the file survives a power cut; no sync that fails is ever tried again.
-
-        Raises:
-            StoreFull: it may not survive. What it covered must be written again before it is
-                synced again.
-            OSError: the same; nothing is written to the feed any more.
-        """
-        try:
-            file.fdatasync()
-        except StoreFull:
-            raise
-        except BaseException:
-            self.directory.sync_failed()
-            raise
+        """See `FileSyncs.sync`."""
+        self.syncs.sync(file)
 
     def mark_clean(self, blocks: HeldBlocks, at_rest: AtRest) -> None:
         """Keeps which blocks are held, and marks the files. All else must be synced before."""

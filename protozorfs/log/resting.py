@@ -10,6 +10,7 @@ from protozorfs.store.layout import HELD_FILE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from protozorfs.log.sync import FileSyncs
     from protozorfs.store import FeedDirectory, PooledFile
 
 
@@ -28,6 +29,7 @@ class PendingRest(PinnedFiles):
 
     def __init__(
         self,
+        syncs: FileSyncs,
         directory: FeedDirectory,
         files: Sequence[PooledFile],
         *,
@@ -37,7 +39,7 @@ class PendingRest(PinnedFiles):
         is_place_synced: bool,
     ) -> None:
         """`files`: all that the mark vouches for. `is_place_synced`: that of their directory."""
-        super().__init__(files)
+        super().__init__(syncs, files)
         self.writes = writes
         self.held = held
         self.is_held_kept = self.is_done = False

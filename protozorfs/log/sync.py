@@ -2,16 +2,60 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
-from protozorfs.errors import StoreFull
+from protozorfs.errors import StoreError, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from protozorfs.log.head_store import HeadStore
-    from protozorfs.store import File, PooledFile
+    from protozorfs.store import FeedDirectory, File, PooledFile
     from protozorfs.types import Head
+
+
+class FileSyncs:
+    """The syncs of one feed's files, one at a time, in whichever thread.
+
+    Where one fails, a later one that succeeds proves nothing: the system says only once that it
+    failed to write something, and calls it clean from then on.
+
+    Attributes:
+        failures: how many failed in this run.
+    """
+
+    def __init__(self, directory: FeedDirectory) -> None:
+        self.failures = 0
+        self._was_full = False  # at the last of them
+        self._directory = directory
+        self._lock = threading.RLock()  # simulations run the other thread within a sync
+
+    def sync(self, file: File) -> None:
+        """Returns when the file survives a power cut; no sync that fails is ever tried again.
+
+        Raises:
+            StoreFull: it may not survive. What it covered must be written again before it is
+                synced again.
+            OSError: the same; nothing is written to the feed any more.
+        """
+        with self._lock:
+            try:
+                file.fdatasync()
+            except BaseException as error:
+                self.failures += 1
+                self._was_full = isinstance(error, StoreFull)
+                if not self._was_full:
+                    self._directory.sync_failed()
+                raise
+
+    def check_since(self, failures: int) -> None:
+        """Raises StoreFull or StoreError if one failed since there were so many failures."""
+        if self.failures == failures:
+            return
+        if self._was_full:
+            raise StoreFull("no space left: another sync of the feed has failed meanwhile")
+        raise StoreError("another sync of the feed has failed meanwhile")
 
 
 class PinnedFiles:
@@ -20,12 +64,13 @@ class PinnedFiles:
     They are pinned, and released, in the thread of the feed.
 
     Attributes:
-        has_failed: a sync failed, and not only what was done before it.
-        is_full: for want of space.
+        is_full: a sync found no space: what it covered must be written again.
     """
 
-    def __init__(self, files: Sequence[PooledFile]) -> None:
-        self.has_failed = self.is_full = False
+    def __init__(self, syncs: FileSyncs, files: Sequence[PooledFile]) -> None:
+        self.is_full = False
+        self._syncs = syncs
+        self._failures = syncs.failures
         self._pinned: list[PooledFile] = []
         self._files: list[File] = []
         try:
@@ -37,13 +82,12 @@ class PinnedFiles:
             raise
 
     def _sync(self, file: File) -> None:
-        self.has_failed = True
         try:
-            file.fdatasync()
+            self._syncs.sync(file)
         except StoreFull:
             self.is_full = True
             raise
-        self.has_failed = False
+        self._syncs.check_since(self._failures)
 
     def release(self) -> None:
         """Lets the files be closed again. A second call does nothing."""
@@ -60,10 +104,15 @@ class PendingSync(PinnedFiles):
     """
 
     def __init__(
-        self, head: Head | None, data: PooledFile, tree: PooledFile, heads: HeadStore
+        self,
+        syncs: FileSyncs,
+        head: Head | None,
+        data: PooledFile,
+        tree: PooledFile,
+        heads: HeadStore,
     ) -> None:
         """`head` is None when there is nothing to make durable."""
-        super().__init__((data, tree, heads.file) if head is not None else ())
+        super().__init__(syncs, (data, tree, heads.file) if head is not None else ())
         self.head = head
         self.is_done = False
         self._heads = heads
@@ -75,8 +124,7 @@ class PendingSync(PinnedFiles):
         whose blocks are not there could only be taken back, and that would fork the feed.
 
         Raises:
-            StoreFull, OSError: it may not survive. If `has_failed` is set, trying again would prove
-                nothing: the system forgets what it failed to write.
+            StoreFull, StoreError, OSError: it may not survive.
         """
         if self.head is not None:
             data, tree, head_file = self._files

@@ -53,7 +53,7 @@ SHARED = {
         "_begin_notes",
         "place_mark",
     ),
-    "log/sync.py": ("_sync",),
+    "log/sync.py": ("_sync", "sync"),
     "log/head_store.py": "*",
     "log/held_log.py": "*",
     "log/feed.py": ("_note",),

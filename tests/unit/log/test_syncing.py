@@ -95,6 +95,39 @@ def test_a_sync_that_finds_no_space_is_made_good_when_there_is_room(step: int) -
         check_whole(reopen(files), expected)
 
 
+@pytest.mark.parametrize("failure", ["io", "full"])
+@pytest.mark.parametrize("step", [2, 3])  # the data is synced, the tree
+def test_a_sync_proves_nothing_if_another_of_the_feed_fails_meanwhile(
+    step: int, failure: str
+) -> None:
+    """The system tells a failure once, and each file has one descriptor for both."""
+    for seed in range(12):
+        files = two_synced_heads()
+        log = reopen(files)
+        log.append([b"three" * 300])
+        files.fail_at(files.operations + 1, "io")
+        with pytest.raises(OSError, match="Input/output"):
+            log.append([b"refused"])
+        pending = log.begin_sync()
+        files.fail_at(files.operations + step, failure)
+        with pytest.raises((OSError, StoreFull)):  # it removes what the one before has left
+            log.append([b"refused as well"])
+        files.fail_at(None)
+        with pytest.raises(StoreError, match="another sync of the feed has failed meanwhile"):
+            pending.run()
+        assert log.end_sync() is None
+        expected = [*BLOCKS, b"three" * 300]
+        if failure == "full":
+            log.append([b"four"])
+            expected += [b"four"]
+            assert log.sync() == log.head
+        files.power_cut(random.Random(seed))
+        left = content(reopen(files))
+        assert left[:2] == BLOCKS
+        assert left == expected[: len(left)]
+        assert failure == "io" or len(left) == 4
+
+
 @pytest.mark.parametrize("step", [0, 1, 3, 5])
 def test_a_failed_sync_is_final_until_the_next_start(step: int) -> None:
     files = two_synced_heads()
