@@ -14,14 +14,10 @@ if TYPE_CHECKING:
 
 
 class NewestCheck:
-    """Done once in a run, by whoever appends first; others wait for it.
-
-    Attributes:
-        is_needed: it was not done yet.
-    """
+    """Done once in a run, by whoever appends first; others wait for it."""
 
     def __init__(self, *, is_needed: bool) -> None:
-        self.is_needed = is_needed
+        self._is_needed = is_needed
         self._is_settled = not is_needed
         self._running = trio.Lock()
 
@@ -31,10 +27,10 @@ class NewestCheck:
         Raises:
             NotWritable: nobody could be asked, and the store may be a copy, or a restored one.
         """
-        if not self.is_needed or surroundings.forces_appends:
+        if not self._is_needed or surroundings.forces_appends:
             return
         async with self._running:
-            if not self.is_needed:
+            if not self._is_needed:
                 return
             listener = surroundings.listener
             succeeded = listener is not None and await listener.check_newest(feed)
@@ -49,7 +45,7 @@ class NewestCheck:
                     f"{why}: it may be a copy or an old state, and nobody could be asked whether"
                     " the feed has grown elsewhere; if not, unmount it: protozorfs store adopt"
                 )
-            self.is_needed = False
+            self._is_needed = False
 
     def settle(self, feed: Feed) -> None:
         """Everything newer that was found is here: this is the feed's place from now on.

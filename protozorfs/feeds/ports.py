@@ -104,6 +104,9 @@ class Surroundings(Protocol):
     def check_store(self) -> None:
         """Raises StoreGone if the store was deleted or replaced while it was in use."""
 
+    def check_store_often(self) -> None:
+        """The same, for every append."""
+
     def directory_of(self, feed: Feed) -> FeedDirectory:
         """Where the feed's files are, or will be."""
 

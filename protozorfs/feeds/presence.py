@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from typing import TYPE_CHECKING
 
 import trio
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from protozorfs.store.layout import Store
 
 LOOK_INTERVAL = 10.0  # seconds
+SURE_SECONDS = 0.05  # less than it takes to mount a store of which somebody has removed the lock
 _ADVICE = ": copy what can be read, unmount, and mount a backup of the store"
 
 logger = logging.getLogger(__name__)
@@ -25,6 +28,7 @@ class Presence:
         self._store = store
         self._is_replaced = False
         self._told = ""
+        self._sure_until = -math.inf
 
     async def run(self) -> None:
         """Looks again and again; runs until cancelled."""
@@ -56,3 +60,10 @@ class Presence:
         trouble = self.trouble()
         if trouble:
             raise StoreGone(trouble)
+
+    def check_often(self) -> None:
+        """The same, for every append: that it was there a moment ago is enough."""
+        now = time.monotonic()
+        if now >= self._sure_until or self._told:
+            self.check()
+            self._sure_until = now + SURE_SECONDS

@@ -88,6 +88,10 @@ class NodeSurroundings:
         """Raises StoreGone if the store was deleted or replaced while it was in use."""
         self._presence.check()
 
+    def check_store_often(self) -> None:
+        """The same, for every append."""
+        self._presence.check_often()
+
     def store_trouble(self) -> str:
         """That the store was deleted or replaced, as a sentence; empty if it was not."""
         return self._presence.trouble()

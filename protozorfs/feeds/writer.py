@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
 from typing import TYPE_CHECKING
 
 from protozorfs.errors import NotWritable
@@ -16,10 +14,6 @@ if TYPE_CHECKING:
 
     from protozorfs.feeds.feed import Feed
     from protozorfs.feeds.ports import Surroundings
-    from protozorfs.log.feed import Log
-
-# Less than it takes to mount a store of which somebody has removed the lock.
-SURE_SECONDS = 0.05
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +33,6 @@ class Writer:
         self._newest_check = NewestCheck(is_needed=feed.is_owned and not is_new)
         self._committer: Committer | None = None
         self._publisher: Publisher | None = None
-        self._sure_until = -math.inf
 
     async def append(self, blocks: Sequence[bytes]) -> None:
         """See `Feed.append`."""
@@ -88,25 +81,13 @@ class Writer:
             raise NotWritable(
                 "blocks of it are damaged; a follower that has them can bring them back"
             )
-        self._check_present(log)
-        if self._newest_check.is_needed:
-            await self._newest_check.run(feed, self._surroundings)
-            self._check_history()  # peers were asked for it
+        self._surroundings.check_store_often()
+        log.check_present()
+        await self._newest_check.run(feed, self._surroundings)
+        self._check_history()  # peers were asked for it
         if log.contiguous_length < max(log.length, feed.known_head.length):
             raise NotWritable("a newer head was found elsewhere; its blocks are being fetched")
         self._newest_check.settle(feed)
-
-    def _check_present(self, log: Log) -> None:
-        """Raises StoreGone if the store, or the feed's files, were deleted or replaced.
-
-        That they were there a moment ago is enough: two system calls would be a tenth of the time
-        of a small append.
-        """
-        now = time.monotonic()
-        if now >= self._sure_until:
-            self._surroundings.check_store()
-            log.check_present()
-            self._sure_until = now + SURE_SECONDS
 
     def _check_history(self) -> None:
         why = self._feed.frozen_why

@@ -10,8 +10,7 @@ import pytest
 import trio
 
 from protozorfs.errors import StoreGone
-from protozorfs.feeds import writer
-from protozorfs.feeds.presence import Presence
+from protozorfs.feeds.presence import SURE_SECONDS, Presence
 from protozorfs.feeds.registry import Feeds
 from protozorfs.options import Options
 from protozorfs.store.layout import Store
@@ -25,12 +24,6 @@ if TYPE_CHECKING:
 
 def feed_files(path: Path, name: str) -> list[Path]:
     return list(path.glob(f"feeds/*/*/{name}"))
-
-
-@pytest.fixture(autouse=True)
-def looks_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a while had passed between two appends."""
-    monkeypatch.setattr(writer, "SURE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -140,38 +133,27 @@ async def test_a_store_in_whose_place_another_one_is_takes_nothing(
     assert [message.rpartition(" ")[2] for message in caplog.messages] == ["store", "again"]
 
 
-async def test_appends_look_now_and_then_whether_the_store_is_there(
+def test_appends_ask_now_and_then_whether_the_store_is_there(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To look at each would be a tenth of the time of a small one."""
-    looks = {"store": 0, "files": 0}
+    """Asking for each would be a tenth of the time of a small one."""
+    asked = []
     now = time.monotonic()
-    monkeypatch.setattr(writer, "SURE_SECONDS", 0.05)
-    monkeypatch.setattr(time, "monotonic", lambda: now)
     with Store(path) as store:
-        feeds = Feeds(store, Options())
-        async with trio.open_nursery() as nursery:
-            await nursery.start(feeds.run)
-            journal = await feeds.create(b"journal")
-            is_deleted, check_present = store.is_deleted, journal.log.check_present
+        is_deleted = store.is_deleted
 
-            def look_at_store() -> bool:
-                looks["store"] += 1
-                return is_deleted()
+        def ask() -> bool:
+            asked.append(1)
+            return is_deleted()
 
-            def look_at_files() -> None:
-                looks["files"] += 1
-                check_present()
-
-            monkeypatch.setattr(store, "is_deleted", look_at_store)
-            monkeypatch.setattr(journal.log, "check_present", look_at_files)
-            for _ in range(100):
-                await journal.append([b"line\n"])
-            assert looks == {"store": 1, "files": 1}
-            delete_feeds(path)
-            now += writer.SURE_SECONDS
-            for _ in range(2):
-                with pytest.raises(StoreGone):
-                    await journal.append([b"late\n"])
-            nursery.cancel_scope.cancel()
-        feeds.close()
+        monkeypatch.setattr(store, "is_deleted", ask)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        presence = Presence(store)
+        for _ in range(100):
+            presence.check_often()
+        assert len(asked) == 1
+        (path / "lock").unlink()
+        now += SURE_SECONDS
+        for _ in range(2):
+            with pytest.raises(StoreGone):
+                presence.check_often()

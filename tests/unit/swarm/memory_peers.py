@@ -51,6 +51,9 @@ class Surroundings:
     def check_store(self) -> None:
         pass
 
+    def check_store_often(self) -> None:
+        pass
+
     def directory_of(self, feed: Feed) -> FeedDirectory:
         directory = FeedDirectory(FilePool(self.files), feed.feed_id)
         if feed.is_owned and not directory.exists():
