@@ -108,7 +108,7 @@ def _owned_heads(files: LogFiles, heads: StoredHeads, key_pair: KeyPair) -> Stor
     has_blocks = _longest(heads) or _length_at_rest(files)
     if not (has_blocks or files.data.size() or files.tree.size()):
         is_sure = has_any and not heads.lost_slots and files.is_marked_clean
-        return heads if is_sure else _with_first_head(files, key_pair)
+        return heads if is_sure else _with_first_head(files, key_pair, has_any=has_any)
     if not has_any:
         where = f"{files.directory.path}/head"
         raise StoreCorrupt(where, 0, "no head of the feed is left; nothing of it was changed")
@@ -127,16 +127,22 @@ def _length_at_rest(files: LogFiles) -> int:
         return 0
 
 
-def _with_first_head(files: LogFiles, key_pair: KeyPair) -> StoredHeads:
-    """Begins an owned feed with a head of length 0: from the first block on none means damage."""
+def _with_first_head(files: LogFiles, key_pair: KeyPair, *, has_any: bool) -> StoredHeads:
+    """Begins an owned feed with a head of length 0: from the first block on none means damage.
+
+    `has_any`: one is there that may be durable. Then one must stay: that there are no blocks may be
+    in the page cache only, where a recovery that was killed has cut off what was never signed.
+    """
     files.before_write()
-    files.heads.file.truncate(0)
+    if not has_any:
+        files.heads.file.truncate(0)
     head = sign_head((), 0, 0, key_pair.secret_key)
-    for _ in range(2):  # in both slots: see `HeadStore.fill`
-        files.heads.write_signed(head)
     files.heads.write_durable(files.heads.file, head)
     files.sync(files.heads.file)
     files.heads.confirm_durable()
+    for _ in range(2):  # in both slots: see `HeadStore.fill`
+        files.heads.write_signed(head)
+    files.sync(files.heads.file)
     return files.heads.load()
 
 

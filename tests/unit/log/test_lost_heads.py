@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from protozorfs.errors import StoreCorrupt
 from protozorfs.store import MemoryFiles
 from protozorfs.store.heads import PAGE_BYTES
+from protozorfs.store.memory_files import Stopped
 from tests.unit.log.feed_tools import (
     content,
     create_followed,
@@ -158,6 +160,28 @@ def test_an_owned_feed_has_a_durable_head_from_the_start() -> None:
     files.replace(head_path(), b"")
     with pytest.raises(StoreCorrupt):
         reopen(files)
+
+
+@pytest.mark.parametrize("stop", range(4, 12))
+def test_a_head_stays_where_only_the_page_cache_says_that_there_are_no_blocks(stop: int) -> None:
+    """A killed recovery has cut off what a first append left, and a power cut brings it back."""
+    for seed in range(12):
+        files = MemoryFiles()
+        log = create_owned(files)
+        files.fail_at(files.operations + 1)
+        with pytest.raises(Stopped):
+            log.append([b"x" * 300] * 5)
+        files.kill()
+        files.fail_at(files.operations + 7)
+        with suppress(Stopped):
+            reopen(files)
+        files.kill()
+        files.fail_at(files.operations + stop)
+        with suppress(Stopped):
+            reopen(files)
+        files.fail_at(None)
+        files.power_cut(random.Random(seed))
+        reopen(files).append([b"new"])
 
 
 def test_beside_the_mark_of_a_clean_stop_an_older_head_is_corrupt_and_left_as_it_is() -> None:
