@@ -199,7 +199,8 @@ class Log(ReadableLog):
     def _remove_leavings(self) -> None:
         """Removes what a failed change left behind the end, durably.
 
-        After a power cut its blocks could stand where later ones were lost, and would fit.
+        After a power cut its blocks could stand where later ones were lost, and would fit. So would
+        those of a refused append behind an older head of more blocks, if the newest were lost.
         """
         files = self._files
         if self._noted_end > self.length:
@@ -212,6 +213,7 @@ class Log(ReadableLog):
         try:
             files.sync(self._data)
             files.sync(files.tree)
+            files.sync(files.heads.file)
         except StoreFull:
             self._must_rewrite = True
             raise

@@ -62,7 +62,7 @@ class HeadStore:
         self._durable_sequence = 0
         self._unsure: SlotHead | None = None
         self._newest: SlotHead | None = None  # of signed ones, when they were read
-        self._bare: list[int] = []  # parities of signed slots of which a copy was never written
+        self._bare: list[int] = []  # parities of signed slots that do not hold one head twice
 
     def load(self) -> StoredHeads:
         """Reads the slots that are whole; what is written next follows them."""
@@ -73,7 +73,7 @@ class HeadStore:
         self._durable_sequence = durable[0].sequence if durable else 0
         self._newest = signed[0] if signed else None
         paged = slots[HeadKind.SIGNED].paged
-        self._bare = [parity for parity in range(2) if not all(map(any, paged[parity]))]
+        self._bare = [parity for parity in range(2) if not _is_one_head(paged[parity])]
         return StoredHeads(signed, durable, lost_signed + lost_durable)
 
     def newest_length(self) -> int:
@@ -83,13 +83,16 @@ class HeadStore:
 
     @property
     def must_fill(self) -> bool:
-        """Whether a write may fail in a slot without an older head, and then count all the same."""
+        """Whether a write may fail in a slot without an older head, and then count all the same.
+
+        What stands beside it may be of a later number, if it was torn by a power cut.
+        """
         return bool(self._bare) and self._newest is not None
 
     def fill(self) -> None:
-        """Writes the newest signed head where none was, before any other is written.
+        """Writes the newest signed head there, before any other is written.
 
-        Does not sync; `confirm_fill` is next. Feeds of format 1 have such slots.
+        Does not sync; `confirm_fill` is next. Feeds of format 1 have slots in which none ever was.
         """
         assert self._newest is not None
         sequence, head, _ = self._newest
@@ -192,6 +195,12 @@ def _that_count(kind: HeadKind, copies: list[tuple[int, Head]]) -> list[tuple[in
 def _sequence_and_length(copy: tuple[int, Head]) -> tuple[int, int]:
     sequence, head = copy
     return sequence, head.length
+
+
+def _is_one_head(copies: tuple[bytes, ...]) -> bool:
+    """Whether all copies of a signed slot are whole, and the same."""
+    first = _decoded_copy(HeadKind.SIGNED, copies[0])
+    return first is not None and all(copy == copies[0] for copy in copies)
 
 
 def _decoded_copy(kind: HeadKind, record: bytes) -> tuple[int, Head] | None:

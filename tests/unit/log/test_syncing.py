@@ -227,3 +227,27 @@ def test_what_a_recovery_cut_off_stays_off_behind_a_sync_that_found_no_space(see
     log = reopen(files)
     assert log.directory.is_marked_clean()
     assert not log.displacement()
+
+
+@pytest.mark.parametrize("step", range(3, 9))  # of the refused append
+def test_a_refused_append_does_not_show_behind_heads_that_a_power_cut_tore(step: int) -> None:
+    """Of an older head of more blocks, which are lost, some come back; what was refused never."""
+    refused = b"refused" * 50
+    for seed in (71, 204, 246, 294, 342, 353, *range(20)):
+        choice = random.Random(seed)
+        files = two_synced_heads()
+        log = reopen(files)
+        for count in (1, 5, 2):
+            log.append([bytes([97 + number]) * 700 for number in range(count)])
+        files.power_cut(choice)
+        log = reopen(files)
+        if choice.random() < 0.5:
+            files.kill()
+            log = reopen(files)
+        files.fail_at(files.operations + step, "io")
+        with suppress(OSError):
+            log.append([refused])
+            continue
+        files.fail_at(None)
+        files.power_cut(choice)
+        assert refused not in content(reopen(files))
