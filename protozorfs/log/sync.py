@@ -1,4 +1,7 @@
-"""Syncs in another thread. That of a newest head is the only way to one that may be published."""
+"""Syncs of a feed's files, in its own thread and in others.
+
+That of a newest head is the only way to one that may be published.
+"""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ def expect_told(mount: Mount, feed: Path) -> None:
     status = mount.path / ".protozorfs"
     assert xattr(feed, "state") == "frozen"
     assert xattr(feed, "fork") == "0"
-    said = "prints the proof\n"
-    assert f"{said}  {feed.name}: {LATER}\n" in (status / "status").read_text()
+    heading = "frozen; `protozorfs check --evidence NAME` prints the proof\n"
+    assert f"\n{heading}  {feed.name}: {LATER}\n" in (status / "status").read_text()
     (listed,) = json.loads((status / "status.json").read_text())["feeds"]
     assert listed["frozen_why"] == LATER
 
